@@ -1,0 +1,59 @@
+"""The command line: parse, call, print, exit. It decides nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gate.cli import check, demo, policy
+from gate.cli.boundary import guarded
+
+app = typer.Typer(
+    name="gate",
+    help=(
+        "Decide whether a registered model may be promoted, by the [bold]geometry of its representations[/bold].\n\n"
+        "Start with [cyan]gate demo[/cyan], then [cyan]gate check models:/NAME/VERSION -p POLICY[/cyan]."
+    ),
+    epilog=(
+        "Exit codes: 0 passed, 1 a blocking rule failed, 2 usage or policy, 3 could not evaluate, 4 inconclusive, "
+        "5 nothing evaluated, 6 warnings with --fail-on warn, 130 interrupted."
+    ),
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("check", epilog=check.EPILOG)(check.check)
+app.command("demo")(demo.demo)
+app.add_typer(policy.app)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - the value of the flag
+    if wanted:
+        from gate import __version__
+
+        typer.echo(f"gate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the outermost boundary.
+
+    Args:
+        arguments: What follows `gate`; those of the process when None.
+
+    Returns:
+        The exit code. Whatever goes wrong has been reported on stderr.
+    """
+    return guarded(typer.main.get_command(app), arguments)

@@ -1,0 +1,138 @@
+"""`gate check`: evaluate one model under one policy."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from gate.cli import outputs
+from gate.cli.progress import rows_done
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ModelUri = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL_URI",
+        help="models:/NAME/VERSION, models:/NAME@ALIAS, runs:/RUN/PATH, a folder with an MLmodel, or features:PATH.",
+        show_default=False,
+    ),
+]
+PolicyFile = Annotated[
+    str,
+    typer.Option(
+        "--policy",
+        "-p",
+        metavar="FILE",
+        envvar="GATE_POLICY",
+        show_envvar=False,
+        show_default=False,
+        help="Policy file.",
+    ),
+]
+ProbeUri = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI", envvar="GATE_PROBE", show_envvar=False, help="Probe set or probe spec, over the policy's own."
+    ),
+]
+Requests = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FORMAT[=PATH]",
+        envvar="GATE_OUTPUT",
+        show_envvar=False,
+        help="text, json or html; to stdout when there is no path. Repeatable. Default: text.",
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(envvar="GATE_DEVICE", show_envvar=False, help="auto takes a GPU when there is one."),
+]
+Record = Annotated[
+    bool | None,
+    typer.Option(
+        "--record/--no-record",
+        envvar="GATE_RECORD",
+        show_envvar=False,
+        show_default=False,
+        help="Record the evidence in MLflow. Default: when the model is a registered version.",
+    ),
+]
+FailOn = Annotated[
+    Literal["error", "fail", "inconclusive", "warn", "never"],
+    typer.Option(
+        metavar="OUTCOME",
+        envvar="GATE_FAIL_ON",
+        show_envvar=False,
+        help="Mildest outcome to exit non-zero on: error, fail, inconclusive, warn or never; an error always does.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", envvar="GATE_DRY_RUN", show_envvar=False, help="Record nothing; exit 0 if evaluated."),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", envvar="GATE_QUIET", show_envvar=False, help="Nothing but errors on stderr."),
+]
+NoProgress = Annotated[
+    bool,
+    typer.Option("--no-progress", envvar="GATE_NO_PROGRESS", show_envvar=False, help="No progress on stderr."),
+]
+
+EPILOG = (
+    "Every option is also read from the environment: GATE_POLICY, GATE_FAIL_ON, GATE_OUTPUT='text html=gate.html' …"
+)
+
+
+def check(  # noqa: PLR0913 - one parameter for every option of the command
+    model_uri: ModelUri,
+    *,
+    policy: PolicyFile,
+    probe: ProbeUri = None,
+    output: Requests = None,
+    device: Device = "auto",
+    record: Record = None,
+    fail_on: FailOn = "inconclusive",
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    no_progress: NoProgress = False,
+) -> None:
+    """Evaluate a model under a policy; the exit code is the verdict."""
+    targets = outputs.parse(output or ())
+    outputs.remove_stale(targets, inputs=[Path(policy), *([Path(probe)] if probe else [])])
+    recorded = False if dry_run else record
+    shown = not (quiet or no_progress)
+    with redirect_stdout(sys.stderr), rows_done(f"evaluating {model_uri}", shown=shown) as on_progress:
+        from gate.evaluation import check as evaluate
+
+        evidence = evaluate(
+            model_uri, policy=policy, probe=probe, device=device, record=recorded, on_progress=on_progress
+        )
+    outputs.write(targets, evidence.document)
+    code = _exit_code(evidence.document, "never" if dry_run else fail_on)
+    if not quiet:
+        _log(evidence.document, targets, code)
+    raise typer.Exit(code)
+
+
+def _exit_code(document: Mapping[str, Any], fail_on: Literal["error", "fail", "inconclusive", "warn", "never"]) -> int:
+    from gate.verdict import Verdict, exit_code
+
+    return exit_code(Verdict(document["status"], document["exit_code"], document["counts"]), fail_on)
+
+
+def _log(document: Mapping[str, Any], targets: Sequence[outputs.Output], code: int) -> None:
+    for target in targets:
+        if target.path is not None:
+            typer.echo(f"wrote {target.path}", err=True)
+    if all(target.path is not None for target in targets):
+        typer.echo(f"{document['status']}, exit code {code}", err=True)

@@ -1,0 +1,32 @@
+"""One process: batches are folded as they come, so that one batch and one statistic are in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gate.geometry.statistics import Batch, Collection, Statistic
+
+
+def fold(batches: Iterable[dict[str, Batch]], kinds: Sequence[type[Statistic]]) -> dict[str, Collection]:
+    """Statistics of each layer.
+
+    Args:
+        batches: Layer name → the rows of one batch.
+        kinds: The statistics to keep.
+
+    Returns:
+        Layer name → its statistics; empty when there was no batch.
+
+    Raises:
+        MetricError: Batches of one layer differ in dimension.
+    """
+    from gate.geometry.statistics import Collection
+
+    folded: dict[str, Collection] = {}
+    for batch in batches:
+        for name, rows in batch.items():
+            part = Collection.of(rows, kinds)
+            folded[name] = folded[name].merge(part) if name in folded else part
+    return folded

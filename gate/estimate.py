@@ -1,0 +1,291 @@
+"""A metric of some features, with its uncertainty; and `measure`, the door for notebooks and tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from gate.errors import MetricError
+from gate.geometry import influence as uncertainty
+from gate.geometry import registry
+from gate.geometry.influence import Measured, Readout, Refusal
+from gate.geometry.registry import VALUE, Metric
+from gate.geometry.statistics import Batch, Collection, Sample, Statistic
+
+if TYPE_CHECKING:
+    import numpy
+
+Status = Literal["ok", "not_applicable", "inconclusive", "error"]
+_ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Influence:
+    """How much each sampled row moves a value: ids and numbers (m,), which sum to zero."""
+
+    ids: tuple[str, ...]
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number of one metric, or the reason why there is none.
+
+    Attributes:
+        metric: `id` or `id.readout`.
+        status: `ok`; `not_applicable`: the question does not exist here; `inconclusive`: more or other data could answer
+            it; `error`: the features admit no metric.
+        reason: A sentence that begins with a reason code, None when ok.
+        value: In the metric's unit; not finite only where the metric says so.
+        interval: Two-sided interval at `confidence`.
+        standard_error: Of the value.
+        n, d, c, k: Rows, feature dimension, classes, neighbours.
+        n_needed: Rows with which an inconclusive one could be answered.
+        method: How the uncertainty came about.
+        confidence: Two-sided level.
+        influence: Of the sampled rows.
+        detail, breakdown: Which pair is worst, the value of every class.
+        params: As the policy or the caller set them, with defaults.
+        change: Paired difference to the baseline on the same rows, where there is a baseline.
+    """
+
+    metric: str
+    status: Status
+    reason: str | None
+    value: float | None
+    interval: tuple[float, float] | None
+    standard_error: float | None
+    n: int
+    d: int
+    c: int | None
+    k: int | None
+    n_needed: int | None
+    method: str
+    confidence: float
+    influence: Influence | None = field(repr=False)
+    detail: str | None
+    breakdown: Mapping[str, float] | None = field(repr=False)
+    params: Mapping[str, Any]
+    change: Estimate | None = field(default=None, repr=False)
+
+    def minus(self, baseline: Estimate) -> Estimate:
+        """The paired difference to a baseline measured on the same rows: its error is that of the influence difference.
+
+        Raises:
+            MetricError: The two were measured on other rows.
+        """
+        if self.status != "ok" or baseline.status != "ok":
+            worse = self if self.status != "ok" else baseline
+            return replace(worse, value=None, interval=None, standard_error=None, influence=None, change=None)
+        assert self.influence is not None and baseline.influence is not None
+        assert self.value is not None and baseline.value is not None
+        if self.influence.ids != baseline.influence.ids:
+            raise MetricError(f"{self.metric}: candidate and baseline must be measured on the same rows to be compared")
+        values = self.influence.values - baseline.influence.values
+        error = math.sqrt(uncertainty.variance_of_mean(values, self.n))
+        difference = self.value - baseline.value
+        reach = uncertainty.quantile(self.confidence) * error
+        return replace(
+            self,
+            value=difference,
+            interval=(difference - reach, difference + reach),
+            standard_error=error,
+            method=f"paired difference, {self.method}",
+            influence=Influence(self.influence.ids, values),
+            detail=None,
+            breakdown=None,
+            change=None,
+        )
+
+
+def statistics_for(metrics: Iterable[Metric]) -> tuple[type[Statistic], ...]:
+    """The statistics that some metrics read, each once."""
+    return tuple(dict.fromkeys(kind for each in metrics for kind in each.statistics.values()))
+
+
+def estimate(
+    found: Metric, collection: Collection, *, confidence: float = 0.95, params: Mapping[str, Any] | None = None
+) -> dict[str, Estimate]:
+    """The value and every read-out of a metric, by address.
+
+    Args:
+        found: The metric.
+        collection: Statistics of the features, with all that the metric reads.
+        confidence: Two-sided level of the intervals.
+        params: Parameters of the metric that differ from their defaults.
+    """
+    blank = _blank(found, collection, confidence, params or {})
+    try:
+        collection.census.require_finite()
+        answers, statistics = _ask(found, collection, params or {})
+    except MetricError as error:
+        refused = replace(blank, status="error", reason=str(error))
+        return {address: replace(refused, metric=address) for address in found.addresses()}
+    return {
+        _address(found, readout): _estimated(replace(blank, metric=_address(found, readout)), answer, statistics, collection, found.limits_of(readout))
+        for readout, answer in answers.items()
+    }
+
+
+def _address(found: Metric, readout: str) -> str:
+    return found.name if readout == VALUE else f"{found.name}.{readout}"
+
+
+def _blank(found: Metric, collection: Collection, confidence: float, params: Mapping[str, Any]) -> Estimate:
+    census, labels = collection.census, collection.sample.rows.labels
+    return Estimate(
+        metric=found.name, status="ok", reason=None, value=None, interval=None, standard_error=None, n=census.n, d=census.d,
+        c=None if labels is None else len(labels.names), k=None, n_needed=None, method="none", confidence=confidence,
+        influence=None, detail=None, breakdown=None, params={**found.params, **params},
+    )  # fmt: skip
+
+
+def _ask(
+    found: Metric, collection: Collection, params: Mapping[str, Any]
+) -> tuple[dict[str, registry.Answer], list[Statistic]]:
+    given = {name: collection.get(kind) for name, kind in found.statistics.items()}
+    missing = [name for name, statistic in given.items() if statistic is None and name not in found.optional]
+    if missing:
+        refusal = uncertainty.missing_input(" and ".join(found.needs))
+        return dict.fromkeys([VALUE, *found.readouts], refusal), []
+    arguments = {name: None if statistic is None else uncertainty.tracked(statistic) for name, statistic in given.items()}
+    return registry.answers(found, arguments, params), [each for each in arguments.values() if each is not None]
+
+
+def _estimated(
+    blank: Estimate,
+    answer: registry.Answer,
+    statistics: Sequence[Statistic],
+    collection: Collection,
+    limits: tuple[float, float],
+) -> Estimate:
+    if isinstance(answer, Refusal):
+        return _refused(blank, answer)
+    readout = Readout(answer) if isinstance(answer, Tensor) else answer
+    n = readout.n or collection.census.n
+    found = uncertainty.measured(readout, statistics, collection.sample, n, blank.confidence, limits)
+    if isinstance(found, Refusal):
+        return _refused(blank, found)
+    return _filled(blank, readout, found, collection.sample, n)
+
+
+def _refused(blank: Estimate, refusal: Refusal) -> Estimate:
+    return replace(blank, status=refusal.status, reason=refusal.reason, n_needed=refusal.n_needed)
+
+
+def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, n: int) -> Estimate:
+    return replace(
+        blank,
+        value=found.value,
+        interval=found.interval,
+        standard_error=found.standard_error if math.isfinite(found.standard_error) else None,
+        n=n,
+        c=readout.c or blank.c,
+        k=readout.k,
+        method=readout.method,
+        influence=Influence(sample.ids, found.influence),
+        detail=readout.detail,
+        breakdown=readout.breakdown,
+    )
+
+
+def measure(
+    features: Tensor | numpy.ndarray[Any, Any],
+    *,
+    labels: Sequence[object] | Tensor | None = None,
+    groups: Sequence[object] | Tensor | None = None,
+    lengths: Sequence[float] | Tensor | None = None,
+    ids: Sequence[object] | None = None,
+    baseline: Tensor | numpy.ndarray[Any, Any] | None = None,
+    metrics: Sequence[str] | None = None,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, Estimate]:
+    """Measures the geometry of features.
+
+    Args:
+        features: Rows (n, d), a numpy array or a tensor on any device.
+        labels, groups, lengths: One entry a row, where there are any.
+        ids: Unique sample ids; row numbers when there are none.
+        baseline: Rows (n, e) of the version to compare with, on the same samples: every estimate then carries `change`,
+            the paired difference.
+        metrics: Addresses `id` (the value and all read-outs) or `id.readout`; all metrics when None.
+        seed: Of the hash that picks the sampled rows.
+        confidence: Two-sided level of the intervals, in (0, 1).
+
+    Returns:
+        Address → estimate. A metric that these features do not admit answers with a status and a reason.
+
+    Raises:
+        MetricError: The features are not rows, a column has another length, an id occurs twice, or a metric is unknown.
+    """
+    if not 0 < confidence < 1:
+        raise MetricError(f"confidence must lie between 0 and 1, found {confidence!r}")
+    wanted = _selected(metrics)
+    kinds = statistics_for(wanted)
+    columns = {"labels": labels, "groups": groups, "lengths": lengths}
+    candidate = _collect(torch.as_tensor(features), ids, columns, kinds, seed)
+    result = _addressed(wanted, candidate, confidence)
+    if baseline is None:
+        return result
+    other = _addressed(wanted, _collect(torch.as_tensor(baseline), ids, columns, kinds, seed), confidence)
+    return {address: replace(found, change=found.minus(other[address])) for address, found in result.items()}
+
+
+def _selected(addresses: Sequence[str] | None) -> dict[Metric, tuple[str, ...]]:
+    if addresses is None:
+        return {found: found.addresses() for found in registry.metrics().values()}
+    if isinstance(addresses, str):
+        raise MetricError(f"metrics must be a list of names, found the string {addresses!r}")
+    wanted: dict[Metric, tuple[str, ...]] = {}
+    for address in addresses:
+        found, readout = registry.find(address)
+        more = found.addresses() if address == found.name else (_address(found, readout),)
+        wanted[found] = tuple(dict.fromkeys((*wanted.get(found, ()), *more)))
+    return wanted
+
+
+def _addressed(wanted: Mapping[Metric, Sequence[str]], collection: Collection, confidence: float) -> dict[str, Estimate]:
+    result: dict[str, Estimate] = {}
+    for found, addresses in wanted.items():
+        every = estimate(found, collection, confidence=confidence)
+        result.update({address: every[address] for address in addresses})
+    return result
+
+
+def _collect(
+    features: Tensor,
+    ids: Sequence[object] | None,
+    columns: Mapping[str, Any],
+    kinds: tuple[type[Statistic], ...],
+    seed: int,
+) -> Collection:
+    if features.ndim != 2 or 0 in features.shape:
+        raise MetricError(f"features must be rows (n, d) with at least one of each, found shape {tuple(features.shape)}")
+    names = [str(row) for row in (range(len(features)) if ids is None else ids)]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MetricError(f"duplicate_ids: sample ids must be unique, {twice!r} occurs more than once")
+    columns = {name: column for name, column in columns.items() if column is not None}
+    for name, column in {"ids": names, **columns}.items():
+        if len(column) != len(features):
+            raise MetricError(f"{name} must have one entry for each of the {len(features)} rows, found {len(column)}")
+    parts = (
+        Collection.of(
+            Batch.of(
+                features[start : start + _ROWS_AT_ONCE],
+                ids=names[start : start + _ROWS_AT_ONCE],
+                seed=seed,
+                **{name: column[start : start + _ROWS_AT_ONCE] for name, column in columns.items()},
+            ),
+            kinds,
+        )
+        for start in range(0, len(features), _ROWS_AT_ONCE)
+    )
+    return reduce(Collection.merge, parts)

@@ -1,0 +1,234 @@
+"""The evidence document `gate.evidence/v1`: built from one evaluation, written, read back and checked.
+
+Nothing in it is NaN or infinite, which JSON cannot say: such a number is null, with a status and a reason.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gate.errors import GateError, UsageError
+from gate.evidence.validation import SCHEMA, validate
+from gate.verdict import OUTCOMES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from gate.estimate import Estimate
+    from gate.models.loading import LoadedModel
+    from gate.policy.loading import LoadedPolicy
+    from gate.probes.probe_set import ProbeSet
+    from gate.verdict import Finding, Verdict
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The outcome of a check: its document, with the verdict at hand.
+
+    Attributes:
+        document: `gate.evidence/v1`, plain JSON values.
+    """
+
+    document: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        """passed, warned, failed, inconclusive or error."""
+        return str(self.document["status"])
+
+    @property
+    def exit_code(self) -> int:
+        """What `gate check` exits with by default."""
+        return int(self.document["exit_code"])
+
+    def __str__(self) -> str:
+        from gate.evidence import text
+
+        return text.render(self.document)
+
+
+def document(
+    *,
+    model: LoadedModel,
+    policy: LoadedPolicy,
+    probe: ProbeSet,
+    layers: Sequence[Mapping[str, Any]],
+    estimates: Iterable[tuple[str, Estimate]],
+    findings: Sequence[Finding],
+    verdict: Verdict,
+    run: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Describe one finished evaluation.
+
+    Args:
+        model: The model that was judged.
+        policy: The policy with its text and positions.
+        probe: The probe set, after its complete pass.
+        layers: One mapping per layer, as `gate.evidence.layers.describe` gives it.
+        estimates: Pairs of layer name and estimate.
+        findings: One per rule, in the order of the policy.
+        verdict: What the findings add up to.
+        run: As `gate.evidence.environment.environment` gives it.
+
+    Returns:
+        A document of plain JSON values that `validate` accepts.
+
+    Raises:
+        GateError: The findings and the verdict contradict each other, or a passing finding has no finite number.
+    """
+    content: dict[str, Any] = {
+        "schema": SCHEMA,
+        "status": verdict.status,
+        "exit_code": verdict.exit_code,
+        "counts": {outcome: verdict.counts.get(outcome, 0) for outcome in OUTCOMES},
+        "model": _model(model),
+        "policy": _policy(policy),
+        "probe": {"uri": probe.uri, "digest": probe.digest, "rows": probe.rows, "columns": asdict(probe.columns)},
+        "baseline": None,
+        "baseline_reason": "the policy names no baseline; there are no relative rules",
+        "run": dict(run),
+        "layers": [dict(layer) for layer in layers],
+        "estimates": [_estimate(layer, model.resolved, estimate) for layer, estimate in estimates],
+        "results": [_result(finding, policy) for finding in findings],
+    }
+    validate(content)
+    return content
+
+
+def finite(number: float | None) -> float | None:
+    """The number when JSON can say it, else None.
+
+    Args:
+        number: Any number, NaN and infinity among them.
+    """
+    return None if number is None or not math.isfinite(number) else number
+
+
+def dumps(content: Mapping[str, Any]) -> str:
+    """The document as JSON text that ends with a newline.
+
+    Raises:
+        ValueError: A number is NaN or infinite.
+    """
+    return json.dumps(content, allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+
+
+def dump(content: Mapping[str, Any], path: Path) -> None:
+    """Write the document to a file, making its folder.
+
+    Args:
+        content: The document.
+        path: Where to write it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(dumps(content), encoding="utf-8")
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a document back and check it.
+
+    Args:
+        path: A file that `dump` wrote, by this or an earlier version.
+
+    Raises:
+        UsageError: There is no such file, or it is not evidence that this version can read.
+        GateError: The document contradicts itself.
+    """
+    again = "write it again with `gate check -o json=PATH`"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_parse_float)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot read evidence: {error.strerror}; give the path of an evidence.json") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: is not evidence in JSON: {error}; {again}") from None
+    try:
+        validate(content)
+    except GateError as error:
+        raise type(error)(f"{path}: {error}") from None
+    return dict(content)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+def _model(model: LoadedModel) -> dict[str, Any]:
+    keys = ("uri", "resolved", "name", "version", "digest", "flavour", "serialization", "run_id", "model_id")
+    return {key: getattr(model, key) for key in keys}
+
+
+def _policy(policy: LoadedPolicy) -> dict[str, Any]:
+    metadata = policy.policy.metadata
+    return {
+        "name": metadata.name,
+        "version": metadata.version,
+        "path": policy.path,
+        "digest": policy.digest,
+        "text": policy.text,
+    }
+
+
+def _estimate(layer: str, model: str, estimate: Estimate) -> dict[str, Any]:
+    keys = ("n", "d", "c", "k", "n_needed", "method", "confidence", "detail")
+    return {
+        "metric": estimate.metric,
+        "layer": layer,
+        "model": model,
+        **_number(estimate.value, estimate.interval, estimate.status, estimate.reason),
+        "standard_error": finite(estimate.standard_error),
+        **{key: getattr(estimate, key) for key in keys},
+        "breakdown": None if estimate.breakdown is None else {k: finite(v) for k, v in estimate.breakdown.items()},
+        "params": dict(estimate.params),
+    }
+
+
+def _number(
+    value: float | None, interval: tuple[float, float] | None, status: str, reason: str | None
+) -> dict[str, Any]:
+    ends = () if interval is None else interval
+    odd = [number for number in (value, *ends) if number is not None and not math.isfinite(number)]
+    if odd:
+        reason = reason or f"{odd[0]}: the value or an end of the interval is not a finite number"
+        status = "error" if status in ("ok", "pass") else status
+    whole = interval is not None and not any(number in odd or math.isnan(number) for number in ends)
+    return {"status": status, "reason": reason, "value": finite(value), "interval": list(ends) if whole else None}
+
+
+def _result(finding: Finding, policy: LoadedPolicy) -> dict[str, Any]:
+    line, column = policy.position("rules", _index(finding, policy), _bound(finding))
+    keys = ("rule", "metric", "layer", "slice", "severity", "min", "max", "n", "d", "c", "method", "n_needed")
+    return {
+        **{key: getattr(finding, key) for key in keys},
+        **_number(finding.value, finding.interval, finding.status, finding.reason),
+        "status": finding.status,
+        "margin": finite(finding.margin),
+        "policy_line": line,
+        "policy_column": column,
+        "message": finding.message,
+        "why": finding.why,
+        "fix": finding.fix,
+        "docs": None,
+        "waiver": None,
+        "rows": [{"id": row.id, "influence": finite(row.influence)} for row in finding.rows],
+    }
+
+
+def _index(finding: Finding, policy: LoadedPolicy) -> int:
+    return [rule.id for rule in policy.policy.rules].index(finding.rule)
+
+
+def _bound(finding: Finding) -> str:
+    """The bound that the finding is about: the one that its interval does not hold."""
+    if finding.min is None:
+        return "max"
+    held = finding.interval is not None and finding.interval[0] >= finding.min
+    return "max" if held and finding.max is not None else "min"

@@ -1,0 +1,69 @@
+"""The evidence as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gate.evidence import plots, wording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """Render the evidence as a page with inline style and pictures and no reference to anything outside of it.
+
+    Args:
+        document: The evidence.
+
+    Returns:
+        HTML; every name and text of the document is escaped.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("gate.evidence", package_path=""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = wording.number
+    return environment.get_template("report.html.j2").render(
+        document=document,
+        headline=wording.headline(document),
+        policy_name=wording.policy_name(document),
+        tally=wording.tally(document),
+        outcomes=[
+            {"name": outcome, "count": document["counts"][outcome], "words": wording.counted(document, outcome)}
+            for outcome in wording.WORST_FIRST
+            if document["counts"][outcome]
+        ],
+        rules=[_rule(document, result) for result in wording.worst_first(document)],
+        layers=[_layer(layer) for layer in document["layers"]],
+        estimates=[{**estimate, "measured": wording.measured(estimate)} for estimate in document["estimates"]],
+        size={"width": plots.WIDTH, "height": plots.HEIGHT, "scale": plots.SCALE_WIDTH},
+        frame={"left": plots.LEFT, "right": plots.RIGHT, "top": plots.TOP, "bottom": plots.BOTTOM},
+    )
+
+
+def _rule(document: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    confidence = document["run"]["confidence"]
+    return {
+        **result,
+        "measured": wording.measured(result),
+        "required": wording.required(result),
+        "miss": None if result["status"] == "pass" else wording.miss(result, confidence),
+        "source": wording.source_line(document, result),
+        "scale": plots.scale(result),
+    }
+
+
+def _layer(layer: Mapping[str, Any]) -> dict[str, Any]:
+    similarity, points = layer["class_similarity"], layer["scatter"]
+    return {
+        **layer,
+        "spectrum": plots.spectrum(layer["spectrum"]),
+        "heat_map": plots.heat_map(similarity) if similarity and similarity["classes"] else None,
+        "scatter": plots.scatter(points, layer["spectrum"]) if points and points["x"] else None,
+    }

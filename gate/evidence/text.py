@@ -1,0 +1,126 @@
+"""The evidence as text for a terminal or a log: the verdict, the count of every outcome, a frame per finding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gate.evidence import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeAlias
+
+    Paint: TypeAlias = Callable[[str, str], str]
+
+_KIND = {"fail": "error", "error": "error", "inconclusive": "inconclusive", "warn": "warning", "waived": "waived"}
+_GREEN, _CYAN, _BLUE, _BOLD, _FAINT = "32", "36", "1;34", "1", "2"
+_BOLD_GREEN, _BOLD_RED, _BOLD_MAGENTA, _BOLD_YELLOW = "1;32", "1;31", "1;35", "1;33"
+_STYLES = {
+    "pass": _GREEN,
+    "passed": _BOLD_GREEN,
+    "fail": _BOLD_RED,
+    "failed": _BOLD_RED,
+    "error": _BOLD_MAGENTA,
+    "inconclusive": _BOLD_YELLOW,
+    "warn": _BOLD_YELLOW,
+    "warned": _BOLD_YELLOW,
+    "waived": _CYAN,
+    "not_evaluated": _CYAN,
+    "frame": _BLUE,
+    "strong": _BOLD,
+    "faint": _FAINT,
+}
+_SHOWN_ROWS = 8
+
+
+def render(document: Mapping[str, Any], *, color: bool = False) -> str:
+    """Render the evidence as text.
+
+    Args:
+        document: The evidence.
+        color: Whether to use ANSI colours; without them the text has no control character but the newline.
+
+    Returns:
+        Text that ends with a newline.
+    """
+    paint = _ansi if color else _plain
+    results = wording.worst_first(document)
+    blocks = [_head(document, paint)]
+    blocks += [_frame(document, result, paint) for result in results if result["status"] != "pass"]
+    passed = [result for result in results if result["status"] == "pass"]
+    blocks += [_table(passed, paint)] if passed else []
+    return "\n\n".join(blocks) + "\n"
+
+
+def _head(document: Mapping[str, Any], paint: Paint) -> str:
+    status = document["status"]
+    policy, probe = document["policy"], document["probe"]
+    basis = f"policy {wording.policy_name(document)} ({policy['path']}), probe {probe['uri']}, {probe['rows']} rows"
+    return "\n".join(
+        (
+            f"{paint(status.upper(), status)}  {paint(_safe(wording.headline(document)), 'strong')}",
+            wording.tally(document),
+            paint(_safe(basis), "faint"),
+        )
+    )
+
+
+def _frame(document: Mapping[str, Any], result: Mapping[str, Any], paint: Paint) -> str:
+    gutter = " " * len(str(result["policy_line"] or 0))
+    kind = _KIND.get(result["status"], "note")
+    place = f"{document['policy']['path']}:{result['policy_line']}:{result['policy_column']}"
+    title = paint(_safe(f"{kind}[{result['rule']}]"), result["status"])
+    lines = [
+        f"{title}: {paint(_safe(result['message']), 'strong')}",
+        f"{gutter}{paint('-->', 'frame')} {_safe(place)}",
+        *_source(document, result, paint),
+        *(f"{gutter} {paint('=', 'frame')} {_safe(note)}" for note in _notes(result)),
+    ]
+    return "\n".join(lines)
+
+
+def _source(document: Mapping[str, Any], result: Mapping[str, Any], paint: Paint) -> list[str]:
+    source = wording.source_line(document, result)
+    miss = _safe(wording.miss(result, document["run"]["confidence"]))
+    gutter = str(result["policy_line"] or 0)
+    blank = " " * len(gutter)
+    if source is None:
+        return [f"{blank} {paint('=', 'frame')} {miss}"]
+    text, part = source
+    carets = " " * (result["policy_column"] - 1) + paint("^" * len(part) + " " + miss, result["status"])
+    bar = paint("|", "frame")
+    return [f"{blank} {bar}", f"{paint(gutter, 'frame')} {bar} {_safe(text)}", f"{blank} {bar} {carets}"]
+
+
+def _notes(result: Mapping[str, Any]) -> list[str]:
+    notes = [f"{key}: {' '.join(result[key].split())}" for key in ("why", "fix") if result[key]]
+    ids = [row["id"] for row in result["rows"]]
+    if ids:
+        more = f" and {len(ids) - _SHOWN_ROWS} more" if len(ids) > _SHOWN_ROWS else ""
+        notes.append(f"rows: {', '.join(ids[:_SHOWN_ROWS])}{more} push it most to the failing side")
+    return notes
+
+
+def _table(results: list[dict[str, Any]], paint: Paint) -> str:
+    rows = [
+        (result["rule"], f"{result['metric']} of {result['layer']}", wording.measured(result), wording.required(result))
+        for result in results
+    ]
+    widths = [max(len(_safe(row[i])) for row in rows) for i in range(3)]
+    return "\n".join(
+        f"{paint('pass', 'pass')}  " + "  ".join([*(_safe(row[i]).ljust(widths[i]) for i in range(3)), row[3]])
+        for row in rows
+    )
+
+
+def _safe(text: str) -> str:
+    """Names come from models and data: a control character among them must not reach the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _ansi(text: str, style: str) -> str:
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+
+def _plain(text: str, _style: str) -> str:
+    return text

@@ -1,0 +1,113 @@
+"""Directions: does the cloud sit in a cone."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gate.errors import MetricError
+from gate.geometry.influence import Readout, Refusal, missing_input, row_influence, variance_of_mean
+from gate.geometry.registry import Answer, metric
+from gate.geometry.statistics import Sample, UnitClassMoments, UnitMoments
+
+_MIN_ROWS = 30
+
+
+@metric(
+    unit="cosine",
+    greater_is_better=False,
+    invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
+    paper="standard identity; kappa after Banerjee et al. 2005, JMLR (approximation, recollected)",
+    readouts={
+        "R": "debiased mean resultant length, sqrt(max(0, value))",
+        "kappa": "concentration of a von Mises-Fisher law with that R",
+        "per_class": "largest R of a class",
+        "per_class_kappa": "largest kappa of a class",
+        "before_after": "its change over a feed-forward or normalisation layer",
+    },
+    limits={"value": (-1, 1), "R": (0, 1), "kappa": (0, math.inf), "per_class": (0, 1), "per_class_kappa": (0, math.inf)},
+)
+def mean_cosine(units: UnitMoments, sample: Sample, classes: UnitClassMoments | None = None) -> dict[str, Answer]:
+    """Cone effect: the mean cosine between two rows.
+
+    (|sum of unit rows|^2 - n) / (n (n - 1)), exactly the mean off-diagonal cosine: 0 when directions are spread evenly, 1
+    when all rows point one way.
+
+    Args:
+        units: Moments of the unit rows of features (n, d).
+        sample: The sampled rows.
+        classes: Class moments of the unit rows, where there are labels.
+
+    Returns:
+        Cosine in [-1/(n-1), 1], and read-outs.
+
+    Raises:
+        MetricError: All feature rows are zero.
+    """
+    if units.n == 0:
+        raise MetricError("all feature rows are zero: they have no direction")
+    n, d = units.n, units.d
+    after = missing_input("the features before and after a layer")
+    if n < _MIN_ROWS:
+        few = Refusal("inconclusive", f"few_rows: {n} rows; it needs at least {_MIN_ROWS}", _MIN_ROWS)
+        return {"value": few, "R": few, "kappa": few, **_per_class(classes, d), "before_after": after}
+    cosine = (n * (units.mean @ units.mean) - 1) / (n - 1)
+    influence = row_influence(cosine, [units], sample)
+    variance = _u_variance(influence, units)
+
+    def readout(display: object = None) -> Readout:
+        shown = {"display": display} if display else {}
+        return Readout(cosine, influence=influence, variance=variance, method="U-statistic projection", **shown)  # type: ignore[arg-type]
+
+    return {
+        "value": readout(),
+        "R": readout(_resultant),
+        "kappa": readout(lambda natural: _concentration(natural, d)),
+        **_per_class(classes, d),
+        "before_after": after,
+    }
+
+
+def _u_variance(influence: Tensor, units: UnitMoments) -> float:
+    """Variance of the mean cosine: the projection less the share that the noise of the mean adds, plus the pair term."""
+    pairs = float(units.covariance.detach().square().sum()) / units.n**2
+    return max(0.0, variance_of_mean(influence, units.n) - 4 * pairs) + 2 * pairs
+
+
+def _resultant(cosine: Tensor) -> Tensor:
+    return cosine.clamp_min(0).sqrt()
+
+
+def _concentration(cosine: Tensor, d: int) -> Tensor:
+    squared = cosine.clamp(0, 1)
+    return squared.sqrt() * (d - squared) / (1 - squared)
+
+
+def _per_class(classes: UnitClassMoments | None, d: int) -> dict[str, Answer]:
+    if classes is None:
+        missing = missing_input("labels")
+        return {"per_class": missing, "per_class_kappa": missing}
+    if classes.smallest < _MIN_ROWS:
+        few = Refusal(
+            "inconclusive", f"small_class: a class has {classes.smallest} rows; each needs at least {_MIN_ROWS}"
+        )
+        return {"per_class": few, "per_class_kappa": few}
+    counts = classes.counts
+    cosines = (counts * classes.means.square().sum(dim=1) - 1) / (counts - 1)
+    worst = int(cosines.argmax())
+    detail = f"largest in class {classes.names[worst]!r}"
+
+    def readout(display: object) -> Readout:
+        values = display(cosines.detach()).tolist()  # type: ignore[operator]
+        return Readout(
+            cosines[worst],
+            display,  # type: ignore[arg-type]
+            comparisons=classes.c,
+            n=int(counts.sum()),
+            detail=detail,
+            breakdown=dict(zip(classes.names, values, strict=True)),
+        )
+
+    return {"per_class": readout(_resultant), "per_class_kappa": readout(lambda natural: _concentration(natural, d))}

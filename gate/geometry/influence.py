@@ -1,0 +1,262 @@
+"""From a read-out to its uncertainty: the influence of every sampled row, the standard error and the interval.
+
+A metric over moments is a differentiable function of its statistics: its gradient, evaluated on the sampled rows, is the
+empirical influence function (the delta method). A metric over individual rows hands its influence over itself. Either way
+the standard error is std(influence) / sqrt(n), unless the read-out knows a better variance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gate.geometry.statistics import Sample, Statistic
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why there is no number.
+
+    Attributes:
+        status: `not_applicable` when the question does not exist for these features, `inconclusive` when more or other
+            data could answer it.
+        reason: A sentence that begins with the reason code.
+        n_needed: Rows with which it could be answered, where that is known.
+    """
+
+    status: Literal["not_applicable", "inconclusive"]
+    reason: str
+    n_needed: int | None = None
+
+
+def missing_input(what: str) -> Refusal:
+    """The refusal of a read-out that needs something these features do not come with."""
+    return Refusal("not_applicable", f"missing_input: it needs {what}")
+
+
+@dataclass(frozen=True, eq=False)
+class Guard:
+    """A read-out stands only where `quantity` exceeds `errors` of its own standard errors."""
+
+    quantity: Tensor
+    errors: float
+    refusal: Refusal
+
+
+def _same(natural: Tensor) -> Tensor:
+    return natural
+
+
+@dataclass(frozen=True, eq=False)
+class Readout:
+    """One number of a metric, with what its uncertainty follows from.
+
+    Attributes:
+        natural: Scalar on the scale on which the estimate is close to normal; differentiable in the statistics unless
+            `influence` is given.
+        display: Monotone map from the natural scale to the one that is reported.
+        influence: Of the natural value, (m,) over the sampled rows.
+        variance: Of the natural value, where std(influence)^2 / n is not the best that is known.
+        interval: Interval on the displayed scale as a function of the normal quantile, for counts.
+        trials: Effective number of rows of a proportion: its interval is Wilson's (Clopper-Pearson at 0 and 1).
+        degrees: Degrees of freedom of `variance`, when a normal quantile is too small.
+        comparisons: Number of values of which this is the extreme one (Bonferroni).
+        n, c, k: Rows, classes and neighbours it rests on, where they differ from those of the metric.
+        method: How the uncertainty came about.
+        detail, breakdown: What a reader wants to know besides: which pair is worst, the value of every class.
+        guard: When to refuse after all.
+    """
+
+    natural: Tensor
+    display: Callable[[Tensor], Tensor] = _same
+    influence: Tensor | None = None
+    variance: float | None = None
+    interval: Callable[[float], tuple[float, float]] | None = None
+    trials: float | None = None
+    degrees: int | None = None
+    comparisons: int = 1
+    n: int | None = None
+    c: int | None = None
+    k: int | None = None
+    method: str = "delta method"
+    detail: str | None = None
+    breakdown: Mapping[str, float] | None = None
+    guard: Guard | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A read-out with its uncertainty, on the displayed scale.
+
+    Attributes:
+        value, standard_error: Numbers; not finite where the read-out is not.
+        interval: (low, high), None where the value is not finite.
+        influence: (m,) float64, sums to zero.
+    """
+
+    value: float
+    interval: tuple[float, float] | None
+    standard_error: float
+    influence: Tensor
+
+
+def quantile(confidence: float, comparisons: int = 1, degrees: int | None = None) -> float:
+    """Two-sided quantile of the normal, or of Student's t by its expansion in 1/degrees (Abramowitz and Stegun 26.7.5)."""
+    z = NormalDist().inv_cdf(1 - (1 - confidence) / (2 * comparisons))
+    if degrees is None:
+        return z
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / degrees + second / degrees**2 + third / degrees**3
+
+
+def tracked(statistic: Statistic) -> Statistic:
+    """The statistic with its fields as the leaves of a gradient."""
+    fields = {name: getattr(statistic, name).detach().clone().requires_grad_() for name in statistic.leaves}
+    return replace(statistic, **fields) if fields else statistic  # type: ignore[type-var]
+
+
+def row_influence(natural: Tensor, statistics: Sequence[Statistic], sample: Sample) -> Tensor:
+    """Influence of each sampled row on a function of the statistics, (m,) float64, summing to zero."""
+    total = torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
+    if natural.requires_grad:
+        for statistic in statistics:
+            total += _contribution(natural, statistic, sample)
+    return total - total.mean()
+
+
+def _contribution(natural: Tensor, statistic: Statistic, sample: Sample) -> Tensor:
+    leaves = {name: getattr(statistic, name) for name in statistic.leaves}
+    slopes = torch.autograd.grad(natural, list(leaves.values()), retain_graph=True, allow_unused=True) if leaves else ()
+    gradient = {
+        name: torch.zeros_like(leaf) if slope is None else slope
+        for (name, leaf), slope in zip(leaves.items(), slopes, strict=True)
+    }
+    with torch.no_grad():
+        return statistic.influence(gradient, sample)
+
+
+def variance_of_mean(influence: Tensor, n: int) -> float:
+    """Variance of an estimate from n rows with this influence on some of them."""
+    return float(influence.var(correction=1)) / n if len(influence) > 1 else math.inf
+
+
+def measured(
+    readout: Readout,
+    statistics: Sequence[Statistic],
+    sample: Sample,
+    n: int,
+    confidence: float,
+    limits: tuple[float, float],
+) -> Measured | Refusal:
+    """The value, interval, standard error and influence of a read-out, or the refusal of its guard."""
+    if readout.guard is not None and not _holds(readout.guard, statistics, sample, n):
+        return readout.guard.refusal
+    rows = readout.n or n
+    given = readout.influence
+    influence = row_influence(readout.natural, statistics, sample) if given is None else given - given.mean()
+    error = math.sqrt(variance_of_mean(influence, rows) if readout.variance is None else readout.variance)
+    if math.isinf(error):
+        return Refusal("inconclusive", f"few_rows: {rows} rows have no spread to judge by; it needs at least 2", 2)
+    value = _clamp(float(readout.display(readout.natural.detach())), limits)
+    if not math.isfinite(value):
+        return Measured(value, None, math.nan, influence)
+    low, high = _interval(readout, error, confidence)
+    interval = min(_clamp(low, limits), value), max(_clamp(high, limits), value)
+    slope = _slope(readout, error, interval, quantile(confidence, readout.comparisons, readout.degrees))
+    return Measured(value, interval, abs(slope) * error, influence * slope)
+
+
+def _holds(guard: Guard, statistics: Sequence[Statistic], sample: Sample, n: int) -> bool:
+    error = math.sqrt(variance_of_mean(row_influence(guard.quantity, statistics, sample), n))
+    return guard.quantity.item() > guard.errors * error
+
+
+def _interval(readout: Readout, error: float, confidence: float) -> tuple[float, float]:
+    z = quantile(confidence, readout.comparisons, readout.degrees)
+    if readout.interval is not None:
+        return readout.interval(z)
+    centre = readout.natural.detach()
+    sides = (centre - z * error, centre + z * error)
+    if readout.trials is not None:
+        alpha = (1 - confidence) / readout.comparisons
+        sides = tuple(torch.tensor(end) for end in wilson(centre.item(), readout.trials, z, alpha))
+    low, high = sorted(readout.display(side).item() for side in sides)
+    return low, high
+
+
+def _slope(readout: Readout, error: float, interval: tuple[float, float], z: float) -> float:
+    """Derivative of the displayed by the natural value; across a kink, the slope of the interval."""
+    centre = readout.natural.detach().clone().requires_grad_()
+    shown = readout.display(centre)
+    slope = 1.0 if shown is centre else float(torch.autograd.grad(shown, centre)[0])
+    if math.isfinite(slope) and slope != 0:
+        return slope
+    return (interval[1] - interval[0]) / (2 * z * error) if error > 0 else 1.0
+
+
+def _clamp(number: float, limits: tuple[float, float]) -> float:
+    low, high = limits
+    return number if math.isnan(number) else min(max(number, low), high)
+
+
+def effective_trials(share: Tensor, variance: float, rows: int) -> float:
+    """Number of independent rows that would give a share this variance; `rows` where all or none have it."""
+    return share.item() * (1 - share.item()) / variance if variance > 0 and 0 < share.item() < 1 else float(rows)
+
+
+def wilson(share: float, trials: float, z: float, alpha: float) -> tuple[float, float]:
+    """Interval of a proportion: Wilson's, and the exact one of Clopper and Pearson when all or none of the rows have it."""
+    if share <= 0:
+        return 0.0, 1 - (alpha / 2) ** (1 / trials)
+    if share >= 1:
+        return (alpha / 2) ** (1 / trials), 1.0
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    centre = share + z * z / (2 * trials)
+    return (centre - spread) / (1 + z * z / trials), (centre + spread) / (1 + z * z / trials)
+
+
+def count_interval(
+    distance: Tensor, spread: Tensor, weight: Tensor | None = None
+) -> Callable[[float], tuple[float, float]]:
+    """Interval of the share of channels with distance < 0, when each distance is known up to its spread.
+
+    Args:
+        distance: (d,) signed distance of each channel to the border.
+        spread: (d,) standard error of each distance.
+        weight: (d,) what each channel counts, in place of 1 / d.
+    """
+    share = torch.full_like(distance, 1 / len(distance)) if weight is None else weight
+
+    def ends(z: float) -> tuple[float, float]:
+        low, high = (share[distance + side * z * spread < 0].sum().item() for side in (1, -1))
+        return low, high
+
+    return ends
+
+
+def proportion(correct: Tensor, *, method: str = "Wilson", comparisons: int = 1, k: int | None = None) -> Readout:
+    """A read-out for the share of rows (m,) bool that have something."""
+    terms = correct.double()
+    return Readout(
+        terms.mean(),
+        influence=terms - terms.mean(),
+        trials=len(terms),
+        comparisons=comparisons,
+        n=len(terms),
+        k=k,
+        method=method,
+    )
+
+
+def row_mean(terms: Tensor, *, method: str = "mean over rows", detail: str | None = None) -> Readout:
+    """A read-out for the mean of one number a row, (m,)."""
+    terms = terms.double()
+    return Readout(terms.mean(), influence=terms - terms.mean(), n=len(terms), method=method, detail=detail)

@@ -1,0 +1,239 @@
+"""Units that do not vary, and channels that vary far too much."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gate.errors import MetricError
+from gate.geometry.influence import Readout, Refusal, count_interval, missing_input, row_mean
+from gate.geometry.registry import Answer, metric
+from gate.geometry.statistics import Channels, Sample
+
+_ROUNDING = 2.0**-23
+
+
+def _deviations(channels: Channels) -> tuple[Tensor, Tensor]:
+    """Standard deviation of each channel, and the median of those that vary by more than rounding."""
+    deviation = channels.variance.sqrt()
+    size = torch.maximum(channels.mean.abs(), deviation.max())
+    alive = deviation > _ROUNDING * size
+    return deviation, deviation[alive].median() if bool(alive.any()) else deviation.max()
+
+
+@metric(
+    unit="share of channels",
+    greater_is_better=False,
+    invariant_to={"translation", "scaling", "permutation"},
+    unasserted={"row_scaling"},
+    paper="operational form derived here; after Li et al. 2022, Fire Together Wire Together (heat_k)",
+    readouts={
+        "never": "share of units that stay within the tolerance of one value on every row",
+        "active": "mean over rows of the smallest share of channels that holds 90 % of the row's absolute sum",
+        "heat_k": "active, for the absolute sum of each channel over space",
+        "load": "(sum of mean |x|)^2 / (d times the sum of squares): 1 when all channels are equally loud",
+    },
+    limits={"value": (0, 1), "never": (0, 1), "active": (0, 1), "load": (0, 1)},
+)
+def dead_unit_share(
+    channels: Channels, sample: Sample, *, threshold: float = 0.01, tolerance: float = 0.01
+) -> dict[str, Answer]:
+    """Share of units that do not vary.
+
+    A channel is dead when its standard deviation is below `threshold` times the median one. Variance is tested, not sign:
+    units at rest on 0 (ReLU) or below it (GELU, Mish) are found alike.
+
+    Args:
+        channels: Of features (n, d).
+        sample: The sampled rows.
+        threshold: Share of the median standard deviation.
+        tolerance: Share of the median standard deviation that a resting unit may move by.
+
+    Returns:
+        Share of the d channels in [0, 1], and read-outs.
+    """
+    heat = missing_input("feature maps before spatial pooling")
+    if channels.n < 1000:
+        few = Refusal("inconclusive", f"few_rows: {channels.n} rows; it needs at least 1000", 1000)
+        return {"value": few, "never": few, "active": few, "heat_k": heat, "load": few}
+    deviation, typical = _deviations(channels)
+    never = (channels.high - channels.low <= 2 * tolerance * typical).double().mean()
+    bound = f"a unit that never moved does so on at most {3 / channels.n:.2g} of all rows (95 %)"
+    loads = channels.mean_abs
+    return {
+        "value": _dead(channels, sample, deviation.detach(), typical.item() * threshold),
+        "never": Readout(never.detach(), interval=lambda _: (never.item(), never.item()), method="count", detail=bound),
+        "active": _active(sample.features),
+        "heat_k": heat,
+        "load": Readout(loads.sum() ** 2 / (channels.d * loads.square().sum())) if loads.sum().item() > 0 else _silent(),
+    }
+
+
+def _silent() -> Refusal:
+    return Refusal("not_applicable", "missing_input: every feature is zero")
+
+
+def _dead(channels: Channels, sample: Sample, deviation: Tensor, threshold: float) -> Readout:
+    """The count, its interval from the standard error of each log deviation, and the influence of the soft count."""
+    tiny = torch.finfo(torch.float64).tiny
+    variance = channels.variance.detach().clamp_min(tiny)
+    if threshold == 0:  # nothing varies at all
+        return Readout(deviation.new_ones(()), interval=lambda _: (1.0, 1.0), influence=_none(sample), method="count")
+    distance = (deviation.clamp_min(tiny) / threshold).log()
+    kurtosis = (channels.fourth.detach() / variance.square()).nan_to_num(1.0)  # a channel that never moves has none
+    error = ((kurtosis - 1).clamp_min(0) / (4 * channels.n)).sqrt().clamp(1e-12, 1e3)
+    slope = -torch.distributions.Normal(0.0, 1.0).log_prob(distance / error).exp() / error
+    moved = (sample.features.double() - channels.mean.detach()).square() - variance
+    influence = moved @ (slope / (2 * variance)).nan_to_num(0.0) / channels.d
+    dead = distance < 0
+    return Readout(
+        dead.double().mean(),
+        influence=influence,
+        interval=count_interval(distance, error),
+        method="count, from the error of each deviation",
+        detail=f"{int(dead.sum())} of {channels.d} units",
+    )
+
+
+def _none(sample: Sample) -> Tensor:
+    return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
+
+
+def _active(features: Tensor) -> Answer:
+    sizes = features.double().abs()
+    totals = sizes.sum(dim=1)
+    alive = totals > 0
+    if not bool(alive.any()):
+        return _silent()
+    order = sizes.sort(dim=1, descending=True).values.cumsum(dim=1)
+    held = ((order < 0.9 * totals[:, None]).sum(dim=1) + 1) / sizes.shape[1]
+    mean = held[alive].mean()
+    terms = torch.where(alive, held, mean)
+    return row_mean(terms, detail=None if bool(alive.all()) else f"{int((~alive).sum())} zero rows left out")
+
+
+@metric(
+    unit="ratio",
+    greater_is_better=False,
+    invariant_to={"scaling", "permutation"},
+    paper="after Gao et al. 2024, Feature Coding in the Era of Large Models; operational form, 6-sigma rule recollected",
+    readouts={
+        "rms": "the same with root mean squares: smooth, the one to gate",
+        "count6": "share of channels whose largest |x| exceeds 6 standard deviations of all features",
+        "kurt99": "99th percentile over channels of the kurtosis",
+        "range_index": "largest |x| over the 99.9th percentile of |x|",
+    },
+    limits={"value": (1, math.inf), "rms": (1, math.inf), "count6": (0, 1), "kurt99": (1, math.inf), "range_index": (1, math.inf)},
+)
+def outlier_channel_ratio(channels: Channels, sample: Sample) -> dict[str, Answer]:
+    """A few channels with a huge range: they break quantisation and few-label neighbours.
+
+    Largest over median channel maximum of |x|. A maximum grows with n and has no standard error of its own: its interval
+    comes from the maxima of 10 hash blocks.
+
+    Args:
+        channels: Of features (n, d).
+        sample: The sampled rows.
+
+    Returns:
+        Ratio of at least 1, and read-outs.
+
+    Raises:
+        MetricError: Every feature is zero.
+    """
+    if channels.n < 500:
+        few = Refusal("inconclusive", f"few_rows: {channels.n} rows; it needs at least 500", 500)
+        return dict.fromkeys(("value", "rms", "count6", "kurt99", "range_index"), few)
+    if channels.max_abs.max().item() == 0:
+        raise MetricError("every feature is zero: no channel has a range")
+    rms = (channels.variance + channels.mean.square()).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    return {
+        "value": _peak(channels, sample),
+        "rms": Readout((rms.max() / _middle(rms)).log(), torch.exp, detail=f"largest in channel {int(rms.argmax())}"),
+        "count6": _beyond_six(channels, sample),
+        "kurt99": _tails(channels),
+        "range_index": _range_index(channels, sample),
+    }
+
+
+def _middle(values: Tensor) -> Tensor:
+    return values.quantile(0.5, dim=-1)
+
+
+def _log_ratio(maxima: Tensor) -> Tensor:
+    return (maxima.amax(dim=-1) / _middle(maxima)).log()
+
+
+def _block_variance(values: Tensor) -> float:
+    """Variance of a log maximum: the scale of a maximum hardly changes with n, so that of the block maxima stands for it."""
+    return float(values[torch.isfinite(values)].var(correction=1))
+
+
+def _peak(channels: Channels, sample: Sample) -> Readout:
+    return Readout(
+        _log_ratio(channels.max_abs),
+        torch.exp,
+        influence=_leave_one_out(sample.features.double().abs()),
+        variance=_block_variance(_log_ratio(channels.block_max)),
+        degrees=len(channels.block_max) - 1,
+        method="block maxima",
+        detail=f"largest in channel {int(channels.max_abs.argmax())}",
+    )
+
+
+def _leave_one_out(sizes: Tensor) -> Tensor:
+    """Jackknife influence of each row on the log ratio: only a row that holds a channel's maximum has any."""
+    m = len(sizes)
+    top = sizes.topk(2, dim=0)
+    owner = top.indices[0]
+    whole = _log_ratio(top.values[0])
+    influence = sizes.new_zeros(m)
+    owners = owner.unique()
+    without = torch.where(owner[None, :] == owners[:, None], top.values[1], top.values[0])
+    influence[owners] = (whole - _log_ratio(without)).nan_to_num(0.0, 0.0, 0.0) * (m - 1)
+    return influence
+
+
+def _beyond_six(channels: Channels, sample: Sample) -> Readout:
+    second = (channels.variance + channels.mean.square()).mean().detach()
+    limit = 6 * (second - channels.mean.mean().detach() ** 2).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    tiny = torch.finfo(torch.float64).tiny
+    logs = channels.block_max.clamp_min(tiny).log()
+    distance = limit.log() - channels.max_abs.clamp_min(tiny).log()
+    beyond = distance < 0
+    return Readout(
+        beyond.double().mean(),
+        influence=_none(sample),
+        interval=count_interval(distance, logs.std(dim=0)),
+        method="count, from the block maxima of each channel",
+        detail=f"{int(beyond.sum())} of {channels.d} channels",
+    )
+
+
+def _tails(channels: Channels) -> Answer:
+    alive = channels.variance > (_ROUNDING * channels.mean.abs()).square()
+    if not bool(alive.any()):
+        return Refusal("inconclusive", "few_rows: no channel varies, so none has tails")
+    kurtosis = channels.fourth[alive] / channels.variance[alive].square()
+    return Readout(kurtosis.quantile(0.99).log(), torch.exp)
+
+
+def _range_index(channels: Channels, sample: Sample) -> Answer:
+    entries = sample.features.double().abs().flatten()
+    ordinary = entries.topk(max(1, math.ceil(len(entries) / 1000))).values[-1]
+    if float(ordinary) == 0:
+        return Refusal("inconclusive", "few_rows: more than 99.9 % of all features are zero")
+    peaks = channels.block_max.amax(dim=1)
+    rows = sample.features.double().abs().amax(dim=1)
+    first, second = rows.topk(2).values
+    influence = torch.where(rows == first, (first / second).log() * (sample.m - 1), 0.0)
+    return Readout(
+        (peaks.max() / ordinary).log(),
+        torch.exp,
+        influence=influence,
+        variance=_block_variance(peaks.log()),
+        degrees=len(peaks) - 1,
+        method="block maxima",
+    )

@@ -1,0 +1,195 @@
+"""The metrics: a function becomes one by a decorator, and its annotations say what it needs."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Literal, cast
+
+from torch import Tensor
+
+from gate.errors import MetricError
+from gate.geometry.influence import Readout, Refusal
+from gate.geometry.statistics import Statistic
+
+Change = Literal[
+    "translation", "scaling", "row_scaling", "rotation", "permutation", "channel_scaling", "linear_map"
+]
+Answer = Tensor | Readout | Refusal
+FAMILIES = ("spectral", "hypersphere", "outliers", "classes", "readout", "neighbours")
+VALUE = "value"
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """A metric as its decorator and annotations describe it.
+
+    Attributes:
+        name: The function's name, the metric's name everywhere.
+        meaning: First line of its docstring.
+        unit: Of the value.
+        greater_is_better: Direction, None where a range is healthy.
+        invariant_to: Changes of the features that leave the value as it is; every other one moves it.
+        unasserted: Changes of which nothing is said.
+        paper: Source.
+        limits: Smallest and largest possible value of it and of each read-out.
+        readouts: Name → meaning of the read-outs besides the value.
+        statistics: Parameter name → kind of statistic.
+        optional: Parameters that are None when the rows lack a column.
+        params: What a policy may set, with the default.
+    """
+
+    name: str
+    meaning: str
+    function: Callable[..., Answer | Mapping[str, Answer]]
+    unit: str
+    greater_is_better: bool | None
+    invariant_to: frozenset[Change]
+    unasserted: frozenset[Change]
+    paper: str
+    limits: Mapping[str, tuple[float, float]]
+    readouts: Mapping[str, str]
+    statistics: Mapping[str, type[Statistic]]
+    optional: frozenset[str]
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Columns without which it is not applicable."""
+        kinds = (kind for name, kind in self.statistics.items() if name not in self.optional)
+        return tuple(sorted({need for kind in kinds for need in kind.needs}))
+
+    def addresses(self) -> tuple[str, ...]:
+        """Every name a policy can use for it: the metric and its read-outs."""
+        return (self.name, *(f"{self.name}.{readout}" for readout in self.readouts))
+
+    def limits_of(self, readout: str) -> tuple[float, float]:
+        """Smallest and largest possible value of a read-out."""
+        return self.limits.get(readout, (-math.inf, math.inf))
+
+
+_registered: dict[str, Metric] = {}
+
+
+def metric(
+    *,
+    unit: str,
+    greater_is_better: bool | None,
+    invariant_to: set[Change],
+    paper: str,
+    unasserted: set[Change] | None = None,
+    readouts: Mapping[str, str] | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers a function as the metric of its name.
+
+    Args:
+        unit: Of the value.
+        greater_is_better: Direction, None where a range is healthy.
+        invariant_to: Changes of the features that leave the value as it is.
+        paper: Source.
+        unasserted: Changes of which nothing is said.
+        readouts: Name → meaning of further numbers; the function then returns a dict with "value" and these.
+        limits: Smallest and largest possible value, by read-out.
+
+    Raises:
+        MetricError: The name is taken, or the docstring or an annotation is missing.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        name = function.__name__
+        if name in _registered:
+            raise MetricError(f"metric {name!r} is registered twice")
+        if not function.__doc__:
+            raise MetricError(f"metric {name!r} needs a docstring: its first line is what people read")
+        statistics, optional, params = _signature(function)
+        _registered[name] = Metric(
+            name=name,
+            meaning=function.__doc__.strip().splitlines()[0].rstrip("."),
+            function=function,
+            unit=unit,
+            greater_is_better=greater_is_better,
+            invariant_to=frozenset(invariant_to),
+            unasserted=frozenset(unasserted or ()),
+            paper=paper,
+            limits=limits or {},
+            readouts=readouts or {},
+            statistics=statistics,
+            optional=optional,
+            params=params,
+        )
+        return function
+
+    return register
+
+
+def _signature(function: Callable[..., Any]) -> tuple[dict[str, type[Statistic]], frozenset[str], dict[str, Any]]:
+    hints = typing.get_type_hints(function)
+    statistics: dict[str, type[Statistic]] = {}
+    optional: set[str] = set()
+    params: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            params[name] = parameter.default
+            continue
+        if name not in hints:
+            raise MetricError(f"metric {function.__name__!r}: annotate parameter {name!r} with the statistic it reads")
+        kinds = [kind for kind in typing.get_args(hints[name]) if kind is not types.NoneType] or [hints[name]]
+        statistics[name] = kinds[0]
+        if parameter.default is None:
+            optional.add(name)
+    return statistics, frozenset(optional), params
+
+
+@cache
+def _load_families() -> None:
+    for family in FAMILIES:
+        importlib.import_module(f"gate.geometry.{family}")
+    for entry in entry_points(group="gate.metrics"):
+        entry.load()
+
+
+def metrics() -> Mapping[str, Metric]:
+    """All metrics by name: those of this package and those that other packages add."""
+    _load_families()
+    return dict(sorted(_registered.items()))
+
+
+def find(address: str) -> tuple[Metric, str]:
+    """The metric and read-out of an address `id` or `id.readout`.
+
+    Raises:
+        MetricError: There is none of that name; the nearest ones are named.
+    """
+    known = metrics()
+    name, _, readout = address.partition(".")
+    if name in known and (not readout or readout == VALUE or readout in known[name].readouts):
+        return known[name], readout or VALUE
+    every = [each for each in known.values() for each in each.addresses()]
+    near = difflib.get_close_matches(address, every, n=3, cutoff=0.4)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise MetricError(f"there is no metric {address!r}{hint}")
+
+
+def answers(found: Metric, arguments: Mapping[str, Statistic | None], params: Mapping[str, Any]) -> dict[str, Answer]:
+    """What the metric says of some statistics, by read-out.
+
+    Raises:
+        MetricError: A parameter that it does not have, or it returned other read-outs than it declares.
+    """
+    unknown = sorted(set(params) - set(found.params))
+    if unknown:
+        raise MetricError(f"metric {found.name!r} has no parameter {unknown[0]!r}; it has {sorted(found.params)}")
+    result = found.function(**arguments, **params)
+    named = dict(result) if isinstance(result, Mapping) else {VALUE: cast(Answer, result)}
+    if set(named) != {VALUE, *found.readouts}:
+        raise MetricError(f"metric {found.name!r} returned {sorted(named)}, declared are {sorted([VALUE, *found.readouts])}")
+    return named

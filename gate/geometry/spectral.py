@@ -1,0 +1,260 @@
+"""Spectrum and dimensional collapse: how many directions carry the rows."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from gate.errors import MetricError
+from gate.geometry import nulls
+from gate.geometry.influence import Readout, Refusal
+from gate.geometry.registry import Answer, metric
+from gate.geometry.statistics import Moments, UnitMoments
+
+_MIN_ROWS = 30
+_FLOOR = 1e-15  # eigenvalues below this share of the largest are rounding, and their square root has no slope
+
+
+def _eigenvalues(covariance: Tensor) -> Tensor:
+    values = torch.linalg.eigvalsh(covariance)
+    return values[values > _FLOOR * values[-1].detach().clamp_min(torch.finfo(torch.float64).tiny)]
+
+
+def _entropy(weights: Tensor) -> Tensor:
+    share = weights / weights.sum()
+    return -(share * share.log()).sum()
+
+
+def too_few(n: int, d: int, factor: float) -> Refusal | None:
+    """The refusal when there are fewer rows than `factor` times the dimension, or than any interval needs."""
+    needed = max(math.ceil(factor * d), _MIN_ROWS)
+    if n >= needed:
+        return None
+    return Refusal("inconclusive", f"n_over_d: {n} rows of dimension {d}; it needs at least {needed}", needed)
+
+
+def _require_variation(moments: Moments) -> None:
+    if moments.is_constant():
+        raise MetricError(f"all {moments.n} feature rows are equal up to rounding: there is no spectrum")
+
+
+def _require_directions(units: UnitMoments) -> None:
+    if units.n == 0:
+        raise MetricError("all feature rows are zero: they have no direction")
+
+
+@metric(
+    unit="dimensions",
+    greater_is_better=None,
+    invariant_to={"translation", "scaling", "rotation", "permutation"},
+    paper="Roy and Vetterli 2007, EUSIPCO; Garrido et al. 2023, ICML (rankme)",
+    readouts={
+        "share": "value / d",
+        "iso_ratio": "value over that of isotropic rows of the same n and d",
+        "sv": "the same on singular values of the centred features (Roy and Vetterli)",
+        "rankme": "the same on singular values of the features as they are (RankMe)",
+    },
+    limits={"value": (0, math.inf), "share": (0, 1), "iso_ratio": (0, math.inf), "sv": (0, math.inf), "rankme": (0, math.inf)},
+)
+def effective_rank(moments: Moments) -> dict[str, Answer]:
+    """Effective number of directions in the feature cloud.
+
+    exp(-sum p ln p) with p the eigenvalues of the feature covariance, d x d, over their sum: 1 when all variance lies on
+    one axis, d when it is equal on every axis. Biased down at finite n, and highest for noise: a floor alone passes a
+    representation without any structure.
+
+    Args:
+        moments: Of features of shape (n, d).
+
+    Returns:
+        Dimensions in [1, d], and read-outs.
+
+    Raises:
+        MetricError: All feature rows are equal.
+    """
+    _require_variation(moments)
+    n, d = moments.n, moments.d
+    eigenvalues = _eigenvalues(moments.covariance)
+    entropy = _entropy(eigenvalues)
+    uncentred = _eigenvalues(moments.covariance + torch.outer(moments.mean, moments.mean)).sqrt()
+    share = uncentred / uncentred.sum() + 1e-7
+    raw = too_few(n, d, 4) if entropy.exp().item() > (n - 1) / 10 else None
+    return {
+        "value": raw or Readout(entropy, torch.exp),
+        "share": raw or Readout(entropy - math.log(d), torch.exp),
+        "iso_ratio": too_few(n, d, 0.25) or Readout(entropy - math.log(nulls.effective_rank(n, d)), torch.exp),
+        "sv": raw or Readout(_entropy(eigenvalues.sqrt()), torch.exp),
+        "rankme": raw or Readout(-(share * share.log()).sum(), torch.exp),
+    }
+
+
+@metric(
+    unit="dimensions",
+    greater_is_better=None,
+    invariant_to={"translation", "scaling", "rotation", "permutation"},
+    paper="Gao et al. 2017, bioRxiv 214262; finite-sample correction derived here",
+    readouts={"share": "value / d", "raw": "tr(S)^2 / tr(S^2) without the correction for n"},
+    limits={"value": (0, math.inf), "share": (0, math.inf), "raw": (0, math.inf)},
+)
+def participation_ratio(moments: Moments) -> dict[str, Answer]:
+    """Number of directions that carry the variance, unbiased in n.
+
+    tr(C)^2 / tr(C^2) for the feature covariance C, with numerator and denominator replaced by their unbiased estimates
+    under Gaussian rows, so that it stands for n < d as well.
+
+    Args:
+        moments: Of features of shape (n, d).
+
+    Returns:
+        Dimensions, about 1 to d, and read-outs.
+
+    Raises:
+        MetricError: All feature rows are equal.
+    """
+    _require_variation(moments)
+    n, d = moments.n, moments.d
+    if n < 50:
+        few = Refusal("inconclusive", f"few_rows: {n} rows; it needs at least 50", 50)
+        return {"value": few, "share": few, "raw": few}
+    nu = n - 1
+    unbiased = moments.covariance * (n / nu)
+    trace, square = unbiased.diagonal().sum() ** 2, unbiased.square().sum()
+    b = (square - trace / nu) * (nu**2 / ((nu + 2) * (nu - 1)))
+    a = trace - 2 * b / nu
+    noise = _second_moment_error(unbiased.detach(), n)
+    refusal = Refusal("inconclusive", f"n_over_d: {n} rows do not tell tr(S^2) from noise", None)
+    if not b.item() > 3 * noise:
+        return {"value": refusal, "share": refusal, "raw": refusal}
+    value = (a / b).log()
+    return {
+        "value": Readout(value, torch.exp),
+        "share": Readout(value - math.log(d), torch.exp),
+        "raw": Readout((trace / square).log(), torch.exp),
+    }
+
+
+def _second_moment_error(covariance: Tensor, n: int) -> float:
+    """Standard error of the unbiased tr(S^2) of Gaussian rows."""
+    square = covariance @ covariance
+    return math.sqrt(8 * square.square().sum().item() / n + 4 * square.diagonal().sum().item() ** 2 / n**2)
+
+
+def _uniformity(units: UnitMoments) -> Tensor:
+    """(sum of the square roots of the eigenvalues of the unit rows' covariance)^2 / d."""
+    if units.is_constant():
+        return units.covariance.sum() * 0
+    return _eigenvalues(units.covariance).sqrt().sum() ** 2 / units.d
+
+
+@metric(
+    unit="distance",
+    greater_is_better=False,
+    invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
+    paper="Fang et al. 2024, Rethinking The Uniformity Metric in Self-Supervised Learning",
+    readouts={
+        "share": "(1 - value^2 / 2)^2: 1 for isotropic rows, 0 for one point; the one to gate",
+        "iso_ratio": "share over that of isotropic rows of the same n and d",
+        "w2": "the value itself",
+    },
+    limits={"value": (0, math.sqrt(2)), "w2": (0, math.sqrt(2)), "share": (0, 1), "iso_ratio": (0, math.inf)},
+)
+def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
+    """Distance of the unit rows to an isotropic Gaussian; sees dead dimensions.
+
+    W2 = sqrt(2 (1 - tr(S^1/2) / sqrt(d))) for the covariance S of the unit rows, the 2-Wasserstein distance to N(0, I/d).
+
+    Args:
+        units: Moments of the unit rows of features (n, d).
+
+    Returns:
+        Distance in [0, sqrt 2], and read-outs.
+
+    Raises:
+        MetricError: All feature rows are zero.
+    """
+    _require_directions(units)
+    share = _uniformity(units)
+    null = nulls.uniformity_share(max(units.n, 2), units.d)
+    few = too_few(units.n, units.d, 4)
+    distance = few or Readout(share, lambda natural: (2 * (1 - natural.clamp(0, 1).sqrt())).sqrt())
+    return {
+        "value": distance,
+        "w2": distance,
+        "share": few or Readout(share),
+        "iso_ratio": too_few(units.n, units.d, 0.25) or Readout(share / null),
+    }
+
+
+@metric(
+    unit="share",
+    greater_is_better=False,
+    invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
+    paper="derived from Fang et al. 2024, Rethinking The Uniformity Metric in Self-Supervised Learning",
+    readouts={
+        "cone": "part owed to the direction that all rows share: squared length of the mean unit row",
+        "dimensional": "part owed to the spectrum, once the shared direction is removed",
+    },
+    limits={"value": (0, 1), "cone": (0, 1), "dimensional": (0, 1)},
+)
+def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> dict[str, Answer]:
+    """How far the cloud has collapsed: 0 as spread as an isotropic cloud, 1 a point or a line.
+
+    1 - share / share0, with `wasserstein_uniformity.share` and its value for isotropic rows of the same n and d. It sees a
+    constant output, a cone and lost directions, in any rotation; 1 - value = (1 - cone)(1 - dimensional). It does not see
+    merged classes, sites or channels.
+
+    Args:
+        units: Moments of the unit rows of features (n, d).
+        null_share: share0, when it is known otherwise.
+
+    Returns:
+        Share in [0, 1], and read-outs.
+
+    Raises:
+        MetricError: All feature rows are zero.
+    """
+    _require_directions(units)
+    few = too_few(units.n, units.d, 0.25)
+    null = null_share or nulls.uniformity_share(max(units.n, 2), units.d)
+    share, cone = _uniformity(units), units.mean @ units.mean
+    spread = units.covariance.diagonal().sum()
+    lost = torch.ones_like(spread) if units.is_constant() else 1 - share / (spread * null)
+    return {
+        "value": few or Readout(1 - share / null),
+        "cone": few or Readout(cone),
+        "dimensional": few or Readout(lost),
+    }
+
+
+@metric(
+    unit="share",
+    greater_is_better=True,
+    invariant_to={"scaling", "row_scaling", "permutation"},
+    paper="a reading of Chen and He 2021, Exploring Simple Siamese Representation Learning (recollected form)",
+    limits={"value": (0, 1)},
+)
+def channel_spread(units: UnitMoments) -> Answer:
+    """Cheapest test for a constant output: the mean standard deviation of a channel of the unit rows.
+
+    sqrt(d) times the mean over channels of the standard deviation of the unit rows: 1 for isotropic rows, 0 for a constant
+    output. It depends on the basis: it certifies only that the output is not constant.
+
+    Args:
+        units: Moments of the unit rows of features (n, d).
+
+    Returns:
+        Share in [0, 1].
+
+    Raises:
+        MetricError: All feature rows are zero.
+    """
+    _require_directions(units)
+    if units.n < 100:
+        return Refusal("inconclusive", f"few_rows: {units.n} rows; it needs at least 100", 100)
+    variances = units.covariance.diagonal()
+    alive = variances > units.epsilon**2 * units.mean.square()
+    return Readout(variances[alive].sqrt().sum() / math.sqrt(units.d))
+
+

@@ -1,0 +1,167 @@
+"""Moments of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gate.geometry.statistics.batch import Batch, Codes, place, union, unit_rows
+
+if TYPE_CHECKING:
+    from gate.geometry.statistics.sample import Sample
+
+
+def class_sums(rows: Tensor, codes: Codes) -> Tensor:
+    """Sum of the rows of each class, (C, d), in the rows' precision."""
+    order = codes.values.argsort(stable=True)
+    counts = codes.counts()
+    starts = counts.cumsum(0) - counts
+    return functional.embedding_bag(order, rows, starts, mode="sum")
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMoments:
+    """Count, mean and spread of the feature rows of each class.
+
+    Attributes:
+        names: C class names, sorted.
+        counts: (C,) int64.
+        shares: (C,) float64, counts / n.
+        means: (C, d) float64.
+        within: (C,) float64, mean squared distance of a row to its class mean.
+        within_channels: (d,) float64, within-class variance of each channel, over all rows.
+    """
+
+    names: tuple[str, ...]
+    counts: Tensor
+    shares: Tensor
+    means: Tensor
+    within: Tensor
+    within_channels: Tensor
+
+    needs: ClassVar[tuple[str, ...]] = ("labels",)
+    leaves: ClassVar[tuple[str, ...]] = ("shares", "means", "within", "within_channels")
+
+    @classmethod
+    def of(cls, batch: Batch) -> Self:
+        """Of one batch.
+
+        Raises:
+            MetricError: The batch has no labels.
+        """
+        return cls._of_rows(batch.features, batch.class_codes())
+
+    @classmethod
+    def _of_rows(cls, rows: Tensor, codes: Codes) -> Self:
+        counts = codes.counts()
+        divisor = counts.clamp_min(1)[:, None]
+        shift = class_sums(rows, codes) / divisor.to(rows.dtype)
+        moved = rows - shift[codes.values]
+        rest = class_sums(moved, codes).double() / divisor
+        squares = (moved.double() - rest[codes.values]).square()
+        within = torch.zeros(len(codes.names), dtype=torch.float64, device=rows.device)
+        within.index_add_(0, codes.values, squares.sum(dim=1))
+        n = max(len(rows), 1)
+        return cls(
+            codes.names, counts, counts.double() / n, shift.double() + rest, within / divisor[:, 0], squares.sum(dim=0) / n
+        )
+
+    def merge(self, other: Self) -> Self:
+        """Of the rows of both."""
+        names = union(self.names, other.names)
+        first, second = self._spread_over(names), other._spread_over(names)
+        counts = first.counts + second.counts
+        n = int(counts.sum())
+        weight = second.counts.double() / counts.clamp_min(1)
+        gap = second.means - first.means
+        cross = weight * (1 - weight)
+        between = (counts[:, None] * cross[:, None] * gap.square()).sum(dim=0)
+        channels = (first.within_channels * first.n + second.within_channels * second.n + between) / max(n, 1)
+        return type(self)(
+            names,
+            counts,
+            counts.double() / max(n, 1),
+            first.means + gap * weight[:, None],
+            first.within * (1 - weight) + second.within * weight + cross * gap.square().sum(dim=1),
+            channels,
+        )
+
+    def _spread_over(self, names: tuple[str, ...]) -> Self:
+        if names == self.names:
+            return self
+        where = place(self.names, names, self.counts.device)
+        size = len(names)
+
+        def wide(column: Tensor) -> Tensor:
+            return column.new_zeros(size, *column.shape[1:]).index_copy_(0, where, column)
+
+        return type(self)(
+            names, wide(self.counts), wide(self.shares), wide(self.means), wide(self.within), self.within_channels
+        )
+
+    @property
+    def n(self) -> int:
+        """Rows of all classes."""
+        return int(self.counts.sum())
+
+    @property
+    def c(self) -> int:
+        """Classes."""
+        return len(self.names)
+
+    @property
+    def d(self) -> int:
+        """Feature dimension."""
+        return self.means.shape[1]
+
+    @property
+    def smallest(self) -> int:
+        """Rows of the smallest class."""
+        return int(self.counts.min())
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of all rows, (d,)."""
+        return self.shares @ self.means
+
+    @property
+    def unbiased_within(self) -> Tensor:
+        """Unbiased total variance of each class, (C,): v_c."""
+        return self.within * (self.counts / (self.counts - 1))
+
+    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
+        """How each sampled row moves a function of the class moments with this gradient, (m,) float64."""
+        return self._influence(gradient, sample.features.double(), sample.class_codes(self.names))
+
+    def _influence(self, gradient: Mapping[str, Tensor], rows: Tensor, codes: Tensor) -> Tensor:
+        moved = rows - self.means[codes]
+        own = (moved * gradient["means"][codes]).sum(dim=1)
+        own = own + gradient["within"][codes] * (moved.square().sum(dim=1) - self.within[codes])
+        share = gradient["shares"][codes] - gradient["shares"] @ self.shares
+        channels = (moved.square() - self.within_channels) @ gradient["within_channels"]
+        return share + own / self.shares[codes] + channels
+
+
+class UnitClassMoments(ClassMoments):
+    """Class moments of the unit rows x / |x|; zero rows have no direction and are left out."""
+
+    @classmethod
+    def of(cls, batch: Batch) -> Self:
+        """Of one batch.
+
+        Raises:
+            MetricError: The batch has no labels.
+        """
+        rows, alive = unit_rows(batch.features)
+        index = alive.nonzero()[:, 0]
+        return cls._of_rows(rows[index], batch.class_codes().rows(index))
+
+    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
+        """As for `ClassMoments`; a zero row moves nothing."""
+        rows, alive = unit_rows(sample.features.double())
+        return self._influence(gradient, rows, sample.class_codes(self.names)) * alive

@@ -1,0 +1,155 @@
+"""Where a model URI leads: an alias becomes a version, and the files come down once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gate.errors import RegistryError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Location:
+    """What a model URI stands for today.
+
+    Attributes:
+        resolved: The URI with an alias replaced by the version that it names now.
+        name: Of the registered model; None outside the registry.
+        version: Of the registered model; None outside the registry.
+        run_id: The run that made the model, where the registry knows it.
+        model_id: The logged model ("m-…"), where the URI or the registry names it.
+    """
+
+    resolved: str
+    name: str | None = None
+    version: str | None = None
+    run_id: str | None = None
+    model_id: str | None = None
+
+
+def resolve(uri: str) -> Location:
+    """Find out what a `models:/` or `runs:/` URI stands for; nothing is downloaded.
+
+    Args:
+        uri: "models:/name/version", "models:/name@alias", "models:/m-…" or "runs:/run/path".
+
+    Raises:
+        RegistryError: The registry cannot be reached, does not know the model, or the URI names no fixed version.
+    """
+    if uri.startswith("runs:/"):
+        return Location(uri, run_id=uri.removeprefix("runs:/").strip("/").split("/")[0])
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.utils.models import _parse_model_uri
+
+    try:
+        parsed = _parse_model_uri(uri)
+    except MlflowException as error:
+        raise RegistryError(f"{uri!r} is not a model URI: write models:/name/version or models:/name@alias") from error
+    if parsed.model_id is not None:
+        return _logged_model(uri, parsed.model_id)
+    if parsed.version is None and parsed.alias is None:
+        raise RegistryError(
+            f"{uri!r} names no fixed version, and what it names changes under the gate: "
+            f"write models:/{parsed.name}/<version> or models:/{parsed.name}@<alias>"
+        )
+    return _registered(uri, str(parsed.name), parsed.version, str(parsed.alias))
+
+
+def download(location: Location, directory: Path) -> Path:
+    """Bring the files of a model into a new folder below `directory`.
+
+    Returns:
+        The folder that holds the MLmodel file.
+
+    Raises:
+        RegistryError: The files cannot be had.
+    """
+    import mlflow.artifacts
+
+    directory.mkdir(parents=True, exist_ok=True)
+    target = tempfile.mkdtemp(prefix="model-", dir=directory)
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=location.resolved, dst_path=target))
+    except _failures() as error:
+        raise RegistryError(_sentence(location.resolved, error, "its files cannot be downloaded")) from error
+
+
+def _logged_model(uri: str, model_id: str) -> Location:
+    if not model_id.startswith("m-"):
+        raise RegistryError(
+            f"{uri!r} names no version: write models:/{model_id}/<version> or models:/{model_id}@<alias>"
+        )
+    return Location(uri, model_id=model_id)
+
+
+def _registered(uri: str, name: str, version: str | None, alias: str) -> Location:
+    from mlflow import MlflowClient
+
+    try:
+        client = MlflowClient()
+        found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
+        source = str(found.source)
+    except _failures() as error:
+        raise RegistryError(_sentence(uri, error, "it cannot be looked up") + _known(error, name)) from error
+    if found.status != "READY":
+        raise RegistryError(f"{uri}: this version is {found.status!r}, expected 'READY'; register it again")
+    # The open-source store keeps no model_id with a version, only the source that it was registered from.
+    source_id = source.removeprefix("models:/") if source.startswith("models:/m-") else None
+    return Location(f"models:/{name}/{found.version}", name, str(found.version), found.run_id, source_id)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What MLflow raises when a store is down or refuses, or when its driver is not installed."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (MlflowException, RequestException, SQLAlchemyError, OSError, ImportError)
+
+
+def _sentence(uri: str, error: Exception, failed: str) -> str:
+    import mlflow
+
+    store = mlflow.get_tracking_uri() if uri.startswith("runs:/") else mlflow.get_registry_uri()
+    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return _without_passwords(
+        f"{uri}: {failed} in the registry {store!r} (MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI): {first_line}"
+    )
+
+
+def _without_passwords(text: str) -> str:
+    return re.sub(r"//[^@/\s]+@", "//***@", text)
+
+
+def _known(error: Exception, name: str) -> str:
+    """What the registry does have, for a URI that it does not know; nothing when it did not answer."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    if getattr(error, "error_code", None) not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+        return ""
+    try:
+        return _neighbours(MlflowClient(), name)
+    except MlflowException:
+        return ""
+
+
+def _neighbours(client: MlflowClient, name: str) -> str:
+    versions = client.search_model_versions(f"name='{name}'", max_results=_SHOWN)
+    if versions:
+        aliases = client.get_registered_model(name).aliases
+        known = [f"models:/{name}/{version.version}" for version in versions]
+        known += [f"models:/{name}@{alias}" for alias in sorted(aliases)]
+        return f"; there are: {', '.join(known)}"
+    names = [model.name for model in client.search_registered_models(max_results=200)]
+    nearest = difflib.get_close_matches(name, names, n=_SHOWN, cutoff=0.0)
+    return f"; the nearest models are: {', '.join(nearest)}" if nearest else "; the registry holds no model"

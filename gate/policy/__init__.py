@@ -1,0 +1,20 @@
+"""The declarative policy: its keys, and its files."""
+
+from __future__ import annotations
+
+from gate.policy.loading import LoadedPolicy, load_policy, load_probe_spec
+from gate.policy.schema import Columns, Defaults, Layer, Metadata, Policy, Probe, Rule, Run
+
+__all__ = [
+    "Columns",
+    "Defaults",
+    "Layer",
+    "LoadedPolicy",
+    "Metadata",
+    "Policy",
+    "Probe",
+    "Rule",
+    "Run",
+    "load_policy",
+    "load_probe_spec",
+]

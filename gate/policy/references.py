@@ -1,0 +1,79 @@
+"""Whether what the rules of a policy refer to exists: metrics and their parameters, layers, ids."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import UnionType
+
+    from gate.policy.reading import Location
+
+BUILT_IN_LAYERS = ("input", "output")
+
+
+def did_you_mean(found: str, allowed: Iterable[str]) -> str:
+    """The end of a message: `` Did you mean `min`?``, or nothing when no allowed word is near."""
+    near = get_close_matches(found, list(allowed), n=1, cutoff=0.6)
+    return f" Did you mean `{near[0]}`?" if near else ""
+
+
+def metric_fault(metric: str) -> str | None:
+    """What is wrong with a rule's `metric`, an id of the catalogue or `id.readout`; None when nothing is."""
+    from gate.geometry import catalogue
+
+    entries = catalogue.load()
+    name, dot, readout = metric.partition(".")
+    if name not in entries:
+        return f"there is no metric {metric!r}." + (did_you_mean(name, entries) or f" There are: {', '.join(entries)}.")
+    readouts = entries[name].readouts
+    if not dot or readout in readouts:
+        return None
+    near = did_you_mean(metric, [f"{name}.{each}" for each in readouts])
+    return f"{name!r} has no read-out {readout!r}." + (near or f" It has: {', '.join(readouts) or 'none'}.")
+
+
+def params_faults(metric: str, params: Mapping[str, object]) -> list[tuple[Location, str]]:
+    """Every parameter that the metric does not take, or of another kind than its default."""
+    from gate.geometry import catalogue
+
+    known = catalogue.load()[metric.partition(".")[0]].params
+    faults: list[tuple[Location, str]] = []
+    for name, value in params.items():
+        if name not in known:
+            offer = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}."
+            faults.append(((name,), f"{metric!r} takes no parameter {name!r}.{offer}"))
+        elif not isinstance(value, _kind(known[name])):
+            faults.append(((name,), f"should be a value like the default {known[name]!r}, found {value!r}"))
+    return faults
+
+
+def _kind(default: object) -> type | UnionType:
+    """What a parameter may be, by its default: None stands for a number that the metric chooses itself."""
+    return int | float if default is None or isinstance(default, float) else type(default)
+
+
+def conflicts(layers: Iterable[object], rules: Iterable[tuple[object, object]]) -> list[tuple[Location, str]]:
+    """Faults that only the whole policy shows.
+
+    Args:
+        layers: The names under `layers`.
+        rules: The `id` and `layer` of every rule, in order; whatever is not text is left to other checks.
+
+    Returns:
+        Where and what: layers named like a built-in, rules with the id of an earlier one, layers that do not exist.
+    """
+    named = [name for name in layers if isinstance(name, str)]
+    known = [*named, *BUILT_IN_LAYERS]
+    built_in = "is the name of a built-in layer; choose another, and use it in the rules"
+    faults: list[tuple[Location, str]] = [(("layers", name), built_in) for name in named if name in BUILT_IN_LAYERS]
+    first: dict[str, int] = {}
+    for index, (rule, layer) in enumerate(rules):
+        if isinstance(rule, str) and first.setdefault(rule, index) != index:
+            faults.append((("rules", index, "id"), f"{rule!r} is already the id of rules.{first[rule]}"))
+        if isinstance(layer, str) and layer not in known:
+            offer = did_you_mean(layer, known) or f" There are: {', '.join(known)}."
+            faults.append((("rules", index, "layer"), f"there is no layer {layer!r}.{offer}"))
+    return faults

@@ -1,0 +1,1 @@
+"""Probe sets: read in one streaming pass, checked and digested while they are read."""

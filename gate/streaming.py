@@ -1,0 +1,174 @@
+"""The rows of a probe set on their way through a model: batches of features, one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gate.errors import LayerError, ProbeError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gate.features import LayerAddress
+    from gate.geometry.statistics import Batch
+    from gate.models.loading import LoadedModel
+    from gate.policy.schema import Probe
+    from gate.probes.probe_set import Columns, ProbeBatch, ProbeSet
+
+Features = Iterator[tuple["ProbeBatch", dict[str, "Tensor"]]]
+_MODEL_ROWS = 256
+_VECTOR_ROWS = 4096
+
+
+def open_rows(spec: Probe) -> ProbeSet:
+    """The probe set that a policy or a probe spec describes.
+
+    Raises:
+        ProbeError: It cannot be read, or lacks a column.
+    """
+    from gate.probes.probe_set import Columns, open_probe
+
+    return open_probe(spec.uri, columns=Columns(**spec.columns.model_dump()), shape=spec.shape)
+
+
+def batches(
+    model: LoadedModel,
+    probe: ProbeSet,
+    layers: Mapping[str, LayerAddress],
+    *,
+    device: str,
+    batch_size: int | None,
+    seed: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> Iterator[dict[str, Batch]]:
+    """Layer name → feature rows, batch by batch, over one pass of the probe set.
+
+    Args:
+        model: Loaded, or precomputed vectors.
+        probe: Rows with ids.
+        layers: Name → address.
+        device: Where the model runs and statistics are computed.
+        batch_size: Rows at once, None for a size that suits.
+        seed: Of the hash that picks sampled rows.
+        on_progress: Called with the number of rows done so far.
+
+    Raises:
+        GateError: The model, a layer or a row of the probe set is refused.
+    """
+    import torch
+
+    from gate.geometry.statistics import Batch
+
+    source = _vectors if model.module is None else _forward
+    done = 0
+    for rows, features in source(model, probe, layers, device, batch_size):
+        yield {
+            name: Batch.of(
+                values,
+                ids=rows.ids,
+                labels=rows.labels,
+                groups=rows.groups,
+                lengths=rows.lengths,
+                fingerprints=torch.from_numpy(rows.fingerprints),
+                seed=seed,
+            )
+            for name, values in features.items()
+        }
+        done += len(rows.ids)
+        if on_progress is not None:
+            on_progress(done)
+
+
+def _forward(
+    model: LoadedModel, probe: ProbeSet, layers: Mapping[str, LayerAddress], device: str, batch_size: int | None
+) -> Features:
+    from gate.features import Extractor
+
+    assert model.module is not None
+    size = batch_size or _MODEL_ROWS
+    with Extractor(
+        model.module, layers, device=device, batch_size=model.batch_size, input_dtype=model.input_dtype
+    ) as extract:
+        for rows in probe.batches(size):
+            yield rows, extract(rows.inputs)
+
+
+def _vectors(
+    model: LoadedModel, probe: ProbeSet, layers: Mapping[str, LayerAddress], device: str, batch_size: int | None
+) -> Features:
+    """Precomputed vectors: those of the probe set itself, or of a file whose rows stand in the probe set's order."""
+    import torch
+
+    unknown = [address.path for address in layers.values() if address.path not in ("input", "output")]
+    if unknown:
+        raise LayerError(f"{model.uri} has no layer {unknown[0]!r}: precomputed vectors have only 'input' and 'output'")
+    size = batch_size or _VECTOR_ROWS
+    same = Path(probe.uri).resolve() == model.path.resolve()
+    pairs = ((rows, rows.inputs) for rows in probe.batches(size)) if same else _beside(model, probe, size)
+    for rows, values in pairs:
+        if values.ndim != 2:
+            raise ProbeError(f"{model.uri}: precomputed vectors must be rows (n, d), found shape (n, {values.shape[1:]})")
+        features = torch.from_numpy(values).to(device)
+        yield rows, dict.fromkeys(layers, features)
+
+
+def _beside(model: LoadedModel, probe: ProbeSet, size: int) -> Iterator[tuple[ProbeBatch, object]]:
+    vectors = _vector_rows(model.path, probe)
+    for rows, other in zip_longest(probe.batches(size), vectors.batches(size)):
+        if rows is None or other is None or len(rows.ids) != len(other.ids):
+            raise ProbeError(f"{model.uri} and the probe set {probe.uri} differ in their number of rows; give one vector a row")
+        if vectors.columns.id is not None and rows.ids != other.ids:
+            first = next((a, b) for a, b in zip(rows.ids, other.ids, strict=True) if a != b)
+            raise ProbeError(
+                f"{model.uri}: the vector of id {first[1]!r} stands where the probe set {probe.uri} has {first[0]!r}; "
+                "bring both into one order"
+            )
+        yield rows, other.inputs
+
+
+def _vector_rows(path: Path, probe: ProbeSet) -> ProbeSet:
+    """The file of vectors, read with the probe set's own column names where it has them, else with 'features'."""
+    from gate.probes.probe_set import Columns, open_probe
+    from gate.probes.reading import open_table
+
+    present = open_table(path).columns
+    own = all(name in present for name in probe.columns.inputs)
+    identified = probe.columns.id if probe.columns.id in present else None
+    return open_probe(str(path), columns=Columns(input=probe.columns.input if own else "features", id=identified))
+
+
+def resolved_probe(block: Probe | None, override: str | None) -> Probe:
+    """The probe that counts: the policy's, with what `--probe` says instead. A digest that the policy pins stays pinned.
+
+    Raises:
+        UsageError: Neither names a probe set.
+        PolicyError: The override is a probe spec with faults.
+    """
+    from gate.policy.loading import load_probe_spec
+
+    if override is None:
+        if block is None:
+            raise UsageError("the policy has no `probe:` block and no --probe was given; name a probe set in one of them")
+        return block
+    if Path(override).suffix in (".yaml", ".yml"):
+        spec = load_probe_spec(override)
+        pinned = spec.digest if block is None or block.digest is None else block.digest
+        return spec.model_copy(update={"digest": pinned})
+    if block is None:
+        raise UsageError(f"--probe {override!r} names a file, but the policy has no `probe:` block that names its columns; give a probe spec (.yaml)")
+    return block.model_copy(update={"uri": override})
+
+
+def require_pinned(probe: ProbeSet, digest: str | None) -> None:
+    """Refuses a probe set whose content is not the pinned one.
+
+    Raises:
+        ProbeError: The digest differs.
+    """
+    if digest is not None and probe.digest != digest:
+        raise ProbeError(f"{probe.uri}: its content has the digest {probe.digest}, the policy pins {digest}; restore the probe set or pin the new digest")
+
+
