@@ -72,7 +72,7 @@ def batches(
                 labels=rows.labels,
                 groups=rows.groups,
                 lengths=rows.lengths,
-                fingerprints=torch.from_numpy(rows.fingerprints),
+                fingerprints=torch.tensor(rows.fingerprints),
                 seed=seed,
             )
             for name, values in features.items()
@@ -111,7 +111,7 @@ def _vectors(
     for rows, values in pairs:
         if values.ndim != 2:
             raise ProbeError(f"{model.uri}: precomputed vectors must be rows (n, d), found shape (n, {values.shape[1:]})")
-        features = torch.from_numpy(values).to(device)
+        features = torch.tensor(values, device=device)
         yield rows, dict.fromkeys(layers, features)
 
 

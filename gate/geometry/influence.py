@@ -260,3 +260,15 @@ def row_mean(terms: Tensor, *, method: str = "mean over rows", detail: str | Non
     """A read-out for the mean of one number a row, (m,)."""
     terms = terms.double()
     return Readout(terms.mean(), influence=terms - terms.mean(), n=len(terms), method=method, detail=detail)
+
+
+def density_at_zero(margins: Tensor) -> Tensor:
+    """Kernel weight of each margin at 0, (r,): what a unit of change of all margins moves the share of positive ones by.
+
+    Gaussian kernel; two thirds of Silverman's bandwidth, so that a peak at the border is not flattened.
+    """
+    ordinary = margins[torch.isfinite(margins)]
+    low, high = ordinary.quantile(0.25), ordinary.quantile(0.75)
+    width = 0.6 * torch.minimum(ordinary.std(), (high - low) / 1.34) * len(ordinary) ** -0.2
+    width = width.clamp_min(torch.finfo(torch.float64).tiny)
+    return (-0.5 * (margins / width).square()).exp() / (width * (2 * torch.pi) ** 0.5)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import Readout, Refusal, effective_trials, missing_input, variance_of_mean
+from gate.geometry.influence import Readout, Refusal, density_at_zero, effective_trials, missing_input, variance_of_mean
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Fingerprints, Sample
 from gate.geometry.statistics.batch import unit_rows
@@ -226,18 +226,28 @@ def _single(graph: _Graph, place: _Placement) -> Readout:
 
 
 def _vote(rows: Tensor, codes: Tensor, k: int, tau: float, place: _Placement) -> Readout:
+    """Accuracy of a weighted vote; a row's influence is its own term and, as a voter, the rows at the border it tips."""
     neighbours = nearest(rows, k, refine=False)
+    weights = _vote_weights(rows, neighbours, tau)
     votes = torch.zeros(len(rows), int(codes.max()) + 1, dtype=torch.float64, device=rows.device)
+    votes.scatter_add_(1, codes[neighbours], weights)
+    own = votes.gather(1, codes[:, None])[:, 0]
+    rival = votes.scatter(1, codes[:, None], -torch.inf).max(dim=1)
+    margins = own - rival.values
+    correct = (margins > 0).double()
+    voted = codes[neighbours]
+    sides = (voted == codes[:, None]).double() - (voted == rival.indices[:, None]).double()
+    pull = density_at_zero(margins)[:, None] * weights * (sides - margins[:, None])
+    as_voter = torch.zeros_like(correct).index_add_(0, neighbours.flatten(), pull.flatten())
+    return place.readout(correct.mean(), correct - correct.mean() + as_voter)
+
+
+def _vote_weights(rows: Tensor, neighbours: Tensor, tau: float) -> Tensor:
+    """exp(cosine / tau) of each neighbour, over its sum, (m, k)."""
     single = rows.float()
-    for start in range(0, len(rows), _REFINE_TILE):
-        tile = slice(start, start + _REFINE_TILE)
-        cosines = torch.einsum("td,tkd->tk", single[tile], single[neighbours[tile]]).double()
-        votes[tile].scatter_add_(1, codes[neighbours[tile]], ((cosines - 1) / tau).exp())
-    correct = (votes.argmax(dim=1) == codes).double()
-    value = correct.mean()
-    return Readout(
-        value, influence=place.spread(correct - value), trials=len(rows), n=len(rows), k=k, method="Wilson"
-    )
+    tiles = (slice(start, start + _REFINE_TILE) for start in range(0, len(rows), _REFINE_TILE))
+    cosines = [torch.einsum("td,tkd->tk", single[tile], single[neighbours[tile]]) for tile in tiles]
+    return (torch.cat(cosines).double() / tau).softmax(dim=1)
 
 
 def _recall(graph: _Graph, rows: Tensor, queries: Tensor, place: _Placement) -> Answer:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from gate.errors import MetricError
 from gate.geometry.classes import small_class
-from gate.geometry.influence import Readout, Refusal, effective_trials, missing_input, variance_of_mean
+from gate.geometry.influence import Readout, Refusal, density_at_zero, effective_trials, missing_input, variance_of_mean
 from gate.geometry.registry import Answer, metric
 from gate.geometry.standard_probe import nearest_mean_scores, ridge_scores
 from gate.geometry.statistics import ClassFolds, Sample
@@ -180,7 +180,7 @@ def _judge(folds: ClassFolds, sample: Sample, score: _Scores, slopes: _Slopes, *
 
     def training(weights: Tensor) -> Tensor:
         """How the border moves with each training row, times the density of judged rows at the border."""
-        density = _density_at_zero(margins) * weights / len(rows)
+        density = density_at_zero(margins) * weights / len(rows)
         signs = torch.zeros_like(scores)
         signs[rows, codes] = density
         signs[rows, best.indices] -= density
@@ -253,15 +253,6 @@ def _ridge_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tens
     pulls = torch.linalg.solve(penalised, moved.T @ signs)
     residuals = functional.one_hot(codes, scores.shape[1]) - scores.clamp(-10, 10)
     return (residuals * (moved @ pulls + signs.sum(dim=0))).sum(dim=1)
-
-
-def _density_at_zero(margins: Tensor) -> Tensor:
-    """Kernel weight of each margin at 0 (Gaussian, Silverman's bandwidth on the interquartile range)."""
-    ordinary = margins[torch.isfinite(margins)]
-    low, high = ordinary.quantile(0.25), ordinary.quantile(0.75)
-    width = 0.9 * torch.minimum(ordinary.std(), (high - low) / 1.34) * len(ordinary) ** -0.2
-    width = width.clamp_min(torch.finfo(torch.float64).tiny)
-    return (-0.5 * (margins / width).square()).exp() / (width * (2 * torch.pi) ** 0.5)
 
 
 def _gap(first: _HeldOut, second: _HeldOut) -> Readout:

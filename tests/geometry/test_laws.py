@@ -49,7 +49,7 @@ def damaged(name: str, rows: Tensor) -> Tensor:
     if name == "dead_unit_share":
         rows = rows.clone()
         rows[:, :2] = 1.0 + 1e-4 * rows[:, :2]
-        rows[:, 2:4] = 1.0 + 2e-2 * rows[:, 2:4]
+        rows[:, 2:4] = 1.0 + 1.5e-2 * rows[:, 2:4]
     if name == "outlier_channel_ratio":
         rows = rows.clone()
         rows[:, 5] *= 4

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from gate.demo import Judged, _outcome, policy_path, run
+from gate.policy.loading import load_policy
+
+
+def test_the_policy_of_the_demo_is_found_and_valid() -> None:
+    rules = load_policy(policy_path()).policy.rules
+    assert {rule.severity for rule in rules} == {"block", "warn"}
+    assert all(rule.why and rule.fix for rule in rules)
+
+
+def test_the_demo_passes_the_healthy_model_and_blocks_the_collapsed_one(tmp_path: Path) -> None:
+    said: list[str] = []
+    told: list[str] = []
+    assert run(tmp_path, told.append, said.append) == 0
+    healthy, collapsed = [line.split() for line in said[-1].splitlines()[1:3]]
+    assert [healthy[i] for i in (0, 1, 3, 4)] == ["healthy", "models:/digits/1", "PASS", "0"]
+    assert [collapsed[i] for i in (0, 1, 3, 4)] == ["collapsed", "models:/digits/2", "FAIL", "1"]
+    assert abs(float(healthy[2].rstrip("%")) - float(collapsed[2].rstrip("%"))) < 2
+    assert "mlflow ui --backend-store-uri sqlite:///" in said[-1]
+    assert any("healthy: training on 797 images" in line for line in told)
+    assert_the_evidence_is_there(tmp_path)
+
+
+def assert_the_evidence_is_there(folder: Path) -> None:
+    evidence = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("healthy", "collapsed")}
+    assert {name: document["exit_code"] for name, document in evidence.items()} == {"healthy": 0, "collapsed": 1}
+    failed = {result["rule"] for result in evidence["collapsed"]["results"] if result["status"] == "fail"}
+    assert {"collapse", "rank", "directions"} <= failed
+    assert all((folder / f"{name}.html").read_text().startswith("<!") for name in evidence)
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    assert [client.get_model_version("digits", version).tags["gate"] for version in ("1", "2")] == ["PASS", "FAIL"]
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 1), (0, 4), (3, 3), (1, 0)])
+def test_any_other_pair_of_exit_codes_is_a_failure_of_the_demo(codes: tuple[int, int]) -> None:
+    told: list[str] = []
+    assert _outcome([Judged("model", "models:/digits/1", 0.99, code) for code in codes], told.append) == 3
+    assert told == [f"error: the two checks exited with {codes}, expected (0, 1)"]
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"), [(0, "PASS"), (1, "FAIL"), (4, "INCONCLUSIVE"), (3, "ERROR"), (2, "ERROR")]
+)
+def test_the_verdict_is_read_off_the_exit_code(code: int, verdict: str) -> None:
+    assert Judged("model", "models:/digits/1", 0.99, code).verdict == verdict

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from gate.errors import RegistryError
+from gate.evidence import bundle, html
+from gate.mlflow_plugin import recorder
+
+# MLflow's own calls in these tests; the recorder itself silences them.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+SAMPLES = Path(__file__).parents[1] / "evidence" / "v1"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A real store of its own, with the digits model in two versions."""
+
+    client: MlflowClient
+    uri: str
+    database: Path
+    experiment: str
+    run_id: str
+
+    def document(self, sample: str = "sample", **model: Any) -> dict[str, Any]:
+        document = bundle.load(SAMPLES / f"{sample}.json")
+        document["model"].update({"run_id": self.run_id, "model_id": None, **model})
+        return document
+
+    def record(self, document: dict[str, Any]) -> Run:
+        run_id = recorder.record(document, html.render(document), tracking_uri=self.uri, registry_uri=self.uri)
+        return self.client.get_run(run_id)
+
+    def tags(self, version: str) -> dict[str, str]:
+        return dict(self.client.get_model_version("digits", version).tags)
+
+    def gate_runs(self) -> list[Run]:
+        found = self.client.search_experiments()
+        runs = self.client.search_runs([experiment.experiment_id for experiment in found])
+        return [run for run in runs if run.info.run_id != self.run_id]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database after MLflow's migrations, which take seconds."""
+    database = tmp_path_factory.mktemp("template") / "mlflow.db"
+    MlflowClient(f"sqlite:///{database}").search_experiments()
+    return database
+
+
+@pytest.fixture
+def registry(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.chdir(tmp_path)  # where a store without an artifact root of its own puts its artifacts
+    database = tmp_path / "mlflow.db"
+    database.write_bytes(template.read_bytes())
+    uri = f"sqlite:///{database}"
+    client = MlflowClient(uri, uri)
+    experiment = client.create_experiment("digits training", artifact_location=(tmp_path / "artifacts").as_uri())
+    client.create_experiment("gate", artifact_location=(tmp_path / "gate").as_uri())
+    run_id = client.create_run(experiment).info.run_id
+    client.create_registered_model("digits")
+    for _ in range(2):
+        client.create_model_version("digits", (tmp_path / "model").as_uri(), run_id)
+    return Registry(client, uri, database, experiment, run_id)
+
+
+def artifact(registry: Registry, run: Run, path: str) -> str:
+    return Path(registry.client.download_artifacts(run.info.run_id, path)).read_text(encoding="utf-8")
+
+
+def test_a_failed_check_is_a_finished_run_beside_the_model(registry: Registry) -> None:
+    run = registry.record(registry.document())
+    assert run.info.status == "FINISHED"
+    assert run.info.experiment_id == registry.experiment
+    assert run.info.run_name == "gate check of digits version 2"
+    assert (run.data.tags["gate"], run.data.tags["gate.policy"]) == ("FAIL", "classifier@1.0.0")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "word"), [("sample", "2", "FAIL"), ("passed", "1", "PASS"), ("error", "2", "ERROR")]
+)
+def test_the_version_carries_three_short_tags(registry: Registry, name: str, version: str, word: str) -> None:
+    run = registry.record(registry.document(name))
+    expected = {"gate": word, "gate.run": run.info.run_id[:8], "gate.policy": "classifier@1.0.0"}
+    assert registry.tags(version) == expected
+    assert registry.tags("1" if version == "2" else "2") == {}
+
+
+def test_the_artifacts_lie_below_gate(registry: Registry) -> None:
+    document = registry.document()
+    run = registry.record(document)
+    paths = {entry.path for entry in registry.client.list_artifacts(run.info.run_id, "gate")}
+    assert paths == {"gate/evidence.json", "gate/report.html", "gate/summary.txt"}
+    assert json.loads(artifact(registry, run, "gate/evidence.json")) == document
+    assert artifact(registry, run, "gate/report.html") == html.render(document)
+    assert artifact(registry, run, "gate/summary.txt").startswith("FAILED  models:/digits/2 is blocked")
+
+
+def test_metrics_hold_the_finite_estimates_and_the_counts(registry: Registry) -> None:
+    document = registry.document()
+    metrics = registry.record(document).data.metrics
+    finite = {entry["metric"]: entry["value"] for entry in document["estimates"] if entry["value"] is not None}
+    assert len(finite) < len(document["estimates"])
+    assert {name: metrics[f"embedding/{name}".replace("@", "_")] for name in finite} == finite
+    assert (metrics["rules/fail"], metrics["rules/pass"]) == (3.0, 4.0)
+    assert len(metrics) == len(finite) + 7
+
+
+def test_metrics_and_params_take_one_request(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    log_batch = MlflowClient.log_batch
+
+    def counted(self: MlflowClient, run_id: str, **entries: Any) -> Any:
+        calls.append(run_id)
+        return log_batch(self, run_id, **entries)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+    run = registry.record(registry.document())
+    assert calls == [run.info.run_id]
+    assert run.data.params["policy"] == "classifier@1.0.0"
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, None])
+def test_a_number_that_is_not_finite_is_no_metric(registry: Registry, value: float | None) -> None:
+    document = registry.document()
+    document["estimates"][0]["value"] = value
+    name = f"embedding/{document['estimates'][0]['metric']}"
+    metrics = {metric.key for metric in recorder._metrics(document, None)}
+    assert name not in metrics
+    assert len(metrics) > 10
+
+
+@pytest.mark.parametrize("layer", ["a/b", "../..", "blocks[3]", "größe ✓", "", "x" * 400, "100%"])
+def test_a_layer_may_be_called_anything(registry: Registry, layer: str) -> None:
+    document = registry.document()
+    for estimate in document["estimates"]:
+        estimate["layer"] = layer
+    assert any(name.endswith("/effective_rank") for name in registry.record(document).data.metrics)
+
+
+def test_more_metrics_than_a_server_takes_at_once_are_all_logged(registry: Registry) -> None:
+    document = registry.document()
+    finite = next(entry for entry in document["estimates"] if entry["value"] is not None)
+    document["estimates"] = [{**finite, "layer": f"layer{i}"} for i in range(1200)]
+    assert len(registry.record(document).data.metrics) == 1207
+
+
+@pytest.mark.parametrize("run_id", [None, "0" * 32])
+def test_without_the_run_of_the_model_the_experiment_is_gate(registry: Registry, run_id: str | None) -> None:
+    run = registry.record(registry.document(run_id=run_id))
+    assert registry.client.get_experiment(run.info.experiment_id).name == "gate"
+    assert registry.tags("2")["gate"] == "FAIL"
+
+
+def test_a_deleted_experiment_of_the_model_is_replaced_by_gate(registry: Registry) -> None:
+    registry.client.delete_experiment(registry.experiment)
+    run = registry.record(registry.document())
+    assert registry.client.get_experiment(run.info.experiment_id).name == "gate"
+
+
+def test_the_experiment_gate_is_made_when_it_is_missing(registry: Registry) -> None:
+    made = registry.client.get_experiment_by_name("gate")
+    assert made is not None
+    registry.client.rename_experiment(made.experiment_id, "another")
+    run = registry.record(registry.document(run_id=None))
+    assert registry.client.get_experiment(run.info.experiment_id).name == "gate"
+
+
+def test_a_deleted_experiment_gate_is_named(registry: Registry) -> None:
+    made = registry.client.get_experiment_by_name("gate")
+    assert made is not None
+    registry.client.delete_experiment(made.experiment_id)
+    with pytest.raises(RegistryError, match="the experiment 'gate' was deleted; restore it"):
+        registry.record(registry.document(run_id=None))
+
+
+def test_a_model_outside_the_registry_gets_a_run_and_no_tags(registry: Registry) -> None:
+    outside: dict[str, Any] = {"resolved": "features:vectors.npy", "name": None, "version": None, "run_id": None}
+    run = registry.record(registry.document(**outside))
+    assert run.info.run_name == "gate check of features:vectors.npy"
+    assert registry.tags("1") == registry.tags("2") == {}
+
+
+def test_an_unknown_version_leaves_no_run(registry: Registry) -> None:
+    with pytest.raises(RegistryError, match=r"cannot record the check of models:/digits/9 in MLflow: .*not found"):
+        registry.record(registry.document(version="9", resolved="models:/digits/9"))
+    assert registry.gate_runs() == []
+
+
+def test_a_failure_in_the_middle_leaves_a_failed_run_and_no_tag(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "artifacts").write_text("a file where the folder of the artifacts should be")
+    with pytest.raises(RegistryError, match="cannot record the check of models:/digits/1 in MLflow"):
+        registry.record(registry.document("passed"))
+    (run,) = registry.gate_runs()
+    assert run.info.status == "FAILED"
+    assert run.data.tags["gate"] == "ERROR"
+    assert registry.tags("1") == {}
+
+
+@pytest.mark.parametrize("broken", ["NEW.key = 'gate.run'", "NEW.key = 'gate.policy'", "NEW.value = 'PASS'"])
+def test_a_failure_among_the_tags_never_reads_as_a_pass(registry: Registry, broken: str) -> None:
+    registry.record(registry.document("passed"))
+    assert registry.tags("1")["gate"] == "PASS"
+    connection = sqlite3.connect(registry.database)
+    for moment in ("INSERT", "UPDATE"):
+        connection.execute(
+            f"CREATE TRIGGER broken_{moment} BEFORE {moment} ON model_version_tags WHEN {broken} "
+            "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+    connection.close()
+    document = registry.document("passed")
+    document["policy"]["version"] = "1.0.1"
+    with pytest.raises(RegistryError, match="the disk is full"):
+        registry.record(document)
+    assert registry.tags("1")["gate"] == "ERROR"
+    outcomes = sorted((run.info.status, run.data.tags["gate"]) for run in registry.gate_runs())
+    assert outcomes == [("FAILED", "ERROR"), ("FINISHED", "PASS")]
+
+
+def test_a_later_check_replaces_the_tags_of_an_earlier_one(registry: Registry) -> None:
+    registry.record(registry.document("passed"))
+    run = registry.record(registry.document(version="1", resolved="models:/digits/1"))
+    assert registry.tags("1") == {"gate": "FAIL", "gate.run": run.info.run_id[:8], "gate.policy": "classifier@1.0.0"}
+
+
+def test_the_logged_model_is_the_input_of_the_run(registry: Registry) -> None:
+    logged = registry.client.create_logged_model(registry.experiment, name="digits", source_run_id=registry.run_id)
+    run = registry.record(registry.document(model_id=logged.model_id))
+    assert run.inputs is not None
+    assert [entry.model_id for entry in run.inputs.model_inputs] == [logged.model_id]
+    found = registry.client.get_logged_model(logged.model_id)
+    assert "embedding/effective_rank" in {metric.key for metric in found.metrics or ()}
+
+
+def test_a_logged_model_of_another_experiment_is_not_linked(registry: Registry) -> None:
+    other = registry.client.create_experiment("other")
+    logged = registry.client.create_logged_model(other, name="digits")
+    run = registry.record(registry.document(model_id=logged.model_id))
+    assert run.inputs is not None
+    assert run.inputs.model_inputs == []
+    assert registry.record(registry.document(model_id="m-" + "0" * 32)).info.status == "FINISHED"
+
+
+def test_an_unreachable_server_is_one_clear_message(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    document = registry.document()
+    with pytest.raises(RegistryError, match=r"cannot record the check of models:/digits/2 in MLflow: .*127\.0\.0\.1"):
+        recorder.record(document, "", tracking_uri="http://127.0.0.1:9", registry_uri="http://127.0.0.1:9")
+
+
+def test_recording_prints_nothing_on_stdout(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.record(registry.document())
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,381 @@
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sqlite3
+import time
+import zipfile
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gate.errors import LayerError, ModelError, RegistryError
+from gate.features import Extractor, LayerAddress
+from gate.models.loading import LoadedModel, load
+from gate.models.quiet import quiet_mlflow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.models.conftest import Registry
+
+MLMODEL = "flavors:\n  pytorch: {model_data: data, code: null}\n  python_function: {loader_module: mlflow.pytorch}\n"
+
+
+@pytest.fixture
+def folder(registry: Registry, tmp_path: Path) -> Path:  # noqa: ARG001 - its files lie in that registry
+    """A copy of the files of encoder/1."""
+    return load("models:/encoder/1", directory=tmp_path / "copy").path
+
+
+def _uris(registry: Registry) -> list[str]:
+    return [
+        "models:/encoder/1",
+        "models:/encoder@champion",
+        f"models:/{registry.model_id}",
+        f"runs:/{registry.run_id}/model",
+    ]
+
+
+def _module(model: LoadedModel) -> nn.Module:
+    assert model.module is not None
+    return model.module
+
+
+def _on(module: nn.Module, inputs: np.ndarray[Any, Any]) -> Tensor:
+    with torch.inference_mode():
+        return torch.as_tensor(module(torch.from_numpy(inputs)))
+
+
+def test_every_way_to_name_a_model_loads_the_same_files(registry: Registry, tmp_path: Path) -> None:
+    models = [load(uri, directory=tmp_path) for uri in _uris(registry)]
+    models += [load(str(models[0].path), directory=tmp_path), load(models[0].path.as_uri(), directory=tmp_path)]
+    assert len({model.digest for model in models}) == 1
+    for model in models:
+        assert (model.flavour, model.serialization, model.batch_size) == ("pytorch", "pt2", None)
+        assert (model.run_id, model.model_id, model.input_dtype) == (registry.run_id, registry.model_id, "float32")
+        assert torch.allclose(_on(_module(model), registry.inputs), _on(registry.network, registry.inputs), atol=1e-6)
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_alias_is_resolved_to_the_version_that_it_names_now(tmp_path: Path) -> None:
+    model = load("models:/encoder@champion", directory=tmp_path)
+    assert (model.uri, model.resolved) == ("models:/encoder@champion", "models:/encoder/1")
+    assert (model.name, model.version) == ("encoder", "1")
+
+
+def test_a_model_outside_the_registry_has_no_name_and_no_version(registry: Registry, tmp_path: Path) -> None:
+    uri = f"runs:/{registry.run_id}/model"
+    model = load(uri, directory=tmp_path)
+    assert (model.resolved, model.name, model.version) == (uri, None, None)
+
+
+@pytest.mark.usefixtures("registry")
+def test_two_downloads_into_one_directory_do_not_mix(tmp_path: Path) -> None:
+    first, second = (load(f"models:/{name}/1", directory=tmp_path) for name in ("encoder", "single"))
+    assert first.path != second.path
+    assert first.digest != second.digest
+
+
+@pytest.mark.parametrize("layer", ["backbone.0", "backbone.1", "backbone.2", "backbone", "head"])
+def test_hooks_on_an_exported_program_see_what_hooks_on_the_eager_model_see(
+    registry: Registry, tmp_path: Path, layer: str
+) -> None:
+    address = {"layer": LayerAddress(layer, "flatten")}
+    exported = _module(load("models:/encoder/1", directory=tmp_path))
+    with (
+        Extractor(exported, address, device="cpu", batch_size=None) as candidate,
+        Extractor(registry.network, address, device="cpu", batch_size=None) as reference,
+    ):
+        torch.testing.assert_close(candidate(registry.inputs)["layer"], reference(registry.inputs)["layer"])
+
+
+def test_a_program_exported_for_one_row_is_run_row_by_row(registry: Registry, tmp_path: Path) -> None:
+    model = load("models:/single/1", directory=tmp_path)
+    assert model.batch_size == 1
+    with Extractor(_module(model), {"out": LayerAddress("output")}, device="cpu", batch_size=1) as extract:
+        rows = extract(registry.inputs)["out"]
+    torch.testing.assert_close(rows, _on(registry.network, registry.inputs), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_program_exported_in_training_mode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"exported in training mode \(aten\.\w+.* call model.eval\(\)"):
+        load("models:/noisy/1", directory=tmp_path)
+
+
+def test_attention_that_drops_in_an_exported_program_is_refused(tmp_path: Path) -> None:
+    class Attention(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5)
+
+    folder = _exported(tmp_path, Attention(), (torch.ones(2, 3, 4),))
+    with pytest.raises(ModelError, match="scaled_dot_product_attention"):
+        load(str(folder), directory=tmp_path)
+
+
+def test_a_pickle_is_refused_until_the_policy_allows_it(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"is a pickle.*write `run: \{allow_pickle: true\}` in the policy"):
+        load("models:/encoder/2", directory=tmp_path)
+    model = load("models:/encoder/2", directory=tmp_path, allow_pickle=True)
+    assert (model.serialization, model.batch_size, model.input_dtype) == ("pickle", None, "float32")
+    assert not _module(model).training
+    assert torch.equal(_on(_module(model), registry.inputs), _on(registry.network, registry.inputs))
+
+
+@pytest.mark.parametrize("allow_pickle", [False, True])
+@pytest.mark.usefixtures("registry")
+def test_loading_writes_nothing_and_leaves_the_process_as_it_was(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], allow_pickle: bool
+) -> None:
+    before = dict(os.environ), logging.getLogger("mlflow").level
+    load(f"models:/encoder/{1 + allow_pickle}", directory=tmp_path, allow_pickle=allow_pickle)
+    assert capfd.readouterr() == ("", "")
+    assert (dict(os.environ), logging.getLogger("mlflow").level) == before
+
+
+def test_settings_of_the_user_win_over_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "6")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    with quiet_mlflow():
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "6"
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "20"
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+# What the registry does not know.
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (
+            "models:/encoder/9",
+            r"version=9\) not found; there are: models:/encoder/2, models:/encoder/1, models:/encoder@champion",
+        ),
+        ("models:/encoder@best", r"alias best not found.*; there are: models:/encoder/"),
+        ("models:/encodr/1", r"not found; the nearest models are: encoder, "),
+        (
+            "models:/encoder/latest",
+            r"names no fixed version.*write models:/encoder/<version> or models:/encoder@<alias>",
+        ),
+        ("models:/encoder/Production", r"names no fixed version"),
+        ("models:/encoder", r"names no version: write models:/encoder/<version>"),
+        ("models:/a/b/c", r"is not a model URI"),
+        ("models:/m-00000000000000000000000000000000", r"its files cannot be downloaded .* not found"),
+        ("runs:/00000000000000000000000000000000/model", r"its files cannot be downloaded .* not found"),
+    ],
+)
+@pytest.mark.usefixtures("registry")
+def test_what_the_registry_does_not_have_is_said_once_with_what_it_has(tmp_path: Path, uri: str, message: str) -> None:
+    with pytest.raises(RegistryError, match=message):
+        load(uri, directory=tmp_path)
+
+
+def test_a_path_that_the_run_does_not_have_is_refused(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="Failed to download artifacts from path 'nope'"):
+        load(f"runs:/{registry.run_id}/nope", directory=tmp_path)
+
+
+def test_a_version_whose_registration_failed_is_refused(registry: Registry, tmp_path: Path) -> None:
+    def status(value: str) -> None:
+        with sqlite3.connect(registry.database) as connection:
+            connection.execute("UPDATE model_versions SET status = ? WHERE name = 'single'", (value,))
+
+    status("FAILED_REGISTRATION")
+    try:
+        with pytest.raises(RegistryError, match="this version is 'FAILED_REGISTRATION', expected 'READY'"):
+            load("models:/single/1", directory=tmp_path)
+    finally:
+        status("READY")
+
+
+@pytest.mark.parametrize(
+    ("store", "message"),
+    [
+        ("http://me:secret@127.0.0.1:9", r"in the registry 'http://\*\*\*@127.0.0.1:9'"),
+        ("bogus://there", r"not supported by the store with URI: 'bogus://there'"),
+        ("postgresql+nodriver://me:secret@127.0.0.1:9/x", r"it cannot be looked up in the registry"),
+    ],
+)
+@pytest.mark.usefixtures("registry")
+def test_a_registry_that_does_not_answer_is_named_quickly_and_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, message: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", store)
+    start = time.monotonic()
+    with pytest.raises(RegistryError, match=message) as caught:
+        load("models:/encoder/1", directory=tmp_path)
+    assert "secret" not in str(caught.value)
+    assert time.monotonic() - start < 20
+
+
+# What the files alone give away; nothing of the model is loaded.
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no MLmodel file"),
+        ("flavors: [", "is not readable YAML"),
+        ("a: 1\na: 2", "is not readable YAML"),
+        ("- 1", r"holds \[1\], expected a mapping"),
+        ("run_id: x", "the flavours of this model are: none"),
+        ("flavors: {sklearn: {}, python_function: {}}", "the flavours of this model are: python_function, sklearn"),
+        (MLMODEL.replace("code: null", "code: code"), r"flavour 'pytorch' brings code: 'code'"),
+        (MLMODEL.replace("mlflow.pytorch}", "mlflow.pytorch, model_code_path: m.py}"), r"model_code_path: 'm.py'"),
+        (MLMODEL.replace("mlflow.pytorch", "evil"), r"loader_module is 'evil', expected 'mlflow.pytorch'"),
+        (
+            MLMODEL.replace("model_data: data", "model_data: ../data"),
+            r"model_data is '../data', expected a path inside",
+        ),
+        (MLMODEL.replace("model_data: data", "model_data: /data"), r"model_data is '/data', expected a path inside"),
+        (MLMODEL.replace("model_data: data", "model_data: other"), "neither model.pt2 nor model.pth"),
+        (MLMODEL.replace("model_data: data, ", ""), "model_data is None"),
+    ],
+)
+def test_a_folder_that_may_not_be_loaded_is_refused_from_its_mlmodel_file(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "model.pt2").write_bytes(b"never read")
+    if text is not None:
+        (tmp_path / "MLmodel").write_text(text)
+    with pytest.raises(ModelError, match=message):
+        load(str(tmp_path), directory=tmp_path, allow_pickle=True)
+
+
+def test_a_folder_of_code_is_refused_even_if_no_flavour_mentions_it(folder: Path, tmp_path: Path) -> None:
+    (folder / "code").mkdir()
+    (folder / "code" / "mpmath.py").write_text("raise SystemExit")
+    with pytest.raises(ModelError, match="code: the model brings a folder of code"):
+        load(str(folder), directory=tmp_path)
+
+
+def test_a_pickle_beside_the_exported_program_counts_as_a_pickle(folder: Path, tmp_path: Path) -> None:
+    (folder / "data" / "model.pth").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"model.pth: this model is a pickle"):
+        load(str(folder), directory=tmp_path)
+
+
+@pytest.mark.parametrize("signature", ["inputs: '['", "inputs: '[]'", "inputs: 3", "outputs: x"])
+def test_a_signature_that_says_nothing_is_no_fault(folder: Path, tmp_path: Path, signature: str) -> None:
+    text = (folder / "MLmodel").read_text()
+    (folder / "MLmodel").write_text(text[: text.index("signature:")] + f"signature: {{{signature}}}\n")
+    assert load(str(folder), directory=tmp_path).input_dtype == "float32"
+
+
+# What is wrong inside the file of weights.
+
+
+def _exported(tmp_path: Path, module: nn.Module, arguments: tuple[Tensor, ...]) -> Path:
+    folder = tmp_path / "made"
+    (folder / "data").mkdir(parents=True)
+    (folder / "MLmodel").write_text(MLMODEL)
+    torch.export.save(torch.export.export(module, arguments), folder / "data" / "model.pt2")
+    return folder
+
+
+class Surprise:
+    """Stands for any class that a pickle may name."""
+
+
+def _with_pickled_object(path: Path) -> None:
+    content = BytesIO()
+    torch.save(Surprise(), content)
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    member = next(name for name in members if name.endswith("sample_inputs/model.pt"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in (members | {member: content.getvalue()}).items():
+            archive.writestr(name, data)
+
+
+def test_a_pickled_object_inside_an_exported_program_is_refused(folder: Path, tmp_path: Path) -> None:
+    _with_pickled_object(folder / "data" / "model.pt2")
+    with pytest.raises(ModelError, match=r"not free of pickled objects.*sample_inputs/model.pt"):
+        load(str(folder), directory=tmp_path)
+
+
+@pytest.mark.parametrize("allow_pickle", [False, True])
+def test_a_damaged_program_is_refused(folder: Path, tmp_path: Path, allow_pickle: bool) -> None:
+    (folder / "data" / "model.pt2").write_bytes(b"PK no archive")
+    with pytest.raises(ModelError, match=r"model.pt2: the exported program"):
+        load(str(folder), directory=tmp_path, allow_pickle=allow_pickle)
+
+
+def test_a_program_of_two_inputs_is_refused(tmp_path: Path) -> None:
+    folder = _exported(tmp_path, nn.Bilinear(2, 2, 3), (torch.ones(4, 2), torch.ones(4, 2)))
+    with pytest.raises(ModelError, match=r"takes the inputs \('input1', 'input2'\); the gate feeds exactly one tensor"):
+        load(str(folder), directory=tmp_path)
+
+
+def _pickled(tmp_path: Path, content: bytes) -> Path:
+    folder = tmp_path / "made"
+    (folder / "data").mkdir(parents=True)
+    (folder / "MLmodel").write_text(MLMODEL.replace("code: null", f"pytorch_version: '{torch.__version__}'"))
+    (folder / "data" / "pickle_module_info.txt").write_text("pickle")
+    (folder / "data" / "model.pth").write_bytes(content)
+    return folder
+
+
+def test_a_damaged_pickle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="the pickled model cannot be loaded here: "):
+        load(str(_pickled(tmp_path, b"")), directory=tmp_path, allow_pickle=True)
+
+
+class Impostor:
+    """Can do what MLflow asks of a model that it loads, and is none."""
+
+    def eval(self) -> Self:
+        return self
+
+
+def test_a_pickle_of_something_else_than_a_module_is_refused(tmp_path: Path) -> None:
+    content = BytesIO()
+    torch.save(Impostor(), content)
+    with pytest.raises(ModelError, match=r"holds 'Impostor', expected a torch.nn.Module"):
+        load(str(_pickled(tmp_path, content.getvalue())), directory=tmp_path, allow_pickle=True)
+
+
+# What is no model in a registry.
+
+
+def test_precomputed_vectors_stand_for_a_model(tmp_path: Path) -> None:
+    np.save(tmp_path / "vectors.npy", np.ones((3, 2)))
+    model = load(f"features:{tmp_path}/vectors.npy", directory=tmp_path)
+    assert (model.flavour, model.serialization, model.module) == ("features", "features", None)
+    assert model.path == tmp_path / "vectors.npy"
+    assert model.digest == "sha256:" + hashlib.sha256((tmp_path / "vectors.npy").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("features:nowhere.npy", "there is no such file of precomputed vectors"),
+        ("features:vectors.txt", r"the suffix is '.txt', expected one of .npy, .npz, .parquet"),
+        ("nowhere/model", r"'nowhere/model': there is no such folder"),
+        ("s3://bucket/model", "is no model URI that the gate knows"),
+        ("models:encoder", "is no model URI that the gate knows"),
+    ],
+)
+def test_what_is_no_model_is_refused(tmp_path: Path, uri: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        load(uri, directory=tmp_path)
+
+
+def test_a_wrong_layer_of_an_exported_program_lists_the_layers_with_their_shapes(
+    registry: Registry, tmp_path: Path
+) -> None:
+    module = _module(load("models:/encoder/1", directory=tmp_path))
+    layers = {"embedding": LayerAddress("backbone.9")}
+    with (
+        Extractor(module, layers, device="cpu", batch_size=None) as extract,
+        pytest.raises(LayerError, match=r"no layer 'backbone.9'.*'backbone.0' \(5, 4, 4, 4\)"),
+    ):
+        extract(registry.inputs)

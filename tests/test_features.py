@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gate.errors import LayerError, ModelError
+from gate.features import Extractor, LayerAddress, Pooling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INPUTS = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
+FLAT = INPUTS[:, 0]
+
+
+class Returning(nn.Module):
+    """Returns what it was made with, whatever it is called on."""
+
+    def __init__(self, make: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, x: Tensor) -> Any:
+        return self.make(x)
+
+
+def take(
+    module: nn.Module,
+    inputs: np.ndarray[Any, Any],
+    path: str = "output",
+    pooling: Pooling = "none",
+    *,
+    batch_size: int | None = None,
+    input_dtype: str | None = None,
+) -> Tensor:
+    layers = {"layer": LayerAddress(path, pooling)}
+    with Extractor(module, layers, device="cpu", batch_size=batch_size, input_dtype=input_dtype) as extract:
+        return extract(inputs)["layer"]
+
+
+def test_features_are_what_the_layers_give_in_evaluation_mode() -> None:
+    one, two = nn.Linear(5, 4), nn.Linear(4, 2)
+    network = nn.Sequential(OrderedDict(one=one, drop=nn.Dropout(0.5), two=two))
+    layers = {"a": LayerAddress("one"), "b": LayerAddress("output"), "c": LayerAddress("input")}
+    with Extractor(network, layers, device="cpu", batch_size=None) as extract:
+        features = extract(FLAT)
+    x = torch.from_numpy(FLAT)
+    assert list(features) == ["a", "b", "c"]
+    torch.testing.assert_close(features["a"], one(x).detach())
+    torch.testing.assert_close(features["b"], two(one(x)).detach())
+    assert torch.equal(features["c"], x)
+
+
+def test_features_carry_no_gradient_and_are_ordinary_tensors() -> None:
+    rows = take(nn.Linear(5, 2), FLAT)
+    assert not rows.requires_grad
+    assert not rows.is_inference()
+
+
+def test_hooks_are_gone_after_the_block() -> None:
+    network = nn.Sequential(nn.Linear(5, 2))
+    take(network, FLAT, "0")
+    assert not network[0]._forward_hooks
+
+
+def test_a_layer_that_is_overwritten_in_place_keeps_its_features() -> None:
+    network = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(5, 4), nn.ReLU(inplace=True))
+    x = torch.from_numpy(FLAT)
+    torch.testing.assert_close(take(network, FLAT, "1"), network[1](x.relu()).detach())
+    assert torch.equal(take(network, FLAT, "input"), x)
+
+
+def test_read_only_inputs_are_accepted_and_stay_as_they_are() -> None:
+    inputs = FLAT.copy()
+    inputs.flags.writeable = False
+    assert torch.equal(take(nn.ReLU(inplace=True), inputs, "input"), torch.from_numpy(FLAT))
+
+
+def test_half_precision_and_whole_numbers_become_features() -> None:
+    assert take(nn.Linear(5, 2).to(torch.bfloat16), FLAT, input_dtype="bfloat16").dtype == torch.bfloat16
+    assert torch.equal(take(nn.Identity(), np.array([[1, 2]]), "input"), torch.tensor([[1.0, 2.0]]))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"),
+    [
+        ("mean", INPUTS.mean(1)),
+        ("cls", INPUTS[:, 0]),
+        ("last", INPUTS[:, -1]),
+        ("max", INPUTS.max(1)),
+        ("flatten", INPUTS.reshape(4, 15)),
+        ("spatial_mean", INPUTS.mean(2)),
+    ],
+)
+def test_pooling_makes_one_row_per_sample(pooling: Pooling, expected: np.ndarray[Any, Any]) -> None:
+    torch.testing.assert_close(take(nn.Identity(), INPUTS, pooling=pooling), torch.from_numpy(expected))
+
+
+def test_spatial_mean_takes_every_dimension_after_the_channels() -> None:
+    images = np.random.default_rng(1).normal(size=(2, 3, 4, 5)).astype(np.float32)
+    torch.testing.assert_close(
+        take(nn.Identity(), images, pooling="spatial_mean"), torch.from_numpy(images.mean((2, 3)))
+    )
+
+
+def test_mean_of_whole_numbers_is_a_fraction() -> None:
+    tokens = np.array([[[1], [2]], [[0], [1]]])
+    assert take(nn.Identity(), tokens, "input", "mean").tolist() == [[1.5], [0.5]]
+
+
+def test_flatten_leaves_rows_as_they_are() -> None:
+    assert torch.equal(take(nn.Identity(), FLAT, pooling="flatten"), torch.from_numpy(FLAT))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last", "max", "spatial_mean"])
+def test_a_pooling_over_a_dimension_that_is_not_there_is_refused(pooling: Pooling) -> None:
+    with pytest.raises(LayerError, match=rf"shape \(4, 5\), which pooling '{pooling}' .* that fit: none, flatten"):
+        take(nn.Identity(), FLAT, pooling=pooling)
+
+
+def test_an_unpooled_output_of_three_dimensions_is_refused_with_its_shape() -> None:
+    with pytest.raises(
+        LayerError, match=r"layer 'layer' \(path 'output'\): the output has shape \(4, 3, 5\).*mean, cls"
+    ):
+        take(nn.Identity(), INPUTS)
+
+
+def test_an_unpooled_image_is_offered_the_poolings_that_fit() -> None:
+    with pytest.raises(LayerError, match=r"that fit: spatial_mean, flatten$"):
+        take(nn.Identity(), INPUTS[:, None])
+
+
+@pytest.mark.parametrize("make", [lambda x: x[:, 0], lambda x: x[:, :0], lambda _: torch.tensor(1.0)])
+def test_an_output_that_is_no_row_of_values_is_refused(make: Callable[[Tensor], Any]) -> None:
+    with pytest.raises(LayerError, match="one row of at least one value per sample is needed"):
+        take(Returning(make), FLAT)
+
+
+@pytest.mark.parametrize("path", ["backbone.9", "", "Backbone.0"])
+def test_a_wrong_path_lists_the_nearest_layers_with_their_shapes(path: str) -> None:
+    network = nn.Sequential(OrderedDict(backbone=nn.Sequential(nn.Linear(5, 4), nn.ReLU()), head=nn.LSTM(4, 2)))
+    with pytest.raises(LayerError, match=rf"has no layer '{path}'.* of its 6 layers") as caught:
+        take(network, FLAT, path)
+    for line in ("'backbone.0' (4, 4)", "'input' (4, 5)", "'head' tuple((4, 2), tuple((1, 2), (1, 2)))"):
+        assert line in str(caught.value)
+
+
+def test_a_model_of_fixed_batch_size_gets_full_batches_only() -> None:
+    sizes = []
+
+    def forward(x: Tensor) -> Any:
+        sizes.append(len(x))
+        return x * 2
+
+    rows = take(Returning(forward), FLAT, batch_size=3)
+    assert torch.equal(rows, torch.from_numpy(FLAT) * 2)
+    assert set(sizes) == {3}
+
+
+def test_two_passes_that_differ_are_refused() -> None:
+    network = Returning(lambda x: nn.functional.dropout(x, 0.5))
+    with pytest.raises(LayerError, match=r"two passes .* gave different features \(exported in training mode\?"):
+        take(network, FLAT)
+
+
+def test_only_the_first_batch_is_run_twice() -> None:
+    calls = []
+
+    def forward(x: Tensor) -> Any:
+        calls.append(1)
+        return x
+
+    with Extractor(Returning(forward), {"layer": LayerAddress("output")}, device="cpu", batch_size=None) as extract:
+        for _ in range(3):
+            extract(FLAT)
+    assert len(calls) == 4
+
+
+def test_features_that_are_not_finite_pass_on_to_the_statistics() -> None:
+    inputs = FLAT.copy()
+    inputs[0, 0], inputs[1, 0] = np.nan, np.inf
+    assert not take(nn.Identity(), inputs).isfinite().all()
+    assert take(nn.Identity(), np.full((2, 2), np.nan, dtype=np.float32)).isnan().all()
+
+
+@pytest.mark.parametrize("make", [lambda x: (x, None), lambda x: [x], lambda x: {"hidden": x, "loss": None}])
+def test_the_one_tensor_of_a_structure_is_taken(make: Callable[[Tensor], Any]) -> None:
+    assert torch.equal(take(Returning(make), FLAT), torch.from_numpy(FLAT))
+
+
+@pytest.mark.parametrize(
+    ("make", "structure"),
+    [
+        (lambda x: (x, x[:, :1]), r"tuple\(\(4, 5\), \(4, 1\)\)"),
+        (lambda x: {"a": x, "b": [x]}, r"dict\(a: \(4, 5\), b: list\(\(4, 5\)\)\)"),
+        (lambda _: None, "None"),
+        (lambda _: "text", "str"),
+    ],
+)
+def test_an_output_without_exactly_one_tensor_is_refused_with_its_structure(
+    make: Callable[[Tensor], Any], structure: str
+) -> None:
+    with pytest.raises(LayerError, match=rf"gave {structure}, expected one tensor"):
+        take(Returning(make), FLAT)
+
+
+def test_rows_that_are_not_the_samples_are_refused() -> None:
+    with pytest.raises(LayerError, match=r"gave 5 rows for 4 samples \(output shape \(5, 4\)\)"):
+        take(Returning(torch.t), FLAT)
+
+
+class Reusing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.never = nn.Linear(5, 5), nn.Linear(5, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.twice(self.twice(x))
+
+
+@pytest.mark.parametrize(("path", "times"), [("twice", 2), ("never", 0)])
+def test_a_layer_that_does_not_run_exactly_once_is_refused(path: str, times: int) -> None:
+    with pytest.raises(LayerError, match=rf"path '{path}'\): ran {times} times in one forward pass, expected once"):
+        take(Reusing(), FLAT, path)
+
+
+class Naming(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(5, 2)
+        self.other = self.one
+
+    def forward(self, x: Tensor) -> Any:
+        return self.one(x)
+
+
+def test_a_module_under_two_names_is_found_under_both() -> None:
+    network = Naming()
+    torch.testing.assert_close(take(network, FLAT, "one"), take(network, FLAT, "other"))
+
+
+def test_a_model_that_does_not_run_is_reported_with_what_it_was_given() -> None:
+    with pytest.raises(
+        ModelError, match=r"does not run on a batch of shape \(4, 5\), torch.float32: RuntimeError: mat1"
+    ):
+        take(nn.Linear(7, 2), FLAT)
+
+
+def test_whole_numbers_are_fed_to_a_model_in_the_type_that_it_takes() -> None:
+    assert take(nn.Linear(2, 3), np.array([[1, 2]]), input_dtype="float32").shape == (1, 3)
+
+
+def test_fractions_are_not_rounded_for_a_model_of_whole_numbers() -> None:
+    with pytest.raises(ModelError, match=r"the model takes torch.int64, the probe set holds torch.float32"):
+        take(nn.Identity(), FLAT, input_dtype="int64")
+
+
+@pytest.mark.parametrize("name", ["str", "nn", "object"])
+def test_a_signature_of_no_numeric_type_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match=f"its input is '{name}', expected a numeric type"):
+        take(nn.Identity(), FLAT, input_dtype=name)
