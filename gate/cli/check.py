@@ -109,19 +109,28 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
     """Evaluate a model under a policy; the exit code is the verdict."""
     targets = outputs.parse(output or ())
     outputs.remove_stale(targets, inputs=[Path(policy), *([Path(probe)] if probe else [])])
-    recorded = False if dry_run else record
     shown = not (quiet or no_progress)
     with redirect_stdout(sys.stderr), rows_done(f"evaluating {model_uri}", shown=shown) as on_progress:
         from gate.evaluation import check as evaluate
 
-        evidence = evaluate(
-            model_uri, policy=policy, probe=probe, device=device, record=recorded, on_progress=on_progress
-        )
+        evidence = evaluate(model_uri, policy=policy, probe=probe, device=device, on_progress=on_progress)
     outputs.write(targets, evidence.document)
+    if not dry_run and (record or (record is None and evidence.document["model"]["version"])):
+        _record(evidence.document, quiet=quiet)
     code = _exit_code(evidence.document, "never" if dry_run else fail_on)
     if not quiet:
         _log(evidence.document, targets, code)
     raise typer.Exit(code)
+
+
+def _record(document: Mapping[str, Any], *, quiet: bool) -> None:
+    from gate.evidence import html
+    from gate.mlflow_plugin.recorder import record
+
+    with redirect_stdout(sys.stderr):
+        run = record(document, html.render(document))
+    if not quiet:
+        typer.echo(f"recorded as MLflow run {run}", err=True)
 
 
 def _exit_code(document: Mapping[str, Any], fail_on: Literal["error", "fail", "inconclusive", "warn", "never"]) -> int:
