@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +18,9 @@ from gate.geometry.registry import VALUE, Metric
 from gate.geometry.statistics import Batch, Collection, Sample, Statistic
 
 if TYPE_CHECKING:
-    import numpy
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
 
 Status = Literal["ok", "not_applicable", "inconclusive", "error"]
 _ROWS_AT_ONCE = 8192
@@ -39,8 +40,9 @@ class Estimate:
 
     Attributes:
         metric: `id` or `id.readout`.
-        status: `ok`; `not_applicable`: the question does not exist here; `inconclusive`: more or other data could answer
-            it; `error`: the features admit no metric.
+        status: `ok`; `not_applicable`, the question does not exist here; `inconclusive`, more or other data could
+        answer
+            it; `error`, the features admit no metric.
         reason: A sentence that begins with a reason code, None when ok.
         value: In the metric's unit; not finite only where the metric says so.
         interval: Two-sided interval at `confidence`.
@@ -80,14 +82,13 @@ class Estimate:
         Raises:
             MetricError: The two were measured on other rows.
         """
-        if self.status != "ok" or baseline.status != "ok":
-            worse = self if self.status != "ok" else baseline
+        worse = self if self.status != "ok" else baseline
+        mine, other = self.influence, baseline.influence
+        if worse.status != "ok" or mine is None or other is None or self.value is None or baseline.value is None:
             return replace(worse, value=None, interval=None, standard_error=None, influence=None, change=None)
-        assert self.influence is not None and baseline.influence is not None
-        assert self.value is not None and baseline.value is not None
-        if self.influence.ids != baseline.influence.ids:
+        if mine.ids != other.ids:
             raise MetricError(f"{self.metric}: candidate and baseline must be measured on the same rows to be compared")
-        values = self.influence.values - baseline.influence.values
+        values = mine.values - other.values
         error = math.sqrt(uncertainty.variance_of_mean(values, self.n))
         difference = self.value - baseline.value
         reach = uncertainty.quantile(self.confidence) * error
@@ -97,7 +98,7 @@ class Estimate:
             interval=(difference - reach, difference + reach),
             standard_error=error,
             method=f"paired difference, {self.method}",
-            influence=Influence(self.influence.ids, values),
+            influence=Influence(mine.ids, values),
             detail=None,
             breakdown=None,
             change=None,
@@ -128,7 +129,9 @@ def estimate(
         refused = replace(blank, status="error", reason=str(error))
         return {address: replace(refused, metric=address) for address in found.addresses()}
     return {
-        _address(found, readout): _estimated(replace(blank, metric=_address(found, readout)), answer, statistics, collection, found.limits_of(readout))
+        _address(found, readout): _estimated(
+            replace(blank, metric=_address(found, readout)), answer, statistics, collection, found.limits_of(readout)
+        )
         for readout, answer in answers.items()
     }
 
@@ -140,10 +143,24 @@ def _address(found: Metric, readout: str) -> str:
 def _blank(found: Metric, collection: Collection, confidence: float, params: Mapping[str, Any]) -> Estimate:
     census, labels = collection.census, collection.sample.rows.labels
     return Estimate(
-        metric=found.name, status="ok", reason=None, value=None, interval=None, standard_error=None, n=census.n, d=census.d,
-        c=None if labels is None else len(labels.names), k=None, n_needed=None, method="none", confidence=confidence,
-        influence=None, detail=None, breakdown=None, params={**found.params, **params},
-    )  # fmt: skip
+        metric=found.name,
+        status="ok",
+        reason=None,
+        value=None,
+        interval=None,
+        standard_error=None,
+        n=census.n,
+        d=census.d,
+        c=None if labels is None else len(labels.names),
+        k=None,
+        n_needed=None,
+        method="none",
+        confidence=confidence,
+        influence=None,
+        detail=None,
+        breakdown=None,
+        params={**found.params, **params},
+    )
 
 
 def _ask(
@@ -154,7 +171,9 @@ def _ask(
     if missing:
         refusal = uncertainty.missing_input(" and ".join(found.needs))
         return dict.fromkeys([VALUE, *found.readouts], refusal), []
-    arguments = {name: None if statistic is None else uncertainty.tracked(statistic) for name, statistic in given.items()}
+    arguments = {
+        name: None if statistic is None else uncertainty.tracked(statistic) for name, statistic in given.items()
+    }
     return registry.answers(found, arguments, params), [each for each in arguments.values() if each is not None]
 
 
@@ -195,14 +214,14 @@ def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, 
     )
 
 
-def measure(
-    features: Tensor | numpy.ndarray[Any, Any],
+def measure(  # noqa: PLR0913 - one parameter for every column that rows can come with
+    features: Tensor | np.ndarray[Any, Any],
     *,
     labels: Sequence[object] | Tensor | None = None,
     groups: Sequence[object] | Tensor | None = None,
     lengths: Sequence[float] | Tensor | None = None,
     ids: Sequence[object] | None = None,
-    baseline: Tensor | numpy.ndarray[Any, Any] | None = None,
+    baseline: Tensor | np.ndarray[Any, Any] | None = None,
     metrics: Sequence[str] | None = None,
     seed: int = 0,
     confidence: float = 0.95,
@@ -211,7 +230,9 @@ def measure(
 
     Args:
         features: Rows (n, d), a numpy array or a tensor on any device.
-        labels, groups, lengths: One entry a row, where there are any.
+        labels: Class of each row; class metrics are not applicable without.
+        groups: Site, batch or speaker of each row.
+        lengths: Tokens or seconds of each row.
         ids: Unique sample ids; row numbers when there are none.
         baseline: Rows (n, e) of the version to compare with, on the same samples: every estimate then carries `change`,
             the paired difference.
@@ -251,7 +272,9 @@ def _selected(addresses: Sequence[str] | None) -> dict[Metric, tuple[str, ...]]:
     return wanted
 
 
-def _addressed(wanted: Mapping[Metric, Sequence[str]], collection: Collection, confidence: float) -> dict[str, Estimate]:
+def _addressed(
+    wanted: Mapping[Metric, Sequence[str]], collection: Collection, confidence: float
+) -> dict[str, Estimate]:
     result: dict[str, Estimate] = {}
     for found, addresses in wanted.items():
         every = estimate(found, collection, confidence=confidence)
@@ -267,7 +290,9 @@ def _collect(
     seed: int,
 ) -> Collection:
     if features.ndim != 2 or 0 in features.shape:
-        raise MetricError(f"features must be rows (n, d) with at least one of each, found shape {tuple(features.shape)}")
+        raise MetricError(
+            f"features must be rows (n, d) with at least one of each, found shape {tuple(features.shape)}"
+        )
     names = [str(row) for row in (range(len(features)) if ids is None else ids)]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)

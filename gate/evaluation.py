@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +13,8 @@ from gate.errors import MetricError, NothingEvaluatedError
 from gate.evidence.bundle import Evidence, document
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from gate.estimate import Estimate
     from gate.features import LayerAddress
     from gate.geometry.statistics import Collection
@@ -32,7 +33,7 @@ def check(
     """Evaluates a model under a policy; records nothing.
 
     Args:
-        model_uri: `models:/name/version`, `models:/name@alias`, `runs:/…`, a folder with an MLmodel, or `features:PATH`.
+        model_uri: `models:/name/version`, `models:/name@alias`, `runs:/…`, a folder with an MLmodel, `features:PATH`.
         policy: Policy file.
         probe: Probe set or probe spec in place of the policy's own.
         device: `auto`, `cpu` or `cuda`.
@@ -91,7 +92,9 @@ def check(
 
 def _rules(loaded: LoadedPolicy) -> tuple[Rule, ...]:
     if not loaded.policy.rules:
-        raise NothingEvaluatedError(f"{loaded.path}: the policy has no rule, so nothing was evaluated; add one under `rules:`")
+        raise NothingEvaluatedError(
+            f"{loaded.path}: the policy has no rule, so nothing was evaluated; add one under `rules:`"
+        )
     return loaded.policy.rules
 
 
@@ -101,7 +104,9 @@ def _layers(policy: Policy) -> dict[str, LayerAddress]:
 
     names = dict.fromkeys(rule.layer for rule in policy.rules)
     return {
-        name: LayerAddress(policy.layers[name].path, policy.layers[name].pooling) if name in policy.layers else LayerAddress(name)
+        name: LayerAddress(policy.layers[name].path, policy.layers[name].pooling)
+        if name in policy.layers
+        else LayerAddress(name)
         for name in names
     }
 
@@ -142,7 +147,9 @@ def _estimates(
 
     questions = dict.fromkeys(_question(rule) for rule in rules)
     return {
-        (layer, metric, params): estimate(find(metric)[0], collections[layer], confidence=confidence, params=dict(params))
+        (layer, metric, params): estimate(
+            find(metric)[0], collections[layer], confidence=confidence, params=dict(params)
+        )
         for layer, metric, params in questions
     }
 

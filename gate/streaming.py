@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gate.errors import LayerError, ProbeError, UsageError
+from gate.errors import LayerError, ModelError, ProbeError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from gate.features import LayerAddress
     from gate.geometry.statistics import Batch
     from gate.models.loading import LoadedModel
     from gate.policy.schema import Probe
-    from gate.probes.probe_set import Columns, ProbeBatch, ProbeSet
+    from gate.probes.probe_set import ProbeBatch, ProbeSet
 
 Features = Iterator[tuple["ProbeBatch", dict[str, "Tensor"]]]
 _MODEL_ROWS = 256
@@ -87,7 +88,8 @@ def _forward(
 ) -> Features:
     from gate.features import Extractor
 
-    assert model.module is not None
+    if model.module is None:
+        raise ModelError(f"{model.uri}: there is no model to run")
     size = batch_size or _MODEL_ROWS
     with Extractor(
         model.module, layers, device=device, batch_size=model.batch_size, input_dtype=model.input_dtype
@@ -110,16 +112,20 @@ def _vectors(
     pairs = ((rows, rows.inputs) for rows in probe.batches(size)) if same else _beside(model, probe, size)
     for rows, values in pairs:
         if values.ndim != 2:
-            raise ProbeError(f"{model.uri}: precomputed vectors must be rows (n, d), found shape (n, {values.shape[1:]})")
+            raise ProbeError(
+                f"{model.uri}: precomputed vectors must be rows (n, d), found shape (n, {values.shape[1:]})"
+            )
         features = torch.tensor(values, device=device)
         yield rows, dict.fromkeys(layers, features)
 
 
-def _beside(model: LoadedModel, probe: ProbeSet, size: int) -> Iterator[tuple[ProbeBatch, object]]:
+def _beside(model: LoadedModel, probe: ProbeSet, size: int) -> Iterator[tuple[ProbeBatch, np.ndarray[Any, Any]]]:
     vectors = _vector_rows(model.path, probe)
     for rows, other in zip_longest(probe.batches(size), vectors.batches(size)):
         if rows is None or other is None or len(rows.ids) != len(other.ids):
-            raise ProbeError(f"{model.uri} and the probe set {probe.uri} differ in their number of rows; give one vector a row")
+            raise ProbeError(
+                f"{model.uri} and the probe set {probe.uri} differ in their number of rows; give one vector a row"
+            )
         if vectors.columns.id is not None and rows.ids != other.ids:
             first = next((a, b) for a, b in zip(rows.ids, other.ids, strict=True) if a != b)
             raise ProbeError(
@@ -141,7 +147,7 @@ def _vector_rows(path: Path, probe: ProbeSet) -> ProbeSet:
 
 
 def resolved_probe(block: Probe | None, override: str | None) -> Probe:
-    """The probe that counts: the policy's, with what `--probe` says instead. A digest that the policy pins stays pinned.
+    """The probe that counts: the policy's, with what `--probe` says instead; a digest that the policy pins stays.
 
     Raises:
         UsageError: Neither names a probe set.
@@ -151,14 +157,19 @@ def resolved_probe(block: Probe | None, override: str | None) -> Probe:
 
     if override is None:
         if block is None:
-            raise UsageError("the policy has no `probe:` block and no --probe was given; name a probe set in one of them")
+            raise UsageError(
+                "the policy has no `probe:` block and no --probe was given; name a probe set in one of them"
+            )
         return block
     if Path(override).suffix in (".yaml", ".yml"):
         spec = load_probe_spec(override)
         pinned = spec.digest if block is None or block.digest is None else block.digest
         return spec.model_copy(update={"digest": pinned})
     if block is None:
-        raise UsageError(f"--probe {override!r} names a file, but the policy has no `probe:` block that names its columns; give a probe spec (.yaml)")
+        raise UsageError(
+            f"--probe {override!r} names a file, but the policy has no `probe:` block that names its columns; "
+            "give a probe spec (.yaml)"
+        )
     return block.model_copy(update={"uri": override})
 
 
@@ -169,6 +180,7 @@ def require_pinned(probe: ProbeSet, digest: str | None) -> None:
         ProbeError: The digest differs.
     """
     if digest is not None and probe.digest != digest:
-        raise ProbeError(f"{probe.uri}: its content has the digest {probe.digest}, the policy pins {digest}; restore the probe set or pin the new digest")
-
-
+        raise ProbeError(
+            f"{probe.uri}: its content has the digest {probe.digest}, the policy pins {digest}; "
+            "restore the probe set, or pin the new digest"
+        )

@@ -56,8 +56,14 @@ def render() -> str:
     own = {f"gate.geometry.{family}" for family in FAMILIES}
     entries = [
         Entry(
-            found.name, found.meaning, found.unit, found.greater_is_better, found.needs, dict(found.readouts),
-            dict(found.params), found.paper,
+            found.name,
+            found.meaning,
+            found.unit,
+            found.greater_is_better,
+            found.needs,
+            dict(found.readouts),
+            dict(found.params),
+            found.paper,
         )
         for found in metrics().values()
         if found.function.__module__ in own

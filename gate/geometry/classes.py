@@ -74,12 +74,16 @@ def within_between_ratio(classes: ClassMoments, *, tau: float = 0.1) -> dict[str
     if not (classes.within.sum() + _between(classes)).item() > 0:
         raise MetricError(f"all {classes.n} feature rows are equal: there is nothing to separate")
     guard = Guard(
-        between, 2, Refusal("inconclusive", "no_class_signal: the spread between classes does not exceed its own error twice")
+        between,
+        2,
+        Refusal("inconclusive", "no_class_signal: the spread between classes does not exceed its own error twice"),
     )
     raw = (classes.shares @ classes.within) / _between(classes)
     tight = within.item() == 0
     return {
-        "value": Readout(within / between, guard=guard) if tight else Readout(within.log() - between.clamp_min(1e-300).log(), torch.exp, guard=guard),
+        "value": Readout(within / between, guard=guard)
+        if tight
+        else Readout(within.log() - between.clamp_min(1e-300).log(), torch.exp, guard=guard),
         "raw": Readout(raw),
         "between_share": Readout(between / (between + within)),
         "contamination": _contamination(classes, tau),
@@ -149,14 +153,17 @@ def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | No
     """The refusal when the total covariance cannot be inverted honestly."""
     needed = 2 * max(moments.d, classes.c - 1)
     if moments.n < needed:
-        return Refusal("inconclusive", f"n_over_d: {moments.n} rows of dimension {moments.d}; it needs at least {needed}", needed)
+        return Refusal(
+            "inconclusive", f"n_over_d: {moments.n} rows of dimension {moments.d}; it needs at least {needed}", needed
+        )
     return small_class(classes, 10)
 
 
 def _support(covariance: Tensor) -> Tensor:
     """Orthonormal basis (d, r) of the directions that vary."""
     values, vectors = torch.linalg.eigh(covariance)
-    return vectors[:, values > _CUT * values[-1]]
+    kept: Tensor = vectors[:, values > _CUT * values[-1]]
+    return kept
 
 
 @metric(
@@ -175,8 +182,8 @@ def _support(covariance: Tensor) -> Tensor:
 def cdnv(moments: Moments, classes: ClassMoments) -> dict[str, Answer]:
     """Class-distance normalised variance: how large classes are against the distance between them.
 
-    (v_a + v_b) / (2 |mu_a - mu_b|^2) for each pair of classes, with unbiased variances and squared distances. A pair whose
-    distance does not exceed its own error twice is merged: the value is infinite.
+    (v_a + v_b) / (2 |mu_a - mu_b|^2) for each pair of classes, with unbiased variances and squared distances. A pair
+    whose distance does not exceed its own error twice is merged: the value is infinite.
 
     Args:
         moments: Of features (n, d).
@@ -198,13 +205,17 @@ def cdnv(moments: Moments, classes: ClassMoments) -> dict[str, Answer]:
     ratio = torch.where(merged, math.inf, ratio)
     worst = int(ratio.argmax())
     pair = f"{classes.names[int(first[worst])]!r} and {classes.names[int(second[worst])]!r}"
-    detail = f"{int(merged.sum())} merged pairs of classes, one is {pair}" if bool(merged.any()) else f"worst pair {pair}"
+    detail = (
+        f"{int(merged.sum())} merged pairs of classes, one is {pair}" if bool(merged.any()) else f"worst pair {pair}"
+    )
     mean = _log_readout(ratio.mean(), detail)
     return {
         "value": mean,
         "mean": mean,
         "max": _log_readout(ratio[worst], detail, comparisons=len(ratio)),
-        "median": _log_readout(ratio.quantile(0.5) if not bool(merged.any()) else ratio.sort().values[len(ratio) // 2], detail),
+        "median": _log_readout(
+            ratio.quantile(0.5) if not bool(merged.any()) else ratio.sort().values[len(ratio) // 2], detail
+        ),
         "raw": _log_readout(((spread[first] + spread[second]) / (2 * distance)).mean(), None),
     }
 

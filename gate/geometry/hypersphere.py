@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from gate.errors import MetricError
@@ -27,13 +26,19 @@ _MIN_ROWS = 30
         "per_class_kappa": "largest kappa of a class",
         "before_after": "its change over a feed-forward or normalisation layer",
     },
-    limits={"value": (-1, 1), "R": (0, 1), "kappa": (0, math.inf), "per_class": (0, 1), "per_class_kappa": (0, math.inf)},
+    limits={
+        "value": (-1, 1),
+        "R": (0, 1),
+        "kappa": (0, math.inf),
+        "per_class": (0, 1),
+        "per_class_kappa": (0, math.inf),
+    },
 )
 def mean_cosine(units: UnitMoments, sample: Sample, classes: UnitClassMoments | None = None) -> dict[str, Answer]:
     """Cone effect: the mean cosine between two rows.
 
-    (|sum of unit rows|^2 - n) / (n (n - 1)), exactly the mean off-diagonal cosine: 0 when directions are spread evenly, 1
-    when all rows point one way.
+    (|sum of unit rows|^2 - n) / (n (n - 1)), exactly the mean off-diagonal cosine: 0 when directions are spread
+    evenly, 1 when all rows point one way.
 
     Args:
         units: Moments of the unit rows of features (n, d).
@@ -71,7 +76,7 @@ def mean_cosine(units: UnitMoments, sample: Sample, classes: UnitClassMoments | 
 
 
 def _u_variance(influence: Tensor, units: UnitMoments) -> float:
-    """Variance of the mean cosine: the projection less the share that the noise of the mean adds, plus the pair term."""
+    """Variance of the mean cosine: the projection, less what the noise of the mean adds to it, plus the pair term."""
     pairs = float(units.covariance.detach().square().sum()) / units.n**2
     return max(0.0, variance_of_mean(influence, units.n) - 4 * pairs) + 2 * pairs
 

@@ -1,8 +1,8 @@
 """From a read-out to its uncertainty: the influence of every sampled row, the standard error and the interval.
 
-A metric over moments is a differentiable function of its statistics: its gradient, evaluated on the sampled rows, is the
-empirical influence function (the delta method). A metric over individual rows hands its influence over itself. Either way
-the standard error is std(influence) / sqrt(n), unless the read-out knows a better variance.
+A metric over moments is a differentiable function of its statistics: its gradient, evaluated on the sampled rows, is
+the empirical influence function (the delta method). A metric over individual rows hands its influence over itself.
+Either way the standard error is std(influence) / sqrt(n), unless the read-out knows a better variance.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Measured:
 
 
 def quantile(confidence: float, comparisons: int = 1, degrees: int | None = None) -> float:
-    """Two-sided quantile of the normal, or of Student's t by its expansion in 1/degrees (Abramowitz and Stegun 26.7.5)."""
+    """Two-sided quantile of the normal, or of Student's t by expansion in 1/degrees (Abramowitz and Stegun 26.7.5)."""
     z = NormalDist().inv_cdf(1 - (1 - confidence) / (2 * comparisons))
     if degrees is None:
         return z
@@ -134,11 +134,12 @@ def row_influence(natural: Tensor, statistics: Sequence[Statistic], sample: Samp
 
 def _contribution(natural: Tensor, statistic: Statistic, sample: Sample) -> Tensor:
     leaves = {name: getattr(statistic, name) for name in statistic.leaves}
-    slopes = torch.autograd.grad(natural, list(leaves.values()), retain_graph=True, allow_unused=True) if leaves else ()
-    gradient = {
-        name: torch.zeros_like(leaf) if slope is None else slope
-        for (name, leaf), slope in zip(leaves.items(), slopes, strict=True)
-    }
+    slopes: tuple[Tensor, ...] = ()
+    if leaves:  # a leaf that the value does not depend on has the slope 0
+        slopes = torch.autograd.grad(
+            natural, list(leaves.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+    gradient = dict(zip(leaves, slopes, strict=True))
     with torch.no_grad():
         return statistic.influence(gradient, sample)
 
@@ -184,11 +185,10 @@ def _interval(readout: Readout, error: float, confidence: float) -> tuple[float,
     if readout.interval is not None:
         return readout.interval(z)
     centre = readout.natural.detach()
-    sides = (centre - z * error, centre + z * error)
+    ends = (centre.item() - z * error, centre.item() + z * error)
     if readout.trials is not None:
-        alpha = (1 - confidence) / readout.comparisons
-        sides = tuple(torch.tensor(end) for end in wilson(centre.item(), readout.trials, z, alpha))
-    low, high = sorted(readout.display(side).item() for side in sides)
+        ends = wilson(centre.item(), readout.trials, z, (1 - confidence) / readout.comparisons)
+    low, high = sorted(readout.display(torch.tensor(end, dtype=torch.float64)).item() for end in ends)
     return low, high
 
 
@@ -213,7 +213,7 @@ def effective_trials(share: Tensor, variance: float, rows: int) -> float:
 
 
 def wilson(share: float, trials: float, z: float, alpha: float) -> tuple[float, float]:
-    """Interval of a proportion: Wilson's, and the exact one of Clopper and Pearson when all or none of the rows have it."""
+    """Interval of a proportion: Wilson's, and that of Clopper and Pearson when all or none of the rows have it."""
     if share <= 0:
         return 0.0, 1 - (alpha / 2) ** (1 / trials)
     if share >= 1:
@@ -263,12 +263,14 @@ def row_mean(terms: Tensor, *, method: str = "mean over rows", detail: str | Non
 
 
 def density_at_zero(margins: Tensor) -> Tensor:
-    """Kernel weight of each margin at 0, (r,): what a unit of change of all margins moves the share of positive ones by.
+    """Kernel weight of each margin at 0, (r,): how fast the share of positive ones changes with all margins.
 
     Gaussian kernel; two thirds of Silverman's bandwidth, so that a peak at the border is not flattened.
     """
     ordinary = margins[torch.isfinite(margins)]
     low, high = ordinary.quantile(0.25), ordinary.quantile(0.75)
-    width = 0.6 * torch.minimum(ordinary.std(), (high - low) / 1.34) * len(ordinary) ** -0.2
-    width = width.clamp_min(torch.finfo(torch.float64).tiny)
-    return (-0.5 * (margins / width).square()).exp() / (width * (2 * torch.pi) ** 0.5)
+    width: Tensor = 0.6 * torch.minimum(ordinary.std(), (high - low) / 1.34) * len(ordinary) ** -0.2
+    if not width.item() > 0:  # equal margins have no border
+        return torch.zeros_like(margins)
+    weights: Tensor = (-0.5 * (margins / width).square()).exp() / (width * (2 * torch.pi) ** 0.5)
+    return weights

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,8 +60,8 @@ class _Graph:
     def jackknife(self, k: int, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean agreement with the k nearest over some rows, and the influence of each row on it, (m,).
 
-        Without a row, its own term goes, and whoever had it as a neighbour takes the next: on average one that agrees as
-        often as those beyond the k-th.
+        Without a row, its own term goes, and whoever had it as a neighbour takes the next: on average one that agrees
+        as often as those beyond the k-th.
         """
         agree = self.agree
         own = agree[:, :k].mean(dim=1)
@@ -96,8 +95,8 @@ class _Graph:
 def knn_label_agreement(sample: Sample, *, k: int = 20, vote_k: int = 200, tau: float = 0.07) -> dict[str, Answer]:
     """Do neighbours share the label: agreement of the k nearest rows on the sphere, beyond chance.
 
-    (A - a0) / (1 - a0) for the mean share A of the k nearest unit rows that have the row's label, and its chance a0. Rows
-    with equal inputs count once; k is lowered to the size of the smallest class less one.
+    (A - a0) / (1 - a0) for the mean share A of the k nearest unit rows that have the row's label, and its chance a0.
+    Rows with equal inputs count once; k is lowered to the size of the smallest class less one.
 
     Args:
         sample: The sampled rows of features (n, d).
@@ -149,11 +148,16 @@ class _Placement:
         whole[self.kept] = terms * (self.m / len(self.kept)) ** 0.5
         return whole
 
-    def readout(self, share: Tensor, terms: Tensor, rows: int | None = None, **more: Any) -> Readout:
+    def readout(self, share: Tensor, terms: Tensor, rows: int | None = None) -> Readout:
         """A share of neighbours: Wilson's interval for as many rows as its jackknife variance amounts to."""
         trials = effective_trials(share, variance_of_mean(terms, len(self.kept)), rows or len(self.kept))
         return Readout(
-            share, influence=self.spread(terms), trials=trials, n=len(self.kept), k=self.k, method="Wilson, jackknife over rows", **more
+            share,
+            influence=self.spread(terms),
+            trials=trials,
+            n=len(self.kept),
+            k=self.k,
+            method="Wilson, jackknife over rows",
         )
 
 
@@ -189,10 +193,8 @@ def _worst_class(graph: _Graph, names: tuple[str, ...], counts: Tensor, place: _
     worst = int(means.nan_to_num(2.0).argmin())
     breakdown = {name: float(mean) for name, mean, count in zip(names, means, counts, strict=True) if count > 0}
     value, terms = graph.jackknife(graph.k, graph.codes == worst)
-    return place.readout(
-        value,
-        terms,
-        int(counts[worst]),
+    return replace(
+        place.readout(value, terms, int(counts[worst])),
         comparisons=len(breakdown),
         c=len(breakdown),
         detail=f"worst class {names[worst]!r}",
@@ -203,8 +205,8 @@ def _worst_class(graph: _Graph, names: tuple[str, ...], counts: Tensor, place: _
 def _single(graph: _Graph, place: _Placement) -> Readout:
     """Agreement with the one nearest row.
 
-    A single neighbour changes by leaps, so that the jackknife reads far too much; the variance is summed over the pairs of
-    rows whose terms share a row: a row and its nearest one, and two rows with the same nearest one.
+    A single neighbour changes by leaps, so that the jackknife reads far too much; the variance is summed over the
+    pairs of rows whose terms share a row: a row and its nearest one, and two rows with the same nearest one.
     """
     nearest_one = graph.neighbours[:, 0]
     share, terms = graph.jackknife(1)
@@ -226,7 +228,7 @@ def _single(graph: _Graph, place: _Placement) -> Readout:
 
 
 def _vote(rows: Tensor, codes: Tensor, k: int, tau: float, place: _Placement) -> Readout:
-    """Accuracy of a weighted vote; a row's influence is its own term and, as a voter, the rows at the border it tips."""
+    """Accuracy of a weighted vote; a row moves it by its own term and, as a voter, by the rows that it tips."""
     neighbours = nearest(rows, k, refine=False)
     weights = _vote_weights(rows, neighbours, tau)
     votes = torch.zeros(len(rows), int(codes.max()) + 1, dtype=torch.float64, device=rows.device)
@@ -239,7 +241,8 @@ def _vote(rows: Tensor, codes: Tensor, k: int, tau: float, place: _Placement) ->
     sides = (voted == codes[:, None]).double() - (voted == rival.indices[:, None]).double()
     pull = density_at_zero(margins)[:, None] * weights * (sides - margins[:, None])
     as_voter = torch.zeros_like(correct).index_add_(0, neighbours.flatten(), pull.flatten())
-    return place.readout(correct.mean(), correct - correct.mean() + as_voter)
+    readout = place.readout(correct.mean(), correct - correct.mean() + as_voter)
+    return replace(readout, k=k, method="Wilson, own and cast votes")
 
 
 def _vote_weights(rows: Tensor, neighbours: Tensor, tau: float) -> Tensor:
@@ -280,8 +283,8 @@ def _recall(graph: _Graph, rows: Tensor, queries: Tensor, place: _Placement) -> 
 def near_duplicate_share(fingerprints: Fingerprints, sample: Sample) -> dict[str, Answer]:
     """Duplicated rows in the probe set: share of rows whose input occurs more than once.
 
-    Judged on the inputs, never on the features of the model under test: those coincide when it collapses. Rows of features
-    that come without inputs are their own inputs.
+    Judged on the inputs, never on the features of the model under test: those coincide when it collapses. Rows of
+    features that come without inputs are their own inputs.
 
     Args:
         fingerprints: Of the inputs of all rows.
@@ -295,6 +298,11 @@ def near_duplicate_share(fingerprints: Fingerprints, sample: Sample) -> dict[str
     terms = torch.isin(sample.rows.fingerprints, repeated).double()
     share = torch.tensor(count / n, dtype=torch.float64)
     exact = Readout(
-        share, influence=terms - terms.mean(), trials=n, n=n, method="Wilson, hash of the inputs", detail=f"{count} of {n} rows"
+        share,
+        influence=terms - terms.mean(),
+        trials=n,
+        n=n,
+        method="Wilson, hash of the inputs",
+        detail=f"{count} of {n} rows",
     )
     return {"value": exact, "exact": exact, "cross": missing_input("reference rows")}

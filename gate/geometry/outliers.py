@@ -42,8 +42,8 @@ def dead_unit_share(
 ) -> dict[str, Answer]:
     """Share of units that do not vary.
 
-    A channel is dead when its standard deviation is below `threshold` times the median one. Variance is tested, not sign:
-    units at rest on 0 (ReLU) or below it (GELU, Mish) are found alike.
+    A channel is dead when its standard deviation is below `threshold` times the median one. Variance is tested, not
+    sign: units at rest on 0 (ReLU) or below it (GELU, Mish) are found alike.
 
     Args:
         channels: Of features (n, d).
@@ -67,7 +67,9 @@ def dead_unit_share(
         "never": Readout(never.detach(), interval=lambda _: (never.item(), never.item()), method="count", detail=bound),
         "active": _active(sample.features),
         "heat_k": heat,
-        "load": Readout(loads.sum() ** 2 / (channels.d * loads.square().sum())) if loads.sum().item() > 0 else _silent(),
+        "load": Readout(loads.sum() ** 2 / (channels.d * loads.square().sum()))
+        if loads.sum().item() > 0
+        else _silent(),
     }
 
 
@@ -118,20 +120,26 @@ def _active(features: Tensor) -> Answer:
     unit="ratio",
     greater_is_better=False,
     invariant_to={"scaling", "permutation"},
-    paper="after Gao et al. 2024, Feature Coding in the Era of Large Models; operational form, 6-sigma rule recollected",
+    paper="after Gao et al. 2024, Feature Coding in the Era of Large Models; 6-sigma rule recollected",
     readouts={
         "rms": "the same with root mean squares: smooth, the one to gate",
         "count6": "share of channels whose largest |x| exceeds 6 standard deviations of all features",
         "kurt99": "99th percentile over channels of the kurtosis",
         "range_index": "largest |x| over the 99.9th percentile of |x|",
     },
-    limits={"value": (1, math.inf), "rms": (1, math.inf), "count6": (0, 1), "kurt99": (1, math.inf), "range_index": (1, math.inf)},
+    limits={
+        "value": (1, math.inf),
+        "rms": (1, math.inf),
+        "count6": (0, 1),
+        "kurt99": (1, math.inf),
+        "range_index": (1, math.inf),
+    },
 )
 def outlier_channel_ratio(channels: Channels, sample: Sample) -> dict[str, Answer]:
     """A few channels with a huge range: they break quantisation and few-label neighbours.
 
-    Largest over median channel maximum of |x|. A maximum grows with n and has no standard error of its own: its interval
-    comes from the maxima of 10 hash blocks.
+    Largest over median channel maximum of |x|. A maximum grows with n and has no standard error of its own: its
+    interval comes from the maxima of 10 hash blocks.
 
     Args:
         channels: Of features (n, d).
@@ -167,7 +175,7 @@ def _log_ratio(maxima: Tensor) -> Tensor:
 
 
 def _block_variance(values: Tensor) -> float:
-    """Variance of a log maximum: the scale of a maximum hardly changes with n, so that of the block maxima stands for it."""
+    """Variance of a log maximum: its scale hardly changes with n, so that of the block maxima stands for it."""
     return float(values[torch.isfinite(values)].var(correction=1))
 
 

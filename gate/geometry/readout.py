@@ -87,9 +87,9 @@ class _HeldOut:
 def ridge_probe_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]:
     """Linear decodability of the labels: balanced accuracy of a closed-form ridge probe on held-out rows.
 
-    Features are centred and divided by one number, targets are one-hot, the penalty comes from an inner fold. With fewer
-    than 4 (d + 1) training rows the leading principal components are used; with classes that differ in size by more than
-    two, equal counts of the sampled rows train.
+    Features are centred and divided by one number, targets are one-hot, the penalty comes from an inner fold. With
+    fewer than 4 (d + 1) training rows the leading principal components are used; with classes that differ in size by
+    more than two, equal counts of the sampled rows train.
 
     Args:
         folds: Moments of each fold of features (n, d).
@@ -127,8 +127,8 @@ def ridge_probe_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]
 def ncc_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]:
     """Nearest-class-mean accuracy on held-out rows: a quality floor without parameters.
 
-    Each sampled row goes to the class whose mean over the other folds is nearest. One loud channel ruins it where a linear
-    probe does not notice.
+    Each sampled row goes to the class whose mean over the other folds is nearest. One loud channel ruins it where a
+    linear probe does not notice.
 
     Args:
         folds: Moments of each fold of features (n, d).
@@ -192,7 +192,8 @@ def _judge(folds: ClassFolds, sample: Sample, score: _Scores, slopes: _Slopes, *
 def _unrepeated(sample: Sample) -> Tensor:
     """Index of the sampled rows whose input occurs once."""
     _, inverse, counts = sample.rows.fingerprints.unique(return_inverse=True, return_counts=True)
-    return (counts[inverse] == 1).nonzero()[:, 0]
+    once: Tensor = counts[inverse] == 1
+    return once.nonzero()[:, 0]
 
 
 def _accuracies(held_out: _HeldOut, sample: Sample) -> dict[str, Answer]:
@@ -250,9 +251,10 @@ def _ridge_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tens
     moved = sample.features.double() - moments.mean
     penalty = 1e-2 * moments.covariance.diagonal().mean()
     penalised = moments.covariance + penalty * torch.eye(moments.d, dtype=torch.float64, device=moved.device)
-    pulls = torch.linalg.solve(penalised, moved.T @ signs)
+    pulls: Tensor = torch.linalg.solve(penalised, moved.T @ signs)
     residuals = functional.one_hot(codes, scores.shape[1]) - scores.clamp(-10, 10)
-    return (residuals * (moved @ pulls + signs.sum(dim=0))).sum(dim=1)
+    influence: Tensor = (residuals * (moved @ pulls + signs.sum(dim=0))).sum(dim=1)
+    return influence
 
 
 def _gap(first: _HeldOut, second: _HeldOut) -> Readout:
@@ -261,7 +263,9 @@ def _gap(first: _HeldOut, second: _HeldOut) -> Readout:
     training = first.training(first.weights()) - second.training(second.weights())
     influence = first.balanced_influence(gain) + training
     m = len(gain)
-    variance = variance_of_mean(influence, m) + 2 / m**2  # half a row added to each way of differing (Agresti and Min 2005)
+    variance = (
+        variance_of_mean(influence, m) + 2 / m**2
+    )  # half a row added to each way of differing (Agresti and Min 2005)
     return Readout(first.means(gain).mean(), influence=influence, variance=variance, n=m, method="paired difference")
 
 
@@ -290,5 +294,7 @@ def _group_gap(held_out: _HeldOut, sample: Sample) -> Answer:
         comparisons=len(names),
         method="difference of proportions, Bonferroni over groups",
         detail=f"best group {names[best]!r}, worst {names[worst]!r}",
-        breakdown={name: mean for name, mean, count in zip(names, means.tolist(), counts.tolist(), strict=True) if count},
+        breakdown={
+            name: mean for name, mean, count in zip(names, means.tolist(), counts.tolist(), strict=True) if count
+        },
     )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -20,9 +20,7 @@ from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal
 from gate.geometry.statistics import Statistic
 
-Change = Literal[
-    "translation", "scaling", "row_scaling", "rotation", "permutation", "channel_scaling", "linear_map"
-]
+Change = Literal["translation", "scaling", "row_scaling", "rotation", "permutation", "channel_scaling", "linear_map"]
 Answer = Tensor | Readout | Refusal
 FAMILIES = ("spectral", "hypersphere", "outliers", "classes", "readout", "neighbours")
 VALUE = "value"
@@ -173,7 +171,7 @@ def find(address: str) -> tuple[Metric, str]:
     name, _, readout = address.partition(".")
     if name in known and (not readout or readout == VALUE or readout in known[name].readouts):
         return known[name], readout or VALUE
-    every = [each for each in known.values() for each in each.addresses()]
+    every = [name for each in known.values() for name in each.addresses()]
     near = difflib.get_close_matches(address, every, n=3, cutoff=0.4)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     raise MetricError(f"there is no metric {address!r}{hint}")
@@ -189,7 +187,9 @@ def answers(found: Metric, arguments: Mapping[str, Statistic | None], params: Ma
     if unknown:
         raise MetricError(f"metric {found.name!r} has no parameter {unknown[0]!r}; it has {sorted(found.params)}")
     result = found.function(**arguments, **params)
-    named = dict(result) if isinstance(result, Mapping) else {VALUE: cast(Answer, result)}
+    named = dict(result) if isinstance(result, Mapping) else {VALUE: result}
     if set(named) != {VALUE, *found.readouts}:
-        raise MetricError(f"metric {found.name!r} returned {sorted(named)}, declared are {sorted([VALUE, *found.readouts])}")
+        raise MetricError(
+            f"metric {found.name!r} returned {sorted(named)}, declared are {sorted([VALUE, *found.readouts])}"
+        )
     return named

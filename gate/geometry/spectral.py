@@ -18,7 +18,7 @@ _FLOOR = 1e-15  # eigenvalues below this share of the largest are rounding, and 
 
 
 def _eigenvalues(covariance: Tensor) -> Tensor:
-    values = torch.linalg.eigvalsh(covariance)
+    values: Tensor = torch.linalg.eigvalsh(covariance)
     return values[values > _FLOOR * values[-1].detach().clamp_min(torch.finfo(torch.float64).tiny)]
 
 
@@ -56,14 +56,20 @@ def _require_directions(units: UnitMoments) -> None:
         "sv": "the same on singular values of the centred features (Roy and Vetterli)",
         "rankme": "the same on singular values of the features as they are (RankMe)",
     },
-    limits={"value": (0, math.inf), "share": (0, 1), "iso_ratio": (0, math.inf), "sv": (0, math.inf), "rankme": (0, math.inf)},
+    limits={
+        "value": (0, math.inf),
+        "share": (0, 1),
+        "iso_ratio": (0, math.inf),
+        "sv": (0, math.inf),
+        "rankme": (0, math.inf),
+    },
 )
 def effective_rank(moments: Moments) -> dict[str, Answer]:
     """Effective number of directions in the feature cloud.
 
-    exp(-sum p ln p) with p the eigenvalues of the feature covariance, d x d, over their sum: 1 when all variance lies on
-    one axis, d when it is equal on every axis. Biased down at finite n, and highest for noise: a floor alone passes a
-    representation without any structure.
+    exp(-sum p ln p) with p the eigenvalues of the feature covariance, d x d, over their sum: 1 when all variance lies
+    on one axis, d when it is equal on every axis. Biased down at finite n, and highest for noise: a floor alone passes
+    a representation without any structure.
 
     Args:
         moments: Of features of shape (n, d).
@@ -163,7 +169,8 @@ def _uniformity(units: UnitMoments) -> Tensor:
 def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
     """Distance of the unit rows to an isotropic Gaussian; sees dead dimensions.
 
-    W2 = sqrt(2 (1 - tr(S^1/2) / sqrt(d))) for the covariance S of the unit rows, the 2-Wasserstein distance to N(0, I/d).
+    W2 = sqrt(2 (1 - tr(S^1/2) / sqrt(d))) for the covariance S of the unit rows, the 2-Wasserstein distance to N(0,
+    I/d).
 
     Args:
         units: Moments of the unit rows of features (n, d).
@@ -201,9 +208,9 @@ def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
 def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> dict[str, Answer]:
     """How far the cloud has collapsed: 0 as spread as an isotropic cloud, 1 a point or a line.
 
-    1 - share / share0, with `wasserstein_uniformity.share` and its value for isotropic rows of the same n and d. It sees a
-    constant output, a cone and lost directions, in any rotation; 1 - value = (1 - cone)(1 - dimensional). It does not see
-    merged classes, sites or channels.
+    1 - share / share0, with `wasserstein_uniformity.share` and its value for isotropic rows of the same n and d. It
+    sees a constant output, a cone and lost directions, in any rotation; 1 - value = (1 - cone)(1 - dimensional). It
+    does not see merged classes, sites or channels.
 
     Args:
         units: Moments of the unit rows of features (n, d).
@@ -238,8 +245,8 @@ def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> di
 def channel_spread(units: UnitMoments) -> Answer:
     """Cheapest test for a constant output: the mean standard deviation of a channel of the unit rows.
 
-    sqrt(d) times the mean over channels of the standard deviation of the unit rows: 1 for isotropic rows, 0 for a constant
-    output. It depends on the basis: it certifies only that the output is not constant.
+    sqrt(d) times the mean over channels of the standard deviation of the unit rows: 1 for isotropic rows, 0 for a
+    constant output. It depends on the basis: it certifies only that the output is not constant.
 
     Args:
         units: Moments of the unit rows of features (n, d).
@@ -256,5 +263,3 @@ def channel_spread(units: UnitMoments) -> Answer:
     variances = units.covariance.diagonal()
     alive = variances > units.epsilon**2 * units.mean.square()
     return Readout(variances[alive].sqrt().sum() / math.sqrt(units.d))
-
-

@@ -28,8 +28,8 @@ def nearest_mean_scores(folds: ClassFolds, sample: Sample, names: tuple[str, ...
 def ridge_scores(folds: ClassFolds, sample: Sample, names: tuple[str, ...]) -> Tensor:
     """Score of each sampled row for each class by the ridge probe of the other folds, (m, C).
 
-    Features centred and divided by one number, one-hot targets, the penalty chosen on an inner fold by balanced accuracy
-    (of equal ones the largest).
+    Features centred and divided by one number, one-hot targets, the penalty chosen on an inner fold by balanced
+    accuracy (of equal ones the largest).
     """
     counts = folds.without()[1].counts
     if int(counts.max()) > MAX_IMBALANCE * int(counts.min()):
@@ -42,7 +42,9 @@ def ridge_scores(folds: ClassFolds, sample: Sample, names: tuple[str, ...]) -> T
         penalty = PENALTIES[-1]
         if inner in members:
             tuned = _Ridge.trained(folds, (fold, inner))
-            penalty = max(PENALTIES, key=lambda each: (tuned.accuracy(sample, members[inner], codes, names, each), each))  # noqa: B023
+            penalty = max(
+                PENALTIES, key=lambda each: (tuned.accuracy(sample, members[inner], codes, names, each), each)
+            )
         probe = _Ridge.trained(folds, (fold,))
         scores[rows[:, None], _columns(probe.train, names)] = probe.scores(sample.features[rows], penalty)
     return scores

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,12 +20,13 @@ def isotropic(n: int, d: int, seed: int = 0) -> Tensor:
 def orthonormal_columns(n: int, eigenvalues: Tensor, seed: int = 0) -> Tensor:
     """Centred rows (n, d) whose covariance is diag(eigenvalues) exactly."""
     raw = torch.cat([torch.ones(n, 1, dtype=torch.float64), isotropic(n, len(eigenvalues), seed)], dim=1)
-    columns = torch.linalg.qr(raw).Q[:, 1:]
+    columns: Tensor = torch.linalg.qr(raw).Q[:, 1:]
     return columns * (n * eigenvalues).sqrt()
 
 
 def rotation(d: int, seed: int = 0) -> Tensor:
-    return torch.linalg.qr(isotropic(d, d, seed)).Q
+    turned: Tensor = torch.linalg.qr(isotropic(d, d, seed)).Q
+    return turned
 
 
 def axes(d: int, m: int, live: int) -> Tensor:
@@ -63,10 +63,6 @@ def far_clusters(n: int, c: int, d: int, seed: int = 0) -> tuple[Tensor, list[in
     labels = [row % c for row in range(n)]
     means = 20 * rotation(d, seed)[:c]
     return means[labels] + isotropic(n, d, seed), labels
-
-
-def numpy(rows: Tensor) -> np.ndarray:
-    return rows.numpy()
 
 
 PHI_1 = 0.5 * (1 + math.erf(1 / math.sqrt(2)))

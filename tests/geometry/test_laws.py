@@ -147,7 +147,9 @@ def test_influence_predicts_what_leaving_rows_out_does(name: str) -> None:
     for address, found in before.items():
         if not _smooth(found):
             continue
-        assert found.influence is not None and found.value is not None and found.standard_error
+        assert found.influence is not None
+        assert found.value is not None
+        assert found.standard_error
         order = [int(found.influence.ids[i]) for i in found.influence.values.argsort()]
         dropped = set(order[-24:])
         kept = [row for row in range(N) if row not in dropped]
@@ -185,7 +187,8 @@ def test_a_metric_says_what_it_is(name: str) -> None:
     assert metric.function.__doc__ is not None
     for part in ("Args:", "Returns:"):
         assert part in metric.function.__doc__, part
-    assert metric.paper and metric.unit
+    assert metric.paper
+    assert metric.unit
     assert find(name) == (metric, "value")
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +70,7 @@ def numbers(value: object) -> list[Tensor]:
 
 def split(rows: Tensor, cuts: list[int]) -> list[Batch]:
     edges = [0, *cuts, len(rows)]
-    return [batch_of(rows[a:b], a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [batch_of(rows[a:b], a) for a, b in itertools.pairwise(edges)]
 
 
 def assert_same(first: object, second: object) -> None:
@@ -78,14 +80,14 @@ def assert_same(first: object, second: object) -> None:
 
 @pytest.mark.parametrize("cuts", SPLITS.values(), ids=SPLITS)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_merging_any_split_equals_one_pass(kind, cuts) -> None:
+def test_merging_any_split_equals_one_pass(kind: Any, cuts: list[int]) -> None:
     rows = far_rows()
     parts = [kind.of(batch) for batch in split(rows, cuts)]
     assert_same(reduce(kind.merge, parts), kind.of(batch_of(rows)))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_merging_is_commutative_and_associative(kind) -> None:
+def test_merging_is_commutative_and_associative(kind: Any) -> None:
     a, b, c = (kind.of(batch) for batch in split(far_rows(), [100, 130]))
     assert_same(a.merge(b).merge(c), a.merge(b.merge(c)))
     assert_same(a.merge(b), b.merge(a)) if kind is not Fingerprints else None
@@ -115,7 +117,9 @@ def test_class_moments_are_those_of_numpy() -> None:
         assert int(found.counts[index]) == len(rows)
         np.testing.assert_allclose(found.means[index].numpy(), rows.mean(axis=0))
         assert float(found.within[index]) == pytest.approx(rows.var(axis=0).sum())
-    pooled = sum(batch.features.numpy()[labels == name].var(axis=0) * (labels == name).sum() for name in found.names) / N
+    pooled = (
+        sum(batch.features.numpy()[labels == name].var(axis=0) * (labels == name).sum() for name in found.names) / N
+    )
     np.testing.assert_allclose(found.within_channels.numpy(), pooled)
     np.testing.assert_allclose(found.mean.numpy(), batch.features.numpy().mean(axis=0), atol=1e-12)
 

@@ -124,10 +124,14 @@ class Batch:
             MetricError: The features are not (n, d) with n and d of at least one, or a column has another length.
         """
         if features.ndim != 2 or 0 in features.shape:
-            raise MetricError(f"features must be rows (n, d) with at least one of each, found shape {tuple(features.shape)}")
+            raise MetricError(
+                f"features must be rows (n, d) with at least one of each, found shape {tuple(features.shape)}"
+            )
         for name, column in {"ids": ids, "labels": labels, "groups": groups, "lengths": lengths}.items():
             if column is not None and len(column) != len(features):
-                raise MetricError(f"{name} must have one entry for each of the {len(features)} rows, found {len(column)}")
+                raise MetricError(
+                    f"{name} must have one entry for each of the {len(features)} rows, found {len(column)}"
+                )
         rows = features.detach()
         rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.to(torch.float32)
         device = rows.device

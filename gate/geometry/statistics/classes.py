@@ -68,7 +68,12 @@ class ClassMoments:
         within.index_add_(0, codes.values, squares.sum(dim=1))
         n = max(len(rows), 1)
         return cls(
-            codes.names, counts, counts.double() / n, shift.double() + rest, within / divisor[:, 0], squares.sum(dim=0) / n
+            codes.names,
+            counts,
+            counts.double() / n,
+            shift.double() + rest,
+            within / divisor[:, 0],
+            squares.sum(dim=0) / n,
         )
 
     def merge(self, other: Self) -> Self:

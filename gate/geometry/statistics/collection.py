@@ -28,7 +28,7 @@ class Statistic(Protocol):
     def of(cls, batch: Batch) -> Self:
         """Of one batch."""
 
-    def merge(self, other: Any) -> Self:
+    def merge(self, other: Any) -> Self:  # noqa: ANN401 - of its own kind, which a protocol cannot say
         """Of the rows of both."""
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
@@ -48,7 +48,9 @@ class Collection:
         """Of one batch; kinds whose columns the rows do not have are left out."""
         columns = {"labels": batch.labels, "groups": batch.groups, "lengths": batch.lengths}
         wanted = [kind for kind in kinds if all(columns[need] is not None for need in kind.needs)]
-        return cls(RowCensus.of(batch), Sample.of(batch), {kind: kind.of(batch) for kind in wanted if kind is not Sample})
+        return cls(
+            RowCensus.of(batch), Sample.of(batch), {kind: kind.of(batch) for kind in wanted if kind is not Sample}
+        )
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
