@@ -15,7 +15,7 @@ from gate.geometry import influence as uncertainty
 from gate.geometry import registry
 from gate.geometry.influence import Measured, Readout, Refusal
 from gate.geometry.registry import VALUE, Metric
-from gate.geometry.statistics import Batch, Collection, Sample, Statistic
+from gate.geometry.statistics import Batch, Collection, Sample, Statistic, UnitClassMoments, UnitMoments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -188,10 +188,15 @@ def _estimated(
         return _refused(blank, answer)
     readout = Readout(answer) if isinstance(answer, Tensor) else answer
     n = readout.n or collection.census.n
+    zero_rows = max((n - each.n for each in statistics if isinstance(each, UnitMoments | UnitClassMoments)), default=0)
     found = uncertainty.measured(readout, statistics, collection.sample, n, blank.confidence, limits)
     if isinstance(found, Refusal):
         return _refused(blank, found)
-    return _filled(blank, readout, found, collection.sample, n)
+    estimate = _filled(blank, readout, found, collection.sample, n)
+    if zero_rows <= 0:
+        return estimate
+    note = f"{zero_rows} zero rows have no direction and are left out"
+    return replace(estimate, detail=f"{estimate.detail}; {note}" if estimate.detail else note)
 
 
 def _refused(blank: Estimate, refusal: Refusal) -> Estimate:
