@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gate.features import LayerAddress
     from gate.geometry.statistics import Batch
     from gate.models.loading import LoadedModel
-    from gate.policy.schema import Probe
+    from gate.policy.schema import Probe, Run
     from gate.probes.probe_set import ProbeBatch, ProbeSet
 
 Features = Iterator[tuple["ProbeBatch", dict[str, "Tensor"]]]
@@ -41,8 +41,7 @@ def batches(
     layers: Mapping[str, LayerAddress],
     *,
     device: str,
-    batch_size: int | None,
-    seed: int,
+    run: Run,
     on_progress: Callable[[int], None] | None = None,
 ) -> Iterator[dict[str, Batch]]:
     """Layer name → feature rows, batch by batch, over one pass of the probe set.
@@ -52,8 +51,7 @@ def batches(
         probe: Rows with ids.
         layers: Name → address.
         device: Where the model runs and statistics are computed.
-        batch_size: Rows at once, None for a size that suits.
-        seed: Of the hash that picks sampled rows.
+        run: Batch size, and the seed of the hash that picks sampled rows.
         on_progress: Called with the number of rows done so far.
 
     Raises:
@@ -64,6 +62,7 @@ def batches(
     from gate.geometry.statistics import Batch
 
     source = _vectors if model.module is None else _forward
+    batch_size = run.batch_size if isinstance(run.batch_size, int) else None
     done = 0
     for rows, features in source(model, probe, layers, device, batch_size):
         yield {
@@ -74,7 +73,7 @@ def batches(
                 groups=rows.groups,
                 lengths=rows.lengths,
                 fingerprints=torch.tensor(rows.fingerprints),
-                seed=seed,
+                seed=run.seed,
             )
             for name, values in features.items()
         }
@@ -171,6 +170,19 @@ def resolved_probe(block: Probe | None, override: str | None) -> Probe:
             "give a probe spec (.yaml)"
         )
     return block.model_copy(update={"uri": override})
+
+
+def resolved_device(device: str) -> str:
+    """`cpu` or `cuda`; `auto` takes a GPU when there is one.
+
+    Raises:
+        UsageError: A GPU was asked for and there is none.
+    """
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch finds no GPU here; use --device auto or --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def require_pinned(probe: ProbeSet, digest: str | None) -> None:
