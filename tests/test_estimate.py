@@ -133,6 +133,8 @@ def test_more_rows_than_the_sample_holds_are_still_all_counted() -> None:
     assert found.n == 20_000
     assert found.influence is not None
     assert len(found.influence.ids) == 8192
+    scale = float(found.influence.values.abs().max())
+    assert abs(float(found.influence.values.sum())) < 1e-9 * scale * 8192
     covariance = np.cov(rows.double().numpy().T, bias=True)
     share = np.linalg.eigvalsh(covariance) / np.trace(covariance)
     assert found.value == pytest.approx(math.exp(-np.sum(share * np.log(share))), rel=1e-6)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 
 from gate.estimate import Estimate, measure
+from gate.geometry import nulls
 from gate.geometry.registry import metrics
 from gate.geometry.spectral import collapse_index
 from gate.geometry.statistics import Batch, UnitMoments
@@ -229,3 +233,72 @@ def test_estimates_carry_what_no_number_can_be_read_without() -> None:
         assert isinstance(found, Estimate)
         assert (found.d, found.c) == (16, 4), address
         assert 0 < found.n <= 1200
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.9, 1.5, 4.0])
+def test_the_null_law_has_mass_one_and_mean_one(gamma: float) -> None:
+    assert nulls.marchenko_pastur_mean(torch.ones_like, gamma) == pytest.approx(1, abs=1e-3)
+    assert nulls.marchenko_pastur_mean(lambda level: level, gamma) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_participation_ratio_of_few_isotropic_rows_is_the_dimension_on_average() -> None:
+    draws = [value(data.isotropic(50, 20, seed), "participation_ratio") for seed in range(300)]
+    assert sum(draws) / 300 == pytest.approx(20, rel=0.008)
+
+
+def test_units_that_never_move_are_counted_whatever_they_rest_on() -> None:
+    rows = data.isotropic(1000, 64)
+    rows[:, :16] = -0.170
+    rows[:, 16:24] = 0.0
+    rows[7, 20] = 1.0
+    assert value(rows, "dead_unit_share.never") == pytest.approx(23 / 64)
+    found = measure(rows, metrics=["dead_unit_share.never"])["dead_unit_share.never"]
+    assert found.detail is not None
+    assert "at most 0.003 of all rows" in found.detail
+
+
+def test_the_load_is_one_when_all_channels_are_equally_loud() -> None:
+    rows = data.isotropic(20_000, 8)
+    assert value(rows, "dead_unit_share.load") == pytest.approx(1, abs=1e-3)
+    rows[:, 4:] = 0
+    assert value(rows, "dead_unit_share.load") == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("address", ["ncc_accuracy", "ridge_probe_accuracy"])
+def test_random_labels_are_not_read_off_held_out_rows(address: str) -> None:
+    """On the rows it was trained on, a nearest mean of 300 rows in 256 dimensions is right nearly always."""
+    labels = torch.randint(0, 2, (300,), generator=data.generator(1)).tolist()
+    assert value(data.isotropic(300, 256, 5), address, labels=labels) == pytest.approx(0.5, abs=0.09)
+
+
+def test_contamination_is_the_variance_of_channels_without_class_signal() -> None:
+    rows, labels = data.two_classes(10.0, 4000, 4)
+    rows[:, 3] *= 2
+    found = value(rows, "within_between_ratio.contamination", labels=labels)
+    variances = rows.var(dim=0, correction=0)
+    assert found == pytest.approx(float(variances[1:].sum() / variances.sum()), rel=1e-3)
+
+
+def test_the_environment_gap_is_best_less_worst_group() -> None:
+    rows, labels = data.two_classes(8.0, 4000, 4)
+    flipped = [1 - label if row % 2 and row % 10 < 5 else label for row, label in enumerate(labels)]
+    groups = ["noisy" if row % 10 < 5 else "clean" for row in range(4000)]
+    wrong = sum(a != b for a, b in zip(labels, flipped, strict=True)) / 2000
+    gap = value(rows, "ncc_accuracy.env_gap", labels=flipped, groups=groups)
+    assert gap == pytest.approx(wrong, abs=0.01)
+
+
+def test_the_vote_and_the_recall_are_those_of_scikit_learn() -> None:
+    rows, labels = data.structured(1000, 8, 4, 3, signal=0.3)
+    unit = normalize(rows.double().numpy())
+    index = NearestNeighbors(n_neighbors=201).fit(unit).kneighbors(unit, return_distance=True)
+    codes = labels.numpy()
+    votes = np.zeros((1000, 4))
+    for row, (distances, neighbours) in enumerate(zip(*index, strict=True)):
+        np.add.at(votes[row], codes[neighbours[1:]], np.exp((1 - distances[1:] ** 2 / 2) / 0.07))
+    expected = (votes.argmax(axis=1) == codes).mean()
+    assert value(rows, "knn_label_agreement.vote", labels=labels) == pytest.approx(expected, abs=0.0021)
+    raw = (codes[index[1][:, 1:21]] == codes[:, None]).mean()
+    assert value(rows, "knn_label_agreement.raw", labels=labels) == pytest.approx(raw, abs=1e-9)
+    thornton = (codes[index[1][:, 1]] == codes).mean()
+    assert value(rows, "knn_label_agreement.thornton", labels=labels) == pytest.approx(thornton, abs=1e-9)

@@ -157,6 +157,13 @@ def test_duplicated_rows_do_not_buy_agreement_or_accuracy() -> None:
     assert found["ridge_probe_accuracy"].reason.startswith("duplicates")
 
 
+def test_random_labels_merge_all_but_a_few_pairs_of_classes() -> None:
+    labels = torch.randint(0, 10, (2000,), generator=data.generator(6))
+    found = measure(data.isotropic(2000, 64), labels=labels, metrics=["cdnv.max"])["cdnv.max"]
+    assert found.detail is not None
+    assert int(found.detail.split()[0]) >= 40
+
+
 def test_k_is_lowered_to_the_smallest_class_and_recorded() -> None:
     rows, _ = data.structured(300, 8, 2, 0)
     found = measure(rows, labels=[int(row < 8) for row in range(300)], metrics=["knn_label_agreement"])

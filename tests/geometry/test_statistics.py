@@ -108,6 +108,14 @@ def test_moments_of_float32_rows_keep_a_spectrum_below_a_large_offset() -> None:
     assert float(spectrum[:56].mean()) == pytest.approx(1e-6, rel=0.05)
 
 
+def test_a_mean_between_two_float32_numbers_does_not_add_variance() -> None:
+    steps = torch.randint(-2, 3, (999, 3), generator=data.generator(0)) / 8
+    rows = (2**20 + steps).float()
+    assert torch.equal(rows.double() - 2**20, steps.double())
+    found = Moments.of(Batch.of(rows, ids=[str(row) for row in range(999)]))
+    np.testing.assert_allclose(found.covariance.numpy(), np.cov(steps.numpy().T, bias=True), rtol=1e-6, atol=1e-8)
+
+
 def test_class_moments_are_those_of_numpy() -> None:
     batch = batch_of(data.isotropic(N, D))
     found = ClassMoments.of(batch)
