@@ -163,7 +163,8 @@ def _reading(estimate: Estimate) -> _Reading | None:
 def _why_unsound(estimate: Estimate) -> str:
     value, interval = estimate.value, estimate.interval
     if not _is_number(value):
-        return f"not_finite: the value is {value!r}, expected a finite number"
+        more = f" ({estimate.detail})" if estimate.detail else ""
+        return f"not_finite: the value is {value!r}{more}, expected a finite number"
     if interval is None or not all(_is_number(end) for end in interval):
         return f"not_finite: the interval is {interval!r}, expected two finite numbers"
     return f"bad_interval: the interval {interval!r} does not contain the value {value!r}"

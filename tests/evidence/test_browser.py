@@ -1,0 +1,51 @@
+"""The report in a real browser, without a network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gate.evidence import html
+
+CHROMIUM = shutil.which("chromium")
+SAMPLES = Path(__file__).parent / "v1"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+def opened(page: Path, folder: Path) -> str:
+    """The document as the browser has built it."""
+    arguments = [
+        str(CHROMIUM),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={folder / 'profile'}",
+        "--dump-dom",
+        page.as_uri(),
+    ]
+    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.parametrize("name", ["sample", "passed", "error"])
+def test_the_report_shows_verdict_rules_and_pictures(tmp_path: Path, name: str) -> None:
+    document = json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+    page = tmp_path / "report.html"
+    page.write_text(html.render(document), encoding="utf-8")
+    dom = opened(page, tmp_path)
+    text = re.sub(r"<[^>]+>", " ", dom)
+    assert document["status"].upper() in text.upper()
+    for result in document["results"]:
+        assert result["rule"] in text
+    assert dom.count("<svg") >= 3 + len(document["results"]) / 2
+    assert "<parsererror" not in dom
