@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import mlflow
 import pytest
 
-from gate.demo import Judged, _outcome, policy_path, run
+from gate.demo import Judged, _outcome, policy_path
+from gate.models.quiet import quiet_mlflow
 from gate.policy.loading import load_policy
+from tests.conftest import Demo
 
 
 def test_the_policy_of_the_demo_is_found_and_valid() -> None:
@@ -16,28 +17,29 @@ def test_the_policy_of_the_demo_is_found_and_valid() -> None:
     assert all(rule.why and rule.fix for rule in rules)
 
 
-def test_the_demo_passes_the_healthy_model_and_blocks_the_collapsed_one(tmp_path: Path) -> None:
-    said: list[str] = []
-    told: list[str] = []
-    assert run(tmp_path, told.append, said.append) == 0
-    healthy, collapsed = [line.split() for line in said[-1].splitlines()[1:3]]
+def test_the_demo_passes_the_healthy_model_and_blocks_the_collapsed_one(demo: Demo) -> None:
+    assert demo.exit_code == 0, demo.stderr
+    summary = demo.stdout.splitlines()[-6:]
+    healthy, collapsed = [line.split() for line in summary[1:3]]
     assert [healthy[i] for i in (0, 1, 3, 4)] == ["healthy", "models:/digits/1", "PASS", "0"]
     assert [collapsed[i] for i in (0, 1, 3, 4)] == ["collapsed", "models:/digits/2", "FAIL", "1"]
     assert abs(float(healthy[2].rstrip("%")) - float(collapsed[2].rstrip("%"))) < 2
-    assert "mlflow ui --backend-store-uri sqlite:///" in said[-1]
-    assert any("healthy: training on 797 images" in line for line in told)
-    assert_the_evidence_is_there(tmp_path)
+    assert "mlflow ui --backend-store-uri sqlite:///" in summary[-1]
+    assert "healthy: training on 797 images" in demo.stderr
 
 
-def assert_the_evidence_is_there(folder: Path) -> None:
+def test_the_demo_leaves_the_evidence_as_files_and_in_the_registry(demo: Demo) -> None:
+    folder = demo.folder
     evidence = {name: json.loads((folder / f"{name}.json").read_text()) for name in ("healthy", "collapsed")}
     assert {name: document["exit_code"] for name, document in evidence.items()} == {"healthy": 0, "collapsed": 1}
     failed = {result["rule"] for result in evidence["collapsed"]["results"] if result["status"] == "fail"}
     assert {"collapse", "rank", "directions"} <= failed
     assert all((folder / f"{name}.html").read_text().startswith("<!") for name in evidence)
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    assert [client.get_model_version("digits", version).tags["gate"] for version in ("1", "2")] == ["PASS", "FAIL"]
+    with quiet_mlflow():
+        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        tags = [client.get_model_version("digits", version).tags["gate"] for version in ("1", "2")]
+    assert tags == ["PASS", "FAIL"]
 
 
 @pytest.mark.parametrize("codes", [(0, 0), (1, 1), (0, 4), (3, 3), (1, 0)])

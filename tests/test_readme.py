@@ -1,0 +1,271 @@
+"""The README is followed as a reader would follow it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+import mlflow
+import pytest
+from PIL import Image
+
+from gate.cli import app, main
+from gate.errors import GateError
+from gate.geometry import catalogue
+from gate.models.quiet import quiet_mlflow
+from tests.conftest import Demo
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELLS = ("sh", "bash", "console")
+DIRECTIONS = {True: "higher", False: "lower", None: "range"}
+# What a reader with a model of their own replaces, and by what.
+OWN = {
+    "gate-demo/mlflow.db": "own.db",
+    "models:/digits/1": "models:/encoder/1",
+    "{path: embedding}": '{path: "1"}',
+    "min: 0.9\n": "min: 0.7\n",
+}
+REGISTER_OWN = """
+import mlflow, numpy, torch
+torch.manual_seed(0)
+layers = [torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Tanh(), torch.nn.Linear(32, 10)]
+torch.nn.init.orthogonal_(layers[1].weight)
+model = torch.nn.Sequential(*layers).eval()
+example = numpy.zeros((2, 1, 8, 8), dtype=numpy.float32)
+mlflow.pytorch.log_model(
+    model, name="model", input_example=example, registered_model_name="encoder", pip_requirements=["torch"]
+)
+"""
+
+
+class Block(NamedTuple):
+    """A fenced block of the README."""
+
+    language: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """The name that the first line gives it."""
+        found = re.match(r"# (\S+\.(?:py|yaml))\n", self.text)
+        return found.group(1) if found else None
+
+    @property
+    def is_make(self) -> bool:
+        return self.language in SHELLS and all(line.startswith("make ") for line in self.text.splitlines())
+
+
+def blocks_of(readme: str) -> list[Block]:
+    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", readme, flags=re.DOTALL | re.MULTILINE)]
+
+
+BLOCKS = blocks_of(README)
+
+
+def table_below(heading: str) -> str:
+    found = re.search(rf"^## {heading}\n.*?(^\|.*?)\n\n", README, flags=re.DOTALL | re.MULTILINE)
+    assert found
+    return found.group(1)
+
+
+def cells_of(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def without_space(text: str) -> str:
+    return re.sub(r"\s", "", text)
+
+
+def follow(blocks: list[Block], folder: Path) -> dict[str, str]:
+    """Save what has the name of a file and run everything else, in order; stdout of every block that was run."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "GATE_"))}
+    said = {}
+    for block in blocks:
+        if block.file:
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+            continue
+        python = [str(folder / ".venv" / "bin" / "python"), "-W", "error", "-c", block.text]
+        command = python if block.language == "python" else ["bash", "-euo", "pipefail", "-c", commands_of(block)]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
+        said[block.text] = done.stdout
+    return said
+
+
+def commands_of(block: Block) -> str:
+    if block.language != "console":
+        return block.text
+    return "\n".join(line.removeprefix("$ ") for line in block.text.splitlines() if line.startswith("$ "))
+
+
+def output_shown_in(block: Block) -> str:
+    return "".join(line for line in block.text.splitlines(keepends=True) if not line.startswith("$ "))
+
+
+def put_environment(folder: Path) -> None:
+    """The environment of this session in the place of the one that make sets up."""
+    (folder / ".venv").symlink_to(sys.prefix, target_is_directory=True)
+
+
+@pytest.fixture(scope="module")
+def newcomer(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder in which `make demo` was typed, and then all the rest of the README."""
+    folder = tmp_path_factory.mktemp("readme") / "gate"
+    shutil.copytree(demo.home, folder)
+    put_environment(folder)
+    return folder, follow([block for block in BLOCKS if not block.is_make], folder)
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder with a registry of another model, in which the blocks were followed with its names put in."""
+    from gate.demo import digits
+
+    folder = tmp_path_factory.mktemp("owner")
+    put_environment(folder)
+    (folder / "gate-demo").mkdir()
+    digits.save_probe(digits.load()[1], folder / "gate-demo" / "probe.npz")
+    environment = os.environ | {"MLFLOW_TRACKING_URI": "sqlite:///own.db"}
+    command = [sys.executable, "-c", REGISTER_OWN]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    section = README.split("## Gate your own model\n")[1].split("\n## ")[0]
+    for theirs, own in OWN.items():
+        assert section.count(theirs) == 1
+        section = section.replace(theirs, own)
+    return folder, follow(blocks_of(section), folder)
+
+
+@pytest.mark.parametrize(
+    ("target", "command"), [("demo", ".venv/bin/gate demo"), ("test", ".venv/bin/python -m pytest")]
+)
+def test_the_two_commands_are_what_the_tests_run(target: str, command: str) -> None:
+    """`gate demo` is run by the fixture `demo`, and pytest is what runs this."""
+    assert f"make {target} " in next(block for block in BLOCKS if block.is_make).text
+    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == command
+
+
+def test_every_block_is_run_saved_or_a_target_of_make() -> None:
+    assert {block.language for block in BLOCKS} <= {*SHELLS, "python", "yaml"}
+    assert README.count("```") == 2 * len(BLOCKS)
+    assert [block.file for block in BLOCKS if block.language == "yaml"] == ["policy.yaml"]
+    targets = re.findall(r"^make (\w+)", "".join(block.text for block in BLOCKS if block.is_make), flags=re.MULTILINE)
+    assert targets == ["demo", "test"]
+    assert not any("make " in block.text for block in BLOCKS if not block.is_make)
+
+
+def test_the_readme_can_be_followed_from_top_to_bottom(newcomer: tuple[Path, dict[str, str]]) -> None:
+    folder, said = newcomer
+    check = next(text for text in said if "gate check" in text)
+    assert said[check].startswith("PASSED  models:/digits/1 passes: all 2 rules held")
+    assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!")
+    measured = next(text for text in said if "gate.measure" in text)
+    assert re.search(r"^\d+\.\d of 64 dimensions, 95 % interval \(\d.*\nlook at row \d+$", said[measured].strip())
+
+
+def test_the_readme_can_be_followed_with_a_model_of_ones_own(owner: tuple[Path, dict[str, str]]) -> None:
+    folder, said = owner
+    check = next(text for text in said if "gate check" in text)
+    assert said[check].startswith("PASSED  models:/encoder/1 passes: all 2 rules held")
+    assert len([text for text in said if "gate check" in text]) == 1
+    assert (folder / "report.html").is_file()
+
+
+def test_your_own_model_takes_three_commands() -> None:
+    commands = next(block.text for block in BLOCKS if "gate check" in block.text and block.language in SHELLS)
+    assert len(commands.splitlines()) == 3
+
+
+def test_the_verdict_is_on_the_model_version_as_the_readme_says(owner: tuple[Path, dict[str, str]]) -> None:
+    uri = f"sqlite:///{owner[0] / 'own.db'}"
+    with quiet_mlflow():
+        client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        assert client.get_model_version("encoder", "1").tags["gate"] == "PASS"
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "console"], ids=lambda block: block.text
+)
+def test_what_a_console_shows_is_what_is_printed(block: Block, newcomer: tuple[Path, dict[str, str]]) -> None:
+    assert newcomer[1][block.text] == output_shown_in(block)
+
+
+def test_the_exit_codes_are_those_of_the_help() -> None:
+    epilog = str(app.info.epilog)
+    in_help = re.findall(r"(\d+) ([^,.]+)", epilog.removeprefix("Exit codes: "))
+    in_readme = [(code, meaning.replace("`", "")) for code, meaning, _ in cells_of(table_below("Exit codes"))]
+    assert in_readme == in_help
+    errors: list[type[GateError]] = [GateError, *GateError.__subclasses__()]
+    assert {str(error.exit_code) for error in errors} <= {code for code, _ in in_help}
+
+
+def test_the_metrics_are_those_of_the_catalogue() -> None:
+    rows = [
+        f"| `{entry.name}` | {entry.meaning} | {DIRECTIONS[entry.greater_is_better]} |"
+        for entry in catalogue.load().values()
+    ]
+    table = "\n".join(["| Metric | What it says | Better |", "|---|---|---|", *rows])
+    assert table_below("Metrics") == table, f"the table should be:\n{table}"
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("slices", "rules: [{id: a, metric: vci, min: 0, slices: {by: [site]}}]"),
+        ("relative", "rules: [{id: a, metric: vci, min: 0, relative: {max_drop: 1}}]"),
+        ("baseline", "baseline: {uri: models:/a@champion}"),
+        ("waivers", "waivers: [{rule: a}]"),
+        ("extends", "extends: [embedding@1]"),
+        ("scope", "scope: {models: [a]}"),
+    ],
+)
+def test_what_is_not_there_yet_is_refused_by_name(
+    key: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert f"`{key}`" in README.split("## What it does not do yet")[1]
+    policy = tmp_path / "policy.yaml"
+    rules = "" if text.startswith("rules") else "\nrules: [{id: a, metric: vci, min: 0}]"
+    head = 'apiVersion: gate/v1\nkind: Policy\nmetadata: {name: a, version: "1"}\n'
+    policy.write_text(f"{head}{text}{rules}\n", encoding="utf-8")
+    assert main(["policy", "validate", str(policy)]) == 2
+    assert capsys.readouterr().err.count(f"`{key}` is not supported yet") == 1
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)]*)\)", README))))
+def test_every_link_leads_to_a_file_of_the_project(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+def test_nothing_leads_out_of_the_project() -> None:
+    assert "://" not in re.sub(r"sqlite:///\S+", "", README)
+    assert not re.search(r"<\w+[^>]*(?:src|href)", README)
+
+
+def test_the_terminal_picture_shows_the_output_of_the_demo(demo: Demo) -> None:
+    content = (ROOT / "docs" / "images" / "terminal.svg").read_text(encoding="utf-8")
+    assert re.findall(r"\w+://[^\s\"]*", content) == ["http://www.w3.org/2000/svg"]
+    assert not re.search(r"@font-face|@import|url\((?!#)", content)
+    shown = without_space("".join(ET.fromstring(content).itertext()))  # noqa: S314 - our own file
+    assert without_space("FAILED models:/digits/2 is blocked: of 10 rules 4 failed.") in shown
+    assert "probegate-demo/probe.npz,1000rows" in shown  # no path of a machine
+    printed = demo.stdout.split("$ gate check models:/digits/2")[1]
+    findings = re.findall(r"^(?:error|warning|pass)(?:\[| +)[\w-]+", printed, flags=re.MULTILINE)
+    left_out = re.findall(r"(\d+)morefindings", shown)
+    assert len(findings) == 10
+    assert sum(without_space(finding) in shown for finding in findings) + int(*left_out) == 10
+
+
+def test_the_report_picture_is_small_enough_to_load() -> None:
+    path = ROOT / "docs" / "images" / "report.png"
+    assert path.stat().st_size < 300_000
+    with Image.open(path) as picture:
+        picture.verify()
+        assert picture.size[0] >= 1200
