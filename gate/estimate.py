@@ -166,11 +166,10 @@ def _blank(found: Metric, collection: Collection, confidence: float, params: Map
 def _ask(
     found: Metric, collection: Collection, params: Mapping[str, Any]
 ) -> tuple[dict[str, registry.Answer], list[Statistic]]:
-    given = {name: collection.get(kind) for name, kind in found.statistics.items()}
-    missing = [name for name, statistic in given.items() if statistic is None and name not in found.optional]
+    missing = [column for column in found.needs if column not in collection.sample.rows.columns]
     if missing:
-        refusal = uncertainty.missing_input(" and ".join(found.needs))
-        return dict.fromkeys([VALUE, *found.readouts], refusal), []
+        return dict.fromkeys([VALUE, *found.readouts], uncertainty.missing_input(" and ".join(missing))), []
+    given = {name: collection.get(kind) for name, kind in found.statistics.items()}
     arguments = {
         name: None if statistic is None else uncertainty.tracked(statistic) for name, statistic in given.items()
     }

@@ -77,6 +77,7 @@ class _Graph:
     unit="agreement beyond chance",
     greater_is_better=True,
     invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
+    needs={"labels"},
     paper="standard; vote after Wu et al. 2018, Non-Parametric Instance-level Discrimination (constants recollected)",
     readouts={
         "raw": "share of the k nearest rows that have the row's label",
@@ -109,12 +110,10 @@ def knn_label_agreement(sample: Sample, *, k: int = 20, vote_k: int = 200, tau: 
     """
     later: dict[str, Answer] = dict.fromkeys(("fine", "coarse"), missing_input("two levels of labels"))
     names = ("value", "raw", "thornton", "vote", "worst_class", "recall@k")
-    if sample.rows.labels is None:
-        return {**dict.fromkeys(names, missing_input("labels")), **later}
     kept, refusal = _distinct(sample)
     if refusal:
         return {**dict.fromkeys(names, refusal), **later}
-    labels = sample.rows.labels.rows(kept)
+    labels = sample.rows.class_codes().rows(kept)
     counts = torch.bincount(labels.values, minlength=len(labels.names))
     smallest = int(counts[counts > 0].min())
     if int((counts > 0).sum()) < 2 or smallest < 2:

@@ -42,6 +42,7 @@ class Metric:
         readouts: Name → meaning of the read-outs besides the value.
         statistics: Parameter name → kind of statistic.
         optional: Parameters that are None when the rows lack a column.
+        needs: Columns without which it is not applicable.
         params: What a policy may set, with the default.
     """
 
@@ -57,13 +58,8 @@ class Metric:
     readouts: Mapping[str, str]
     statistics: Mapping[str, type[Statistic]]
     optional: frozenset[str]
+    needs: tuple[str, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Columns without which it is not applicable."""
-        kinds = (kind for name, kind in self.statistics.items() if name not in self.optional)
-        return tuple(sorted({need for kind in kinds for need in kind.needs}))
 
     def addresses(self) -> tuple[str, ...]:
         """Every name a policy can use for it: the metric and its read-outs."""
@@ -86,6 +82,7 @@ def metric(
     unasserted: set[Change] | None = None,
     readouts: Mapping[str, str] | None = None,
     limits: Mapping[str, tuple[float, float]] | None = None,
+    needs: set[str] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers a function as the metric of its name.
 
@@ -97,6 +94,7 @@ def metric(
         unasserted: Changes of which nothing is said.
         readouts: Name → meaning of further numbers; the function then returns a dict with "value" and these.
         limits: Smallest and largest possible value, by read-out.
+        needs: Columns that it reads from the sampled rows; those that its statistics need are known.
 
     Raises:
         MetricError: The name is taken, or the docstring or an annotation is missing.
@@ -122,11 +120,17 @@ def metric(
             readouts=readouts or {},
             statistics=statistics,
             optional=optional,
+            needs=_needs(statistics, optional, needs or set()),
             params=params,
         )
         return function
 
     return register
+
+
+def _needs(statistics: Mapping[str, type[Statistic]], optional: frozenset[str], more: set[str]) -> tuple[str, ...]:
+    kinds = (kind for name, kind in statistics.items() if name not in optional)
+    return tuple(sorted({need for kind in kinds for need in kind.needs} | more))
 
 
 def _signature(function: Callable[..., Any]) -> tuple[dict[str, type[Statistic]], frozenset[str], dict[str, Any]]:

@@ -158,6 +158,12 @@ class Batch:
             self.fingerprints[index],
         )
 
+    @property
+    def columns(self) -> frozenset[str]:
+        """Names of the columns that the rows come with."""
+        given = {"labels": self.labels, "groups": self.groups, "lengths": self.lengths}
+        return frozenset(name for name, column in given.items() if column is not None)
+
     def class_codes(self) -> Codes:
         """The labels, where a statistic cannot do without.
 

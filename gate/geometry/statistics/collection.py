@@ -46,8 +46,7 @@ class Collection:
     @classmethod
     def of(cls, batch: Batch, kinds: Iterable[type[Statistic]]) -> Self:
         """Of one batch; kinds whose columns the rows do not have are left out."""
-        columns = {"labels": batch.labels, "groups": batch.groups, "lengths": batch.lengths}
-        wanted = [kind for kind in kinds if all(columns[need] is not None for need in kind.needs)]
+        wanted = [kind for kind in kinds if batch.columns.issuperset(kind.needs)]
         return cls(
             RowCensus.of(batch), Sample.of(batch), {kind: kind.of(batch) for kind in wanted if kind is not Sample}
         )
