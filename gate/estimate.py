@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "not_applicable", "inconclusive", "error"]
 _ROWS_AT_ONCE = 8192
+_ZERO_ROWS = 0.05  # more rows without a direction are a fault of the model that metrics of directions would not show
 
 
 @dataclass(frozen=True)
@@ -85,24 +86,47 @@ class Estimate:
         worse = self if self.status != "ok" else baseline
         mine, other = self.influence, baseline.influence
         if worse.status != "ok" or mine is None or other is None or self.value is None or baseline.value is None:
-            return replace(worse, value=None, interval=None, standard_error=None, influence=None, change=None)
+            return replace(worse, **_NOTHING)
         if mine.ids != other.ids:
             raise MetricError(f"{self.metric}: candidate and baseline must be measured on the same rows to be compared")
         values = mine.values - other.values
-        error = math.sqrt(uncertainty.variance_of_mean(values, self.n))
         difference = self.value - baseline.value
-        reach = uncertainty.quantile(self.confidence) * error
+        if not math.isfinite(difference):
+            return replace(self, status="error", reason="not_finite: the difference is not a number", **_NOTHING)
+        error, interval, method = _paired(self, baseline, values, difference)
         return replace(
             self,
             value=difference,
-            interval=(difference - reach, difference + reach),
+            interval=interval,
             standard_error=error,
-            method=f"paired difference, {self.method}",
+            method=method,
             influence=Influence(mine.ids, values),
             detail=None,
             breakdown=None,
             change=None,
         )
+
+
+_NOTHING: dict[str, Any] = {"value": None, "interval": None, "standard_error": None, "influence": None, "change": None}
+
+
+def _paired(
+    candidate: Estimate, baseline: Estimate, values: Tensor, difference: float
+) -> tuple[float, tuple[float, float], str]:
+    """Standard error, interval and method of a difference.
+
+    A proportion gets half a row added to each way of differing (Agresti and Min 2005); what is counted or a maximum
+    has no influence to pair, so that the two intervals are set against each other.
+    """
+    error = math.sqrt(uncertainty.variance_of_mean(values, candidate.n))
+    unpaired = candidate.method.startswith(("count", "block maxima"))
+    if unpaired and candidate.interval is not None and baseline.interval is not None:
+        low, high = candidate.interval[0] - baseline.interval[1], candidate.interval[1] - baseline.interval[0]
+        return error, (low, high), f"difference of intervals, {candidate.method}"
+    if candidate.method.startswith("Wilson"):
+        error = math.sqrt(error**2 + 2 / candidate.n**2)
+    reach = uncertainty.quantile(candidate.confidence) * error
+    return error, (difference - reach, difference + reach), f"paired difference, {candidate.method}"
 
 
 def statistics_for(metrics: Iterable[Metric]) -> tuple[type[Statistic], ...]:
@@ -125,7 +149,7 @@ def estimate(
     try:
         collection.census.require_finite()
         answers, statistics = _ask(found, collection, params or {})
-    except MetricError as error:
+    except (MetricError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         refused = replace(blank, status="error", reason=str(error))
         return {address: replace(refused, metric=address) for address in found.addresses()}
     return {
@@ -169,6 +193,12 @@ def _ask(
     missing = [column for column in found.needs if column not in collection.sample.rows.columns]
     if missing:
         return dict.fromkeys([VALUE, *found.readouts], uncertainty.missing_input(" and ".join(missing))), []
+    zeros = collection.sample.zero_share()
+    if _ZERO_ROWS < zeros < 1 and any(
+        issubclass(kind, UnitMoments | UnitClassMoments) for kind in found.statistics.values()
+    ):
+        reason = f"zero_rows: {zeros:.0%} of the sampled rows are zero and have no direction; mend the model"
+        return dict.fromkeys([VALUE, *found.readouts], Refusal("inconclusive", reason)), []
     given = {name: collection.get(kind) for name, kind in found.statistics.items()}
     arguments = {
         name: None if statistic is None else uncertainty.tracked(statistic) for name, statistic in given.items()
@@ -191,6 +221,10 @@ def _estimated(
     found = uncertainty.measured(readout, statistics, collection.sample, n, blank.confidence, limits)
     if isinstance(found, Refusal):
         return _refused(blank, found)
+    if math.isnan(found.value) or (found.interval is not None and any(map(math.isnan, found.interval))):
+        return replace(
+            blank, status="error", reason="not_finite: the features leave the range of floating-point numbers"
+        )
     estimate = _filled(blank, readout, found, collection.sample, n)
     if zero_rows <= 0:
         return estimate
@@ -255,12 +289,20 @@ def measure(  # noqa: PLR0913 - one parameter for every column that rows can com
     wanted = _selected(metrics)
     kinds = statistics_for(wanted)
     columns = {"labels": labels, "groups": groups, "lengths": lengths}
-    candidate = _collect(torch.as_tensor(features), ids, columns, kinds, seed)
+    candidate = _collect(_tensor(features), ids, columns, kinds, seed)
     result = _addressed(wanted, candidate, confidence)
     if baseline is None:
         return result
-    other = _addressed(wanted, _collect(torch.as_tensor(baseline), ids, columns, kinds, seed), confidence)
+    other = _addressed(wanted, _collect(_tensor(baseline), ids, columns, kinds, seed), confidence)
     return {address: replace(found, change=found.minus(other[address])) for address, found in result.items()}
+
+
+def _tensor(features: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    try:
+        rows = torch.as_tensor(features)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise MetricError(f"features must be an array or a tensor of numbers: {error}") from None
+    return rows.to_dense() if rows.is_sparse else rows
 
 
 def _selected(addresses: Sequence[str] | None) -> dict[Metric, tuple[str, ...]]:

@@ -121,10 +121,22 @@ def test_estimates_of_other_rows_are_not_compared() -> None:
 
 def test_zero_rows_are_left_out_of_directions_and_counted() -> None:
     rows = cloud()
-    rows[:200] = 0
+    rows[:50] = 0
     found = measure(rows, metrics=["mean_cosine"])["mean_cosine"]
-    assert found.detail == "200 zero rows have no direction and are left out"
-    assert found.value == pytest.approx(measure(rows[200:], metrics=["mean_cosine"])["mean_cosine"].value)
+    assert found.detail == "50 zero rows have no direction and are left out"
+    alone = measure(rows[50:], metrics=["mean_cosine"])["mean_cosine"]
+    assert found.value == pytest.approx(alone.value)
+    assert found.standard_error == pytest.approx(alone.standard_error, rel=0.05)
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-15])
+def test_many_rows_without_a_direction_are_inconclusive(tiny: float) -> None:
+    rows = cloud()
+    rows[:100] *= tiny
+    for name in ("mean_cosine", "collapse_index", "channel_spread", "wasserstein_uniformity"):
+        found = measure(rows, metrics=[name])[name]
+        assert found.status == "inconclusive"
+        assert str(found.reason).startswith("zero_rows: ")
 
 
 def test_more_rows_than_the_sample_holds_are_still_all_counted() -> None:

@@ -28,6 +28,7 @@ class Entry:
         needs: Columns of the probe set without which it is not applicable.
         readouts: Name → meaning of the numbers besides the value.
         params: What a policy may set, with the default.
+        ranges: Smallest and largest value of each parameter.
         paper: Source.
     """
 
@@ -38,6 +39,7 @@ class Entry:
     needs: tuple[str, ...]
     readouts: Mapping[str, str]
     params: Mapping[str, Any]
+    ranges: Mapping[str, tuple[float, float]]
     paper: str
 
 
@@ -45,7 +47,16 @@ class Entry:
 def load() -> dict[str, Entry]:
     """Every metric of this package, by name."""
     text = resources.files(__package__).joinpath(_FILE).read_text(encoding="utf-8")
-    entries = (Entry(**{**fields, "needs": tuple(fields["needs"])}) for fields in json.loads(text))
+    entries = (
+        Entry(
+            **{
+                **fields,
+                "needs": tuple(fields["needs"]),
+                "ranges": {name: tuple(ends) for name, ends in fields["ranges"].items()},
+            }
+        )
+        for fields in json.loads(text)
+    )
     return {entry.name: entry for entry in entries}
 
 
@@ -63,6 +74,7 @@ def render() -> str:
             found.needs,
             dict(found.readouts),
             dict(found.params),
+            dict(found.ranges),
             found.paper,
         )
         for found in metrics().values()

@@ -45,6 +45,7 @@ def _between(classes: ClassMoments) -> Tensor:
         "null_space_shift": "shift of the mean outside the class means' span",
     },
     limits={"value": (0, math.inf), "raw": (0, math.inf), "between_share": (0, 1), "contamination": (0, 1)},
+    ranges={"tau": (0.01, 0.99)},
 )
 def within_between_ratio(classes: ClassMoments, *, tau: float = 0.1) -> dict[str, Answer]:
     """Within-class spread over between-class spread.
@@ -146,7 +147,9 @@ def vci(moments: Moments, classes: ClassMoments) -> dict[str, Answer]:
     signal = classes.shares @ (offsets * torch.linalg.solve(total, offsets.T).T).sum(dim=1)
     raw = 1 - signal / min(rank, classes.c - 1)
     null = max(rank, classes.c - 1) / (moments.n - 1)
-    return {"value": Readout(1 - (1 - raw - null) / (1 - null)), "raw": Readout(raw)}
+    inflation = 1 / (1 - null)  # the inverse is fitted to the very rows whose influence is taken
+    value = Readout(1 - (1 - raw - null) / (1 - null), inflation=inflation)
+    return {"value": value, "raw": Readout(raw, inflation=inflation)}
 
 
 def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | None:

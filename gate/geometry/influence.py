@@ -65,6 +65,7 @@ class Readout:
         variance: Of the natural value, where std(influence)^2 / n is not the best that is known.
         interval: Interval on the displayed scale as a function of the normal quantile, for counts.
         trials: Effective number of rows of a proportion: its interval is Wilson's (Clopper-Pearson at 0 and 1).
+        inflation: Factor of the variance, where influence on the rows that were fitted is too small.
         degrees: Degrees of freedom of `variance`, when a normal quantile is too small.
         comparisons: Number of values of which this is the extreme one (Bonferroni).
         n, c, k: Rows, classes and neighbours it rests on, where they differ from those of the metric.
@@ -79,6 +80,7 @@ class Readout:
     variance: float | None = None
     interval: Callable[[float], tuple[float, float]] | None = None
     trials: float | None = None
+    inflation: float = 1.0
     degrees: int | None = None
     comparisons: int = 1
     n: int | None = None
@@ -163,7 +165,8 @@ def measured(
     rows = readout.n or n
     given = readout.influence
     influence = row_influence(readout.natural, statistics, sample) if given is None else given - given.mean()
-    error = math.sqrt(variance_of_mean(influence, rows) if readout.variance is None else readout.variance)
+    variance = variance_of_mean(influence, rows) if readout.variance is None else readout.variance
+    error = math.sqrt(variance * readout.inflation)
     if math.isinf(error):
         return Refusal("inconclusive", f"few_rows: {rows} rows have no spread to judge by; it needs at least 2", 2)
     value = _clamp(float(readout.display(readout.natural.detach())), limits)

@@ -25,9 +25,11 @@ def nearest(rows: Tensor, k: int, *, refine: bool = True) -> Tensor:
     """
     spare = min(len(rows) - 1, k + (_SPARE if refine else 0))
     found = []
-    single = rows.float()
+    moved = rows - rows.mean(dim=0)  # in a tight cone the products of the rows themselves differ by rounding alone
+    single = moved.float()
+    half = moved.square().sum(dim=1).float() / 2
     for start in range(0, len(rows), _TILE):
-        similar = single[start : start + _TILE] @ single.T
+        similar = single[start : start + _TILE] @ single.T - half
         own = torch.arange(len(similar), device=rows.device)
         similar[own, own + start] = -torch.inf
         found.append(similar.topk(spare, dim=1).indices)
@@ -78,6 +80,7 @@ class _Graph:
     greater_is_better=True,
     invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
     needs={"labels"},
+    ranges={"k": (1, 200), "vote_k": (1, 1000), "tau": (0.01, 1)},
     paper="standard; vote after Wu et al. 2018, Non-Parametric Instance-level Discrimination (constants recollected)",
     readouts={
         "raw": "share of the k nearest rows that have the row's label",

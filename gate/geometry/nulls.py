@@ -25,12 +25,12 @@ def marchenko_pastur_mean(function: Callable[[Tensor], Tensor], gamma: float) ->
 
 
 @lru_cache(maxsize=256)
-def uniformity_share(n: int, d: int) -> float:
+def uniformity_share(n: int, d: float) -> float:
     """`wasserstein_uniformity.share` of isotropic rows: (E sqrt(lambda))^2."""
     return marchenko_pastur_mean(torch.sqrt, d / (n - 1)) ** 2
 
 
-def effective_rank(n: int, d: int) -> float:
+def effective_rank(n: int, d: float) -> float:
     """`effective_rank` of isotropic rows: d exp(-d / 2 nu), or nu exp(-nu / 2 d) when d > nu (Page 1993)."""
     nu = n - 1
     return d * math.exp(-d / (2 * nu)) if d <= nu else nu * math.exp(-nu / (2 * d))

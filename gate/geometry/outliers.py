@@ -16,11 +16,13 @@ _ROUNDING = 2.0**-23
 
 
 def _deviations(channels: Channels) -> tuple[Tensor, Tensor]:
-    """Standard deviation of each channel, and the median of those that vary by more than rounding."""
+    """Standard deviation of each channel, and the typical one: the median of those that vary by more than rounding."""
     deviation = channels.variance.sqrt()
-    size = torch.maximum(channels.mean.abs(), deviation.max())
-    alive = deviation > _ROUNDING * size
-    return deviation, deviation[alive].median() if bool(alive.any()) else deviation.max()
+    alive = deviation[deviation > _ROUNDING * torch.maximum(channels.mean.abs(), deviation.max())]
+    if len(alive) == 0:
+        return deviation, deviation.max()
+    median, upper = alive.median(), alive.quantile(0.9)
+    return deviation, median if median > 0.01 * upper else upper  # a median that is dead itself measures nothing
 
 
 @metric(
@@ -36,6 +38,7 @@ def _deviations(channels: Channels) -> tuple[Tensor, Tensor]:
         "load": "(sum of mean |x|)^2 / (d times the sum of squares): 1 when all channels are equally loud",
     },
     limits={"value": (0, 1), "never": (0, 1), "active": (0, 1), "load": (0, 1)},
+    ranges={"threshold": (0.001, 1), "tolerance": (0, 0.1)},
 )
 def dead_unit_share(
     channels: Channels, sample: Sample, *, threshold: float = 0.01, tolerance: float = 0.01

@@ -170,9 +170,10 @@ def _judge(folds: ClassFolds, sample: Sample, score: _Scores, slopes: _Slopes, *
         return Refusal("inconclusive", reason)
     codes = sample.class_codes(classes.names)[rows]
     counts = torch.bincount(codes, minlength=classes.c)
-    if int(counts.min()) == 0:
-        name = classes.names[int(counts.argmin())]
-        return Refusal("inconclusive", f"small_class: class {name!r} has no row among the {len(rows)} judged ones")
+    if int(counts.min()) < small:
+        name, found = classes.names[int(counts.argmin())], int(counts.min())
+        reason = f"small_class: class {name!r} has {found} of the {len(rows)} judged rows; each class needs {small}"
+        return Refusal("inconclusive", reason)
     scores = score(folds, sample, classes.names)
     own = scores[rows].gather(1, codes[:, None])[:, 0]
     best = scores[rows].scatter(1, codes[:, None], -torch.inf).max(dim=1)
@@ -210,14 +211,9 @@ def _accuracies(held_out: _HeldOut, sample: Sample) -> dict[str, Answer]:
     in_worst = (held_out.codes == worst).double()
     weights = in_worst / in_worst.mean()
     terms = held_out.spread(weights * (correct - recalls[worst])) + held_out.training(weights)
-    balanced = share(
-        recalls.mean(),
-        held_out.balanced_influence(correct) + held_out.training(held_out.weights()),
-        int(counts.min()) * len(counts),
-    )
     return {
         "value": replace(
-            balanced,
+            _balanced(held_out),
             breakdown=breakdown,
             detail=f"{left_out} rows with a repeated input were not judged" if left_out else None,
         ),
@@ -234,6 +230,24 @@ def _accuracies(held_out: _HeldOut, sample: Sample) -> dict[str, Answer]:
             breakdown=breakdown,
         ),
     }
+
+
+def _balanced(held_out: _HeldOut) -> Readout:
+    """Mean recall; a right and a wrong row are added to each class: a small one without errors is not certain."""
+    correct, counts = held_out.correct, held_out.counts()
+    recalls = held_out.means(correct)
+    smoothed = (recalls * counts + 1) / (counts + 2)
+    added = smoothed * (1 - smoothed) / (counts + 2) - recalls * (1 - recalls) / counts
+    influence = held_out.balanced_influence(correct) + held_out.training(held_out.weights())
+    variance = variance_of_mean(influence, len(correct)) + max(added.sum().item(), 0.0) / len(counts) ** 2
+    return Readout(
+        recalls.mean(),
+        influence=influence,
+        variance=variance,
+        trials=effective_trials(smoothed.mean(), variance, len(correct)),
+        n=len(correct),
+        method="Wilson, held-out rows",
+    )
 
 
 def _mean_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor, signs: Tensor) -> Tensor:

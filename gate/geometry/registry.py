@@ -44,6 +44,7 @@ class Metric:
         optional: Parameters that are None when the rows lack a column.
         needs: Columns without which it is not applicable.
         params: What a policy may set, with the default.
+        ranges: Smallest and largest value of each parameter: beyond them it would no longer measure what it says.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Metric:
     optional: frozenset[str]
     needs: tuple[str, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def addresses(self) -> tuple[str, ...]:
         """Every name a policy can use for it: the metric and its read-outs."""
@@ -73,7 +75,7 @@ class Metric:
 _registered: dict[str, Metric] = {}
 
 
-def metric(
+def metric(  # noqa: PLR0913 - one parameter for everything that is said of a metric
     *,
     unit: str,
     greater_is_better: bool | None,
@@ -83,6 +85,7 @@ def metric(
     readouts: Mapping[str, str] | None = None,
     limits: Mapping[str, tuple[float, float]] | None = None,
     needs: set[str] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers a function as the metric of its name.
 
@@ -94,6 +97,7 @@ def metric(
         unasserted: Changes of which nothing is said.
         readouts: Name → meaning of further numbers; the function then returns a dict with "value" and these.
         limits: Smallest and largest possible value, by read-out.
+        ranges: Smallest and largest value of each parameter.
         needs: Columns that it reads from the sampled rows; those that its statistics need are known.
 
     Raises:
@@ -107,6 +111,10 @@ def metric(
         if not function.__doc__:
             raise MetricError(f"metric {name!r} needs a docstring: its first line is what people read")
         statistics, optional, params = _signature(function)
+        if set(params) != set(ranges or ()):
+            raise MetricError(
+                f"metric {name!r}: every parameter needs a range, found {sorted(ranges or ())} for {sorted(params)}"
+            )
         _registered[name] = Metric(
             name=name,
             meaning=function.__doc__.strip().splitlines()[0].rstrip("."),
@@ -122,6 +130,7 @@ def metric(
             optional=optional,
             needs=_needs(statistics, optional, needs or set()),
             params=params,
+            ranges=ranges or {},
         )
         return function
 
@@ -181,15 +190,26 @@ def find(address: str) -> tuple[Metric, str]:
     raise MetricError(f"there is no metric {address!r}{hint}")
 
 
+def _require_in_range(found: Metric, name: str, value: object) -> None:
+    if name not in found.params:
+        raise MetricError(f"metric {found.name!r} has no parameter {name!r}; it has {sorted(found.params)}")
+    low, high = found.ranges[name]
+    kind = int if isinstance(found.params[name], int) else (int, float)
+    if value is not found.params[name] and (
+        isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high
+    ):
+        whole = "a whole number" if kind is int else "a number"
+        raise MetricError(f"metric {found.name!r}: {name} must be {whole} from {low:g} to {high:g}, found {value!r}")
+
+
 def answers(found: Metric, arguments: Mapping[str, Statistic | None], params: Mapping[str, Any]) -> dict[str, Answer]:
     """What the metric says of some statistics, by read-out.
 
     Raises:
-        MetricError: A parameter that it does not have, or it returned other read-outs than it declares.
+        MetricError: A parameter that it does not have or may not take, or it returned other read-outs than it declares.
     """
-    unknown = sorted(set(params) - set(found.params))
-    if unknown:
-        raise MetricError(f"metric {found.name!r} has no parameter {unknown[0]!r}; it has {sorted(found.params)}")
+    for name, value in params.items():
+        _require_in_range(found, name, value)
     result = found.function(**arguments, **params)
     named = dict(result) if isinstance(result, Mapping) else {VALUE: result}
     if set(named) != {VALUE, *found.readouts}:

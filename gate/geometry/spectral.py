@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Moments, UnitMoments
 
 _MIN_ROWS = 30
+_FAIR = 1.15  # how far the nulls of all dimensions and of those in use may differ
 _FLOOR = 1e-15  # eigenvalues below this share of the largest are rounding, and their square root has no slope
 
 
@@ -33,6 +35,33 @@ def too_few(n: int, d: int, factor: float) -> Refusal | None:
     if n >= needed:
         return None
     return Refusal("inconclusive", f"n_over_d: {n} rows of dimension {d}; it needs at least {needed}", needed)
+
+
+def _dimensions(covariance: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Estimates of tr(C)^2 and tr(C^2) that are unbiased for Gaussian rows: their ratio is the participation ratio."""
+    nu = n - 1
+    unbiased = covariance * (n / nu)
+    trace, square = unbiased.diagonal().sum() ** 2, unbiased.square().sum()
+    b = (square - trace / nu) * (nu**2 / ((nu + 2) * (nu - 1)))
+    return trace - 2 * b / nu, b
+
+
+def _unfair_null(moments: Moments, gain: Callable[[int, float], float]) -> Refusal | None:
+    """The refusal when the correction for n is that of isotropic rows only.
+
+    Rows in few directions are hardly biased by n, those in all directions are: dividing by the isotropic null then
+    makes a collapsed cloud look healthy. `gain(n, d)` is the null as a share of d; it is compared at d and at the
+    dimensions in use.
+    """
+    few = too_few(moments.n, moments.d, 0.25)
+    if few:
+        return few
+    a, b = _dimensions(moments.covariance.detach(), moments.n)
+    in_use = min(max((a / b).item(), 1.0), float(moments.d)) if b.item() > 0 else float(moments.d)
+    if gain(moments.n, moments.d) * _FAIR >= gain(moments.n, in_use):
+        return None
+    reason = f"n_over_d: {moments.n} rows in about {in_use:.0f} of {moments.d} dimensions have no common null"
+    return Refusal("inconclusive", f"{reason}; it needs at least {4 * moments.d} rows", 4 * moments.d)
 
 
 def _require_variation(moments: Moments) -> None:
@@ -90,7 +119,8 @@ def effective_rank(moments: Moments) -> dict[str, Answer]:
     return {
         "value": raw or Readout(entropy, torch.exp),
         "share": raw or Readout(entropy - math.log(d), torch.exp),
-        "iso_ratio": too_few(n, d, 0.25) or Readout(entropy - math.log(nulls.effective_rank(n, d)), torch.exp),
+        "iso_ratio": _unfair_null(moments, lambda n, d: nulls.effective_rank(n, d) / d)
+        or Readout(entropy - math.log(nulls.effective_rank(n, d)), torch.exp),
         "sv": raw or Readout(_entropy(eigenvalues.sqrt()), torch.exp),
         "rankme": raw or Readout(-(share * share.log()).sum(), torch.exp),
     }
@@ -124,12 +154,8 @@ def participation_ratio(moments: Moments) -> dict[str, Answer]:
     if n < 50:
         few = Refusal("inconclusive", f"few_rows: {n} rows; it needs at least 50", 50)
         return {"value": few, "share": few, "raw": few}
-    nu = n - 1
-    unbiased = moments.covariance * (n / nu)
-    trace, square = unbiased.diagonal().sum() ** 2, unbiased.square().sum()
-    b = (square - trace / nu) * (nu**2 / ((nu + 2) * (nu - 1)))
-    a = trace - 2 * b / nu
-    noise = _second_moment_error(unbiased.detach(), n)
+    a, b = _dimensions(moments.covariance, n)
+    noise = _second_moment_error(moments.covariance.detach() * (n / (n - 1)), n)
     refusal = Refusal("inconclusive", f"n_over_d: {n} rows do not tell tr(S^2) from noise", None)
     if not b.item() > 3 * noise:
         return {"value": refusal, "share": refusal, "raw": refusal}
@@ -137,7 +163,7 @@ def participation_ratio(moments: Moments) -> dict[str, Answer]:
     return {
         "value": Readout(value, torch.exp),
         "share": Readout(value - math.log(d), torch.exp),
-        "raw": Readout((trace / square).log(), torch.exp),
+        "raw": Readout((moments.covariance.diagonal().sum() ** 2 / moments.covariance.square().sum()).log(), torch.exp),
     }
 
 
@@ -190,7 +216,7 @@ def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
         "value": distance,
         "w2": distance,
         "share": few or Readout(share),
-        "iso_ratio": too_few(units.n, units.d, 0.25) or Readout(share / null),
+        "iso_ratio": _unfair_null(units, nulls.uniformity_share) or Readout(share / null),
     }
 
 
@@ -204,6 +230,7 @@ def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
         "dimensional": "part owed to the spectrum, once the shared direction is removed",
     },
     limits={"value": (0, 1), "cone": (0, 1), "dimensional": (0, 1)},
+    ranges={"null_share": (0, 1)},
 )
 def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> dict[str, Answer]:
     """How far the cloud has collapsed: 0 as spread as an isotropic cloud, 1 a point or a line.
@@ -214,7 +241,7 @@ def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> di
 
     Args:
         units: Moments of the unit rows of features (n, d).
-        null_share: share0, when it is known otherwise.
+        null_share: share0, when it is known to be higher than that of isotropic rows.
 
     Returns:
         Share in [0, 1], and read-outs.
@@ -223,8 +250,13 @@ def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> di
         MetricError: All feature rows are zero.
     """
     _require_directions(units)
-    few = too_few(units.n, units.d, 0.25)
-    null = null_share or nulls.uniformity_share(max(units.n, 2), units.d)
+    few = _unfair_null(units, nulls.uniformity_share)
+    isotropic = nulls.uniformity_share(max(units.n, 2), units.d)
+    if null_share is not None and null_share < isotropic:
+        raise MetricError(
+            f"null_share {null_share!r} is below {isotropic:.4f} of isotropic rows: it would hide a collapse"
+        )
+    null = isotropic if null_share is None else null_share
     share, cone = _uniformity(units), units.mean @ units.mean
     spread = units.covariance.diagonal().sum()
     lost = torch.ones_like(spread) if units.is_constant() else 1 - share / (spread * null)
@@ -261,5 +293,5 @@ def channel_spread(units: UnitMoments) -> Answer:
     if units.n < 100:
         return Refusal("inconclusive", f"few_rows: {units.n} rows; it needs at least 100", 100)
     variances = units.covariance.diagonal()
-    alive = variances > units.epsilon**2 * units.mean.square()
+    alive = variances > units.resolution**2 * units.mean.square()
     return Readout(variances[alive].sqrt().sum() / math.sqrt(units.d))

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from gate.errors import MetricError
 
+_HALF = 1e-6  # rounding units above it are those of half precision
+_FLOAT32 = 1e12  # beyond it, and below its inverse, squares and fourth powers leave float32
+_LARGEST = 1e35  # and here those of a product leave float64
 _HASH_BITS = 62  # of a row-id hash: leaves room for a tie-break and fits a signed 64-bit integer
 
 
@@ -24,8 +27,17 @@ class Codes:
 
     @classmethod
     def of(cls, column: Sequence[object] | Tensor) -> Self:
-        """Codes of a column of any values; two values are one category when their text is equal."""
+        """Codes of a column of any values; two values are one category when their text is equal.
+
+        Raises:
+            MetricError: A value is None or NaN.
+        """
         items = column.tolist() if isinstance(column, Tensor) else column
+        for row, item in enumerate(items):
+            if item is None or item != item:  # noqa: PLR0124 - only NaN differs from itself
+                raise MetricError(
+                    f"row {row} of a column of labels or groups holds {item!r}; name a category or leave it out"
+                )
         texts = [str(item) for item in items]
         names = tuple(sorted(set(texts)))
         index = {name: code for code, name in enumerate(names)}
@@ -63,7 +75,7 @@ def place(names: tuple[str, ...], among: tuple[str, ...], device: torch.device) 
 
 def hash_ids(ids: Sequence[str], seed: int = 0) -> Tensor:
     """A hash of each sample id, (n,) int64 in [0, 2^62): random, yet the same for every model and sharding."""
-    salt = seed.to_bytes(8, "little", signed=True)
+    salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
     digests = (hashlib.blake2b(text.encode(), digest_size=8, key=salt).digest() for text in ids)
     mask = (1 << _HASH_BITS) - 1
     return torch.tensor([int.from_bytes(digest, "little") & mask for digest in digests], dtype=torch.int64)
@@ -91,6 +103,7 @@ class Batch:
 
     Attributes:
         features: (n, d).
+        resolution: Spread, relative to the mean, at or below which rows of the original precision are rounding noise.
         ids: n sample ids.
         hashes: (n,) int64, `hash_ids` of the ids.
         labels, groups: categories of each row, or None.
@@ -99,6 +112,7 @@ class Batch:
     """
 
     features: Tensor
+    resolution: float
     ids: tuple[str, ...]
     hashes: Tensor
     labels: Codes | None
@@ -118,10 +132,11 @@ class Batch:
         fingerprints: Tensor | None = None,
         seed: int = 0,
     ) -> Self:
-        """Rows with their columns; half precision and integers become float32.
+        """Rows with their columns, in float32 or, where that would lose digits, in float64.
 
         Raises:
-            MetricError: The features are not (n, d) with n and d of at least one, or a column has another length.
+            MetricError: The features are not real rows (n, d) with n and d of at least one, or too large or small to be
+                squared, or a column has another length or a gap.
         """
         if features.ndim != 2 or 0 in features.shape:
             raise MetricError(
@@ -132,12 +147,12 @@ class Batch:
                 raise MetricError(
                     f"{name} must have one entry for each of the {len(features)} rows, found {len(column)}"
                 )
-        rows = features.detach()
-        rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.to(torch.float32)
+        rows = _working(features.detach())
         device = rows.device
         prints = row_fingerprints(rows) if fingerprints is None else fingerprints.to(device)
         return cls(
             rows,
+            _resolution(features.dtype),
             tuple(ids),
             hash_ids(ids, seed).to(device),
             None if labels is None else Codes.of(labels).to(device),
@@ -150,6 +165,7 @@ class Batch:
         """Some of the rows."""
         return type(self)(
             self.features[index],
+            self.resolution,
             tuple(self.ids[i] for i in index.tolist()),
             self.hashes[index],
             None if self.labels is None else self.labels.rows(index),
@@ -173,6 +189,28 @@ class Batch:
         if self.labels is None:
             raise MetricError("these feature rows have no labels")
         return self.labels
+
+
+def _resolution(dtype: torch.dtype) -> float:
+    """A few units in the last place, and one of half precision, where more would hide what a model means."""
+    epsilon = torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
+    return 8 * epsilon if epsilon < _HALF else epsilon
+
+
+def _working(rows: Tensor) -> Tensor:
+    """Rows in a precision in which their squares are exact enough."""
+    if rows.is_complex():
+        raise MetricError(f"features must be real numbers, found {rows.dtype}")
+    exact = rows if rows.dtype in (torch.float32, torch.float64) else rows.to(torch.float32)
+    if not rows.is_floating_point() and not torch.equal(exact.to(rows.dtype), rows):
+        exact = rows.to(torch.float64)
+    sizes = exact.abs()
+    largest = sizes[torch.isfinite(sizes)].max().item() if bool(torch.isfinite(sizes).any()) else 0.0
+    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
+        raise MetricError(
+            f"features are out of range: the largest |x| is {largest:.3g}, expected 1e-35 to 1e35; rescale them"
+        )
+    return exact.to(torch.float64) if largest > _FLOAT32 or 0 < largest < 1 / _FLOAT32 else exact
 
 
 def unit_rows(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -167,6 +167,7 @@ class UnitClassMoments(ClassMoments):
         return cls._of_rows(rows[index], batch.class_codes().rows(index))
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """As for `ClassMoments`; a zero row moves nothing."""
+        """As for `ClassMoments`; a zero row moves nothing, and the others the more."""
         rows, alive = unit_rows(sample.features.double())
-        return self._influence(gradient, rows, sample.class_codes(self.names)) * alive
+        influence = self._influence(gradient, rows, sample.class_codes(self.names))
+        return influence * alive / alive.double().mean().clamp_min(1 / len(alive))

@@ -33,13 +33,13 @@ class Moments:
         n: Rows.
         mean: (d,) float64.
         covariance: (d, d) float64, with 1/n.
-        epsilon: Rounding unit of the features.
+        resolution: Spread, relative to the mean, at or below which it is rounding noise.
     """
 
     n: int
     mean: Tensor
     covariance: Tensor
-    epsilon: float
+    resolution: float
 
     needs: ClassVar[tuple[str, ...]] = ()
     leaves: ClassVar[tuple[str, ...]] = ("mean", "covariance")
@@ -47,19 +47,19 @@ class Moments:
     @classmethod
     def of(cls, batch: Batch) -> Self:
         """Of one batch: rows are moved by their rounded mean first, so that no offset eats digits."""
-        return cls._of_rows(batch.features)
+        return cls._of_rows(batch.features, batch.resolution)
 
     @classmethod
-    def _of_rows(cls, rows: Tensor) -> Self:
+    def _of_rows(cls, rows: Tensor, resolution: float) -> Self:
         n, d = rows.shape
         if n == 0:
             zero = torch.zeros(d, dtype=torch.float64, device=rows.device)
-            return cls(0, zero, zero.expand(d, d).clone(), torch.finfo(rows.dtype).eps)
+            return cls(0, zero, zero.expand(d, d).clone(), resolution)
         shift = rows.mean(dim=0, dtype=torch.float64).to(rows.dtype)
         moved = rows - shift
         rest = moved.mean(dim=0, dtype=torch.float64)
         covariance = gram(moved) / n - torch.outer(rest, rest)
-        return cls(n, shift.double() + rest, covariance, torch.finfo(rows.dtype).eps)
+        return cls(n, shift.double() + rest, covariance, resolution)
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both (pairwise update of Chan, Golub and LeVeque 1979)."""
@@ -70,7 +70,7 @@ class Moments:
         weight = other.n / n
         covariance = self.covariance * (1 - weight) + other.covariance * weight
         covariance += torch.outer(gap, gap) * (weight * (1 - weight))
-        return type(self)(n, self.mean + gap * weight, covariance, max(self.epsilon, other.epsilon))
+        return type(self)(n, self.mean + gap * weight, covariance, max(self.resolution, other.resolution))
 
     @property
     def d(self) -> int:
@@ -80,7 +80,7 @@ class Moments:
     def is_constant(self) -> bool:
         """Whether the rows do not vary by more than rounding."""
         spread = self.covariance.diagonal().sum().item()
-        return not spread > self.epsilon**2 * max((self.mean @ self.mean).item(), torch.finfo(torch.float64).tiny)
+        return not spread > self.resolution**2 * max((self.mean @ self.mean).item(), torch.finfo(torch.float64).tiny)
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the moments with this gradient, (m,) float64."""
@@ -99,9 +99,9 @@ class UnitMoments(Moments):
     def of(cls, batch: Batch) -> Self:
         """Of one batch."""
         rows, alive = unit_rows(batch.features)
-        return cls._of_rows(rows[alive])
+        return cls._of_rows(rows[alive], batch.resolution)
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """As for `Moments`; a zero row moves nothing."""
+        """As for `Moments`; a zero row moves nothing, and the others the more."""
         rows, alive = unit_rows(sample.features.double())
-        return self._influence(gradient, rows) * alive
+        return self._influence(gradient, rows) * alive / alive.double().mean().clamp_min(1 / len(alive))

@@ -61,6 +61,12 @@ class Sample:
         """Rows kept."""
         return len(self.rows.ids)
 
+    def zero_share(self) -> float:
+        """Share of the rows that are zero, or too small against the others to have a direction."""
+        norms = torch.linalg.vector_norm(self.features, dim=1, dtype=torch.float64)
+        alive = norms[norms > 0]
+        return (norms < 1e-12 * alive.median()).double().mean().item() if len(alive) else 1.0
+
     def class_codes(self, names: tuple[str, ...]) -> Tensor:
         """Index of the class of each row among `names`, (m,) int64.
 
@@ -83,6 +89,7 @@ def _join(first: Batch, second: Batch) -> Batch:
     (labels, other_labels), (groups, other_groups), (lengths, other_lengths) = both
     return Batch(
         torch.cat([first.features, second.features]),
+        max(first.resolution, second.resolution),
         first.ids + second.ids,
         torch.cat([first.hashes, second.hashes]),
         None if labels is None or other_labels is None else labels.join(other_labels),
