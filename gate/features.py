@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from gate.errors import LayerError, ModelError
+from gate.pooling import Pooling, rows_of, structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import numpy as np
     from torch.utils.hooks import RemovableHandle
-
-Pooling = Literal["none", "mean", "cls", "last", "max", "flatten", "spatial_mean"]
 
 BUILT_IN = ("input", "output")
 _NEAREST = 8
@@ -45,7 +43,8 @@ class LayerAddress:
 class Extractor:
     """Runs a model on batches and returns the features of the layers that were asked for.
 
-    A context manager: its hooks are removed at the end of the block.
+    A context manager. A block that ends without an error ends with the first batch once more, and raises LayerError
+    when its features are no longer what they were; the hooks are removed at the end of every block.
 
     Args:
         module: Put into evaluation mode and onto the device.
@@ -73,7 +72,8 @@ class Extractor:
         self._batch_size = batch_size
         self._input_dtype = None if input_dtype is None else _dtype(input_dtype)
         self._outputs: dict[str, list[object]] = {}
-        self._checked = False
+        self._first_shapes: dict[str, torch.Size] = {}
+        self._first: tuple[Tensor, dict[str, Tensor]] | None = None
         modules = dict(module.named_modules(remove_duplicate=False))
         paths = dict.fromkeys(address.path for address in self._layers.values())
         self._hooked = tuple(path for path in paths if path and path in modules and path not in BUILT_IN)
@@ -85,12 +85,16 @@ class Extractor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        while self._hooks:
-            self._hooks.pop().remove()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._require_unchanged()
+        finally:
+            while self._hooks:
+                self._hooks.pop().remove()
 
     def __call__(self, inputs: np.ndarray[Any, Any]) -> dict[str, Tensor]:
-        """Features of one batch. The first batch is run twice: what differs between two passes is no feature.
+        """Features of one batch. Of the first batch, features that are no property of a row alone are refused.
 
         Args:
             inputs: (b, ...), b >= 1.
@@ -100,7 +104,7 @@ class Extractor:
 
         Raises:
             LayerError: A layer does not exist, does not run exactly once, gives no tensor or an ambiguous one, needs
-                another pooling, or gives other features in a second pass.
+                another pooling, gives rows of another width than before, or other features for the same rows.
             ModelError: The model does not run on these inputs.
         """
         with torch.inference_mode():
@@ -108,9 +112,9 @@ class Extractor:
             if self._unknown:
                 raise self._no_such_layer(batch)
             features = self._features(batch)
-            if not self._checked:
-                self._require_repeatable(features, self._features(batch))
-                self._checked = True
+            if self._first is None:
+                self._require_repeatable(batch, features)
+                self._first = batch, features
         # Copies made outside the block are ordinary tensors, which autograd accepts.
         return {name: rows.clone() for name, rows in features.items()}
 
@@ -169,21 +173,40 @@ class Extractor:
                 f"{where}: ran {len(outputs)} times in one forward pass, expected once; "
                 "name a layer around it or 'output'"
             )
-        output = _only_tensor(outputs[0], where)
-        rows = _pool(output, address.pooling, where)
-        if rows.shape[0] != count:
+        rows = rows_of(outputs[0], address.pooling, count=count, where=where)
+        first = self._first_shapes.setdefault(name, rows.shape)
+        if rows.shape[1:] != first[1:]:
             raise LayerError(
-                f"{where}: gave {rows.shape[0]} rows for {count} samples (output shape {tuple(output.shape)}); "
-                "the first dimension must be the batch"
+                f"{where}: gave features of shape {tuple(rows.shape)} after features of shape {tuple(first)}; "
+                "every row needs as many values, so name a layer or a pooling whose width does not change"
             )
-        return rows if rows.is_floating_point() else rows.to(torch.float32)
+        return rows
 
-    def _require_repeatable(self, first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
-        for name, rows in first.items():
-            if not _same(rows, second[name]):
+    def _require_repeatable(self, batch: Tensor, features: dict[str, Tensor]) -> None:
+        """Features are those of a row alone: neither chance nor its neighbours and its place in the batch count."""
+        self._require_same(batch, features, features, "a second pass over the same batch")
+        # Half of what the model runs at once: where it takes full batches only, the other rows become padding.
+        half = (min(self._batch_size or len(batch), len(batch)) + 1) // 2
+        part = {name: rows[:half].flip(0) for name, rows in features.items()}
+        what = f"the first {half} of {len(batch)} rows on their own, in reversed order,"
+        self._require_same(batch[:half].flip(0), part, features, what)
+
+    def _require_unchanged(self) -> None:
+        if self._first is None:
+            return
+        batch, features = self._first
+        with torch.inference_mode():
+            self._require_same(batch, features, features, "the first batch, run again after the last one,")
+
+    def _require_same(self, batch: Tensor, expected: dict[str, Tensor], whole: dict[str, Tensor], what: str) -> None:
+        for name, found in self._features(batch).items():
+            different = _different(expected[name], found, whole[name])
+            if different:
                 raise LayerError(
-                    f"layer {name!r} (path {self._layers[name].path!r}): two passes over the same batch gave different "
-                    "features (exported in training mode? dropout left on?); call model.eval() and log the model again"
+                    f"layer {name!r} (path {self._layers[name].path!r}): {what} gave other features than before, in "
+                    f"{different} of {found.numel()} values (exported in training mode, or dropout left on? state that "
+                    "changes between calls? normalisation over the batch?); features must depend on their row alone: "
+                    "call model.eval(), take such state or normalisation out, and log the model again"
                 )
 
     def _no_such_layer(self, batch: Tensor) -> LayerError:
@@ -201,7 +224,7 @@ class Extractor:
         """Path -> what it gives on this batch, for every module that runs, and for "input" and "output"."""
         shapes: dict[str, str] = {}
         hooks = [
-            module.register_forward_hook(lambda _m, _i, out, path=path: shapes.update({path: _structure(out)}))
+            module.register_forward_hook(lambda _m, _i, out, path=path: shapes.update({path: structure(out)}))
             for path, module in self._module.named_modules()
             if path
         ]
@@ -210,7 +233,7 @@ class Extractor:
         finally:
             for hook in hooks:
                 hook.remove()
-        return shapes | {"input": _structure(batch), "output": _structure(output)}
+        return shapes | {"input": structure(batch), "output": structure(output)}
 
 
 def _exact_float32(device: str) -> contextlib.AbstractContextManager[Any]:
@@ -227,74 +250,22 @@ def _dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _mean(output: Tensor, first: int) -> Tensor:
-    floating = output if output.is_floating_point() else output.to(torch.float32)
-    return floating.flatten(first).mean(dim=first) if first > 1 else floating.mean(dim=first)
+def _different(expected: Tensor, found: Tensor, whole: Tensor) -> int:
+    """How many values differ by more than the order of summation explains.
 
-
-_POOLED: dict[Pooling, Callable[[Tensor], Tensor]] = {
-    "none": lambda output: output,
-    "mean": lambda output: _mean(output, 1),
-    "cls": lambda output: output[:, 0],
-    "last": lambda output: output[:, -1],
-    "max": lambda output: output.amax(dim=1),
-    "flatten": lambda output: output.flatten(1),
-    "spatial_mean": lambda output: _mean(output, 2),
-}
-# By number of dimensions of the output, batch included: the poolings that make (b, d) of it.
-_FITTING: dict[int, tuple[Pooling, ...]] = {
-    2: ("none", "flatten"),
-    3: ("mean", "cls", "last", "max", "flatten", "spatial_mean"),
-}
-
-
-def _pool(output: Tensor, pooling: Pooling, where: str) -> Tensor:
-    shape = tuple(output.shape)
-    if len(shape) <= 1 or output.numel() == 0:
-        raise LayerError(f"{where}: the output has shape {shape}; one row of at least one value per sample is needed")
-    fitting = _FITTING.get(len(shape), ("spatial_mean", "flatten"))
-    if pooling not in fitting:
-        raise LayerError(
-            f"{where}: the output has shape {shape}, which pooling {pooling!r} does not make (b, d); "
-            f"poolings that fit: {', '.join(fitting)}"
-        )
-    return _POOLED[pooling](output)
-
-
-def _same(first: Tensor, second: Tensor) -> bool:
-    """Equal up to the order of summation; a feature that is NaN twice is the statistics' affair."""
-    scale = first.nan_to_num(posinf=0.0, neginf=0.0).abs().max().item()
-    return torch.allclose(first, second, rtol=1e-3, atol=1e-5 * scale, equal_nan=True)
-
-
-def _only_tensor(output: object, where: str) -> Tensor:
-    tensors = list(_tensors(output))
-    if len(tensors) != 1:
-        raise LayerError(
-            f"{where}: gave {_structure(output)}, expected one tensor; name a layer whose output is a single tensor"
-        )
-    return tensors[0]
+    Measured by the spread over the rows of the whole batch, never by the values: beside a large offset, a change as
+    large as the spread is small. The values count only for the rounding of their own channel. A feature that is NaN
+    twice is the statistics' affair.
+    """
+    values = whole.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    spread = values.std(dim=0, correction=0)
+    rounding = max(1e-5, 4 * torch.finfo(whole.dtype).eps) * values.abs().amax(dim=0)
+    # The median: a channel that hardly varies beside the others carries their rounding, and few huge ones hide nothing.
+    allowed = 1e-3 * torch.maximum(spread, spread.median()) + rounding
+    first, second = expected.double(), found.double()
+    same = (first == second) | (first.isnan() & second.isnan()) | ((first - second).abs() <= allowed)
+    return int((~same).sum())
 
 
 def _copied(output: object) -> object:
     return output.clone() if isinstance(output, Tensor) else copy.deepcopy(output)
-
-
-def _tensors(output: object) -> Iterator[Tensor]:
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, (Mapping, tuple, list)):
-        for value in output.values() if isinstance(output, Mapping) else output:
-            yield from _tensors(value)
-
-
-def _structure(output: object) -> str:
-    """A short description: "(8, 64)", "tuple((8, 5, 64), None)", "dict(logits: (8, 10))"."""
-    kind = type(output).__name__
-    if isinstance(output, Tensor):
-        return str(tuple(output.shape))
-    if isinstance(output, Mapping):
-        return f"{kind}({', '.join(f'{key}: {_structure(value)}' for key, value in output.items())})"
-    if isinstance(output, (tuple, list)):
-        return f"{kind}({', '.join(map(_structure, output))})"
-    return "None" if output is None else kind

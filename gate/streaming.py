@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Features = Iterator[tuple["ProbeBatch", dict[str, "Tensor"]]]
 _MODEL_ROWS = 256
 _VECTOR_ROWS = 4096
+_VECTORS = "features"
 
 
 def open_rows(spec: Probe) -> ProbeSet:
@@ -135,14 +136,29 @@ def _beside(model: LoadedModel, probe: ProbeSet, size: int) -> Iterator[tuple[Pr
 
 
 def _vector_rows(path: Path, probe: ProbeSet) -> ProbeSet:
-    """The file of vectors, read with the probe set's own column names where it has them, else with 'features'."""
+    """The file of vectors, in its column 'features' or under the names of the probe set's own input, never both.
+
+    Where the probe set has ids, only a file of nothing but vectors is matched by the order of its rows.
+    """
     from gate.probes.probe_set import Columns, open_probe
     from gate.probes.reading import open_table
 
     present = open_table(path).columns
-    own = all(name in present for name in probe.columns.inputs)
-    identified = probe.columns.id if probe.columns.id in present else None
-    return open_probe(str(path), columns=Columns(input=probe.columns.input if own else "features", id=identified))
+    inputs, identifier = probe.columns.inputs, probe.columns.id
+    own = all(name in present for name in inputs)
+    if own and _VECTORS in present and _VECTORS not in inputs:
+        raise ProbeError(
+            f"{path}: holds both {_VECTORS!r} and what the probe set takes as its input ({', '.join(inputs)}), so that "
+            "either could be the vectors; leave one of them out"
+        )
+    columns = Columns(input=probe.columns.input if own else _VECTORS, id=identifier if identifier in present else None)
+    vectors = open_probe(str(path), columns=columns)
+    if identifier is not None and columns.id is None and not set(present).issubset(columns.inputs):
+        raise ProbeError(
+            f"{path}: has no column {identifier!r}, the id of the probe set {probe.uri}, so rows cannot be matched; "
+            f"there are: {', '.join(present)}; add the ids, or leave nothing but the vectors to match by order"
+        )
+    return vectors
 
 
 def resolved_probe(block: Probe | None, override: str | None) -> Probe:

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from gate.errors import LayerError, ModelError
-from gate.features import Extractor, LayerAddress, Pooling
+from gate.features import Extractor, LayerAddress
+from gate.models.programs import load_exported
+from gate.pooling import Pooling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 INPUTS = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
 FLAT = INPUTS[:, 0]
@@ -162,23 +165,167 @@ def test_a_model_of_fixed_batch_size_gets_full_batches_only() -> None:
     assert set(sizes) == {3}
 
 
+def run(module: nn.Module, batches: int, rows: np.ndarray[Any, Any] = FLAT, *, batch_size: int | None = None) -> None:
+    """A whole pass over that many equal batches."""
+    with Extractor(module, {"layer": LayerAddress("output")}, device="cpu", batch_size=batch_size) as extract:
+        for _ in range(batches):
+            extract(rows)
+
+
+def exported(module: nn.Module, rows: int | None, path: Path) -> nn.Module:
+    """What a pt2 file of the module becomes; `rows` is its fixed batch size, None for any."""
+    shapes = None if rows else ({0: torch.export.Dim("rows")},)
+    program = torch.export.export(module, (torch.ones(rows or 4, 5),), dynamic_shapes=shapes)
+    torch.export.save(program, path)
+    return load_exported(path, device="cpu", allow_pickle=False).module
+
+
 def test_two_passes_that_differ_are_refused() -> None:
     network = Returning(lambda x: nn.functional.dropout(x, 0.5))
-    with pytest.raises(LayerError, match=r"two passes .* gave different features \(exported in training mode\?"):
+    with pytest.raises(
+        LayerError, match=r"a second pass .* gave other features .* \(exported in training mode, or drop"
+    ):
         take(network, FLAT)
 
 
-def test_only_the_first_batch_is_run_twice() -> None:
+def test_only_the_first_batch_is_run_again_and_half_of_it_on_its_own() -> None:
+    sizes = []
+
+    def forward(x: Tensor) -> Any:
+        sizes.append(len(x))
+        return x
+
+    run(Returning(forward), 3)
+    assert sizes == [4, 4, 2, 4, 4, 4]
+
+
+class Tiring(nn.Module):
+    """Gives its rows in the first calls, and one and the same row in all later ones."""
+
+    calls: Tensor
+
+    def __init__(self, healthy: int) -> None:
+        super().__init__()
+        self.healthy = healthy
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls += 1
+        return x * (self.calls <= self.healthy)
+
+
+@pytest.mark.parametrize(
+    ("healthy", "what"), [(1, "a second pass"), (2, "the first 2 of 4 rows"), (5, "the first bat")]
+)
+def test_an_exported_program_whose_state_changes_between_calls_is_refused(
+    tmp_path: Path, healthy: int, what: str
+) -> None:
+    network = exported(Tiring(healthy), None, tmp_path / "model.pt2")
+    with pytest.raises(LayerError, match=rf"{what}.* gave other features .*state that changes between calls\?"):
+        run(network, 3)
+
+
+def test_a_model_that_turns_to_chance_after_a_few_calls_is_refused() -> None:
     calls = []
 
     def forward(x: Tensor) -> Any:
         calls.append(1)
-        return x
+        return x if len(calls) < 3 else torch.randn_like(x)
 
-    with Extractor(Returning(forward), {"layer": LayerAddress("output")}, device="cpu", batch_size=None) as extract:
-        for _ in range(3):
-            extract(FLAT)
-    assert len(calls) == 4
+    with pytest.raises(LayerError, match="gave other features"):
+        run(Returning(forward), 1)
+
+
+class Whitening(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        return (x - x.mean(0)) / x.std(0, correction=0)
+
+
+@pytest.mark.parametrize("batch_size", [None, 2, 3, 4, 6])
+def test_an_exported_program_that_normalises_over_the_batch_is_refused(tmp_path: Path, batch_size: int | None) -> None:
+    network = exported(Whitening(), batch_size, tmp_path / "model.pt2")
+    with pytest.raises(LayerError, match=r"rows on their own, in reversed order, .*normalisation over the batch\?"):
+        run(network, 1, batch_size=batch_size)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.BatchNorm1d(5, track_running_stats=False),
+        Returning(lambda x: x - x[:1]),
+        Returning(lambda x: x - x[-1:]),
+        Returning(lambda x: x.cumsum(0)),
+        Returning(lambda x: x + torch.arange(len(x))[:, None]),
+    ],
+)
+def test_features_that_depend_on_the_other_rows_or_on_their_place_are_refused(network: nn.Module) -> None:
+    with pytest.raises(LayerError, match="the first 2 of 4 rows on their own, in reversed order, gave other features"):
+        run(network, 1)
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0, 1000.0])
+def test_noise_as_large_as_the_spread_is_refused_whatever_the_offset(offset: float) -> None:
+    network = Returning(lambda x: offset * (1 + 1e-5 * x[:, :1]) + max(offset, 1.0) * 1e-4 * torch.randn(len(x), 5))
+    with pytest.raises(LayerError, match="a second pass"):
+        run(network, 1, np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32))
+
+
+def test_one_huge_channel_hides_no_noise_in_the_others() -> None:
+    huge = torch.tensor([1e6, 0, 0, 0, 0])
+    with pytest.raises(LayerError, match="a second pass"):
+        run(Returning(lambda x: x + torch.randn_like(x) + huge * x), 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_rounding_that_depends_on_the_size_of_the_batch_is_no_difference(dtype: str) -> None:
+    precision = torch.finfo(getattr(torch, dtype)).eps
+    # What the order of summation does: a unit in the last place, another one for another size of the batch.
+    network = Returning(lambda x: (x + 10) * (1 + precision * (len(x) % 4)))
+    with Extractor(
+        network, {"layer": LayerAddress("output")}, device="cpu", batch_size=None, input_dtype=dtype
+    ) as extract:
+        assert extract(np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32))["layer"].shape == (6, 5)
+
+
+def test_a_collapsed_model_is_repeatable() -> None:
+    run(Returning(lambda x: torch.ones_like(x) * 0.1), 2)
+    run(nn.Linear(5, 2), 2, FLAT[:1])
+
+
+def test_an_error_of_the_block_is_not_hidden_by_one_of_the_end() -> None:
+    layers = {"layer": LayerAddress("output")}
+    with (
+        pytest.raises(ModelError, match="does not run"),
+        Extractor(Tiring(3), layers, device="cpu", batch_size=None, input_dtype="float32") as extract,
+    ):
+        fail_after(extract)
+
+
+def fail_after(extract: Extractor) -> None:
+    extract(FLAT)
+    raise ModelError("the model does not run")
+
+
+def test_hooks_are_gone_after_a_refusal_at_the_end() -> None:
+    network = nn.Sequential(Tiring(3))
+    with pytest.raises(LayerError, match="run again after the last one"):
+        take(network, FLAT, "0")
+    assert not network[0]._forward_hooks
+
+
+def widening(widths: list[int]) -> nn.Module:
+    """Gives as many channels as the next width says."""
+    return Returning(lambda x: x[:, : widths.pop(0)])
+
+
+@pytest.mark.parametrize(
+    ("widths", "batch_size"),
+    [([5, 5, 5, 4], None), ([5, 4], None), ([5, 5, 4], None), ([5, 5, 5, 5, 4], None), ([5, 4], 2)],
+)
+def test_a_width_that_changes_is_refused_with_both_shapes(widths: list[int], batch_size: int | None) -> None:
+    rows = batch_size or 4
+    with pytest.raises(LayerError, match=rf"features of shape \(\d, 4\) after features of shape \({rows}, 5\)"):
+        run(widening(widths), 2, batch_size=batch_size)
 
 
 def test_features_that_are_not_finite_pass_on_to_the_statistics() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from gate import streaming
 from gate.errors import LayerError, ProbeError, UsageError
@@ -67,6 +69,85 @@ def test_vectors_in_another_order_are_refused_by_their_ids(rows: Path, tmp_path:
     np.savez(vectors, features=np.ones((10, 5), dtype=np.float32), id=np.array([f"r{i}" for i in reversed(range(10))]))
     with pytest.raises(ProbeError, match=r"vector of id 'r9' stands where the probe set .* has 'r0'"):
         stream(vectors, probe(rows, input="x", id="id"))
+
+
+VECTORS = np.ones((10, 5), dtype=np.float32)
+IDS = np.array([f"r{i}" for i in range(10)])
+
+
+def test_vectors_stand_in_the_column_features_of_a_file_with_the_same_ids(rows: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", features=VECTORS, id=IDS)
+    batches = stream(tmp_path / "v.npz", probe(rows, input="x", id="id"))
+    assert torch.equal(torch.cat([batch.features for batch in batches]), torch.from_numpy(VECTORS))
+
+
+@pytest.mark.parametrize("columns", [["features"], ["x"]])
+def test_a_file_of_nothing_but_vectors_is_matched_by_order(rows: Path, tmp_path: Path, columns: list[str]) -> None:
+    np.savez(tmp_path / "v.npz", **dict.fromkeys(columns, VECTORS))  # type: ignore[arg-type]
+    batches = stream(tmp_path / "v.npz", probe(rows, input="x", id="id"))
+    assert {tuple(batch.features.shape[1:]) for batch in batches} == {(5,)}
+
+
+def test_a_file_with_features_and_the_inputs_of_the_probe_set_is_refused(rows: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", features=VECTORS, x=VECTORS, id=IDS)
+    with pytest.raises(ProbeError, match=r"holds both 'features' and what the probe set takes as its input \(x\)"):
+        stream(tmp_path / "v.npz", probe(rows, input="x", id="id"))
+
+
+def test_a_probe_set_whose_input_is_named_features_is_not_ambiguous(tmp_path: Path) -> None:
+    np.savez(tmp_path / "p.npz", features=np.arange(30).reshape(10, 3), id=IDS)
+    np.savez(tmp_path / "v.npz", features=VECTORS, id=IDS)
+    assert stream(tmp_path / "v.npz", probe(tmp_path / "p.npz", input="features", id="id"))[0].features.shape == (4, 5)
+
+
+@pytest.mark.parametrize("column", ["features", "x"])
+def test_vectors_beside_other_columns_than_the_id_of_the_probe_set_are_refused(
+    rows: Path, tmp_path: Path, column: str
+) -> None:
+    np.savez(tmp_path / "v.npz", **{column: VECTORS, "key": IDS[::-1]})  # type: ignore[arg-type]
+    with pytest.raises(ProbeError, match=rf"has no column 'id', the id of the probe set .* there are: {column}, key"):
+        stream(tmp_path / "v.npz", probe(rows, input="x", id="id"))
+
+
+def test_without_an_id_in_the_probe_set_vectors_are_matched_by_order(rows: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", features=VECTORS, key=IDS)
+    assert len(stream(tmp_path / "v.npz", probe(rows, input="x"))) == 3
+
+
+def test_a_file_without_vectors_is_refused_by_the_missing_column(rows: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", embedding=VECTORS)
+    with pytest.raises(ProbeError, match="there is no column 'features'"):
+        stream(tmp_path / "v.npz", probe(rows, input="x", id="id"))
+
+
+class Tiring(nn.Module):
+    """Gives its rows in the first five calls, and one and the same row in all later ones."""
+
+    calls: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls += 1
+        return x * (self.calls <= 5)
+
+
+def test_a_model_that_gives_other_features_after_the_last_batch_than_at_first_is_refused(
+    rows: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    flavors = "{pytorch: {model_data: data, code: null}, python_function: {loader_module: mlflow.pytorch}}"
+    (tmp_path / "MLmodel").write_text(f"flavors: {flavors}\n")
+    program = torch.export.export(Tiring(), (torch.ones(4, 3),), dynamic_shapes=({0: torch.export.Dim("rows")},))
+    torch.export.save(program, tmp_path / "data" / "model.pt2")
+    model = load(str(tmp_path), directory=tmp_path)
+    opened = streaming.open_rows(probe(rows, input="x", id="id"))
+    found = streaming.batches(model, opened, OUTPUT, device="cpu", run=Run(batch_size=4))
+    assert [len(next(found)["output"].ids) for _ in range(3)] == [4, 4, 2]
+    with pytest.raises(LayerError, match="the first batch, run again after the last one, gave other features"):
+        next(found)
 
 
 def test_vectors_have_no_inner_layers(rows: Path) -> None:

@@ -268,11 +268,11 @@ def row_mean(terms: Tensor, *, method: str = "mean over rows", detail: str | Non
 def density_at_zero(margins: Tensor) -> Tensor:
     """Kernel weight of each margin at 0, (r,): how fast the share of positive ones changes with all margins.
 
-    Gaussian kernel; two thirds of Silverman's bandwidth, so that a peak at the border is not flattened.
+    Gaussian kernel; half of Silverman's bandwidth, so that a peak at the border is not flattened.
     """
     ordinary = margins[torch.isfinite(margins)]
     low, high = ordinary.quantile(0.25), ordinary.quantile(0.75)
-    width: Tensor = 0.6 * torch.minimum(ordinary.std(), (high - low) / 1.34) * len(ordinary) ** -0.2
+    width: Tensor = 0.45 * torch.minimum(ordinary.std(), (high - low) / 1.34) * len(ordinary) ** -0.2
     if not width.item() > 0:  # equal margins have no border
         return torch.zeros_like(margins)
     weights: Tensor = (-0.5 * (margins / width).square()).exp() / (width * (2 * torch.pi) ** 0.5)

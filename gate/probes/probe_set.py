@@ -28,7 +28,7 @@ class Columns:
     Attributes:
         input: One column of numbers or lists (or an n-dimensional array), or several columns of numbers.
         label: Class of the row.
-        group: What makes rows dependent (one slide, one document).
+        group: Site, batch or speaker of a row.
         length: A number that describes the row (tokens, pixels).
         id: Unique name of the row; without it rows are named by their number in the file, counting from 0.
     """

@@ -106,7 +106,11 @@ class Npz:
     def __init__(self, path: Path) -> None:
         self._path = path
         with zipfile.ZipFile(path) as archive:
-            self.columns: tuple[str, ...] = tuple(name.removesuffix(".npy") for name in archive.namelist())
+            members = archive.namelist()
+        strange = next((name for name in members if not name.endswith(".npy")), None)
+        if strange is not None:
+            raise ProbeError(f"{path}: the member {strange!r} is no array NAME.npy; write the file with numpy.savez")
+        self.columns: tuple[str, ...] = tuple(name.removesuffix(".npy") for name in members)
 
     def batches(self, names: tuple[str, ...], size: int, text: frozenset[str]) -> Iterator[pa.RecordBatch]:
         """See Table."""

@@ -17,7 +17,7 @@ from gate.estimate import measure
 from gate.geometry.registry import metrics
 from tests.geometry import data
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 DRAWS, N, D, C = 400, 1000, 12, 4
 ROUNDING = 1e-9

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -262,6 +263,14 @@ def test_no_input_column_is_refused(tmp_path: Path) -> None:
 def test_a_batch_of_no_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProbeError, match="a batch of 0 rows was asked for"):
         read(probe_of(tmp_path / "a.npz", table()), 0)
+
+
+def test_a_member_of_an_archive_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    write_npz(tmp_path / "a.npz", table())
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("more", archive.read("x.npy"))
+    with pytest.raises(ProbeError, match=r"the member 'more' is no array NAME\.npy; write the file with numpy\.savez"):
+        open_probe(str(tmp_path / "a.npz"), columns=Columns(input="more"))
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.npz"])
