@@ -10,15 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gate.estimate import measure
     from gate.evaluation import check
+    from gate.measurement import measure
     from gate.policy.loading import load_policy
 
     __version__: str
 
 __all__ = ["__version__", "check", "load_policy", "measure"]
 
-_HOMES = {"check": "gate.evaluation", "load_policy": "gate.policy.loading", "measure": "gate.estimate"}
+_HOMES = {"check": "gate.evaluation", "load_policy": "gate.policy.loading", "measure": "gate.measurement"}
 
 
 def __getattr__(name: str) -> object:

@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from gate.errors import MetricError
 from gate.geometry.classes import small_class
 from gate.geometry.influence import Readout, Refusal, density_at_zero, effective_trials, missing_input, variance_of_mean
 from gate.geometry.registry import Answer, metric
-from gate.geometry.standard_probe import nearest_mean_scores, ridge_scores
+from gate.geometry.standard_probe import (
+    nearest_mean_scores,
+    nearest_mean_slopes,
+    ridge_scores,
+    ridge_slopes,
+)
 from gate.geometry.statistics import ClassFolds, Sample
 
 
@@ -106,7 +110,7 @@ def ridge_probe_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]
         "task_ladder": missing_input("several named label columns"),
         "pretext": missing_input("free labels such as rotation"),
     }
-    held_out = _judge(folds, sample, ridge_scores, _ridge_slopes, small=20)
+    held_out = _judge(folds, sample, ridge_scores, ridge_slopes, small=20)
     if isinstance(held_out, Refusal):
         return {"value": held_out, "raw": held_out, "worst_class": held_out, **later}
     return {**_accuracies(held_out, sample), **later}
@@ -140,10 +144,10 @@ def ncc_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]:
     Raises:
         MetricError: All feature rows are equal.
     """
-    held_out = _judge(folds, sample, nearest_mean_scores, _mean_slopes, small=5)
+    held_out = _judge(folds, sample, nearest_mean_scores, nearest_mean_slopes, small=5)
     if isinstance(held_out, Refusal):
         return {"value": held_out, "gap": held_out, "per_class": held_out, "env_gap": held_out}
-    ridge = _judge(folds, sample, ridge_scores, _ridge_slopes, small=20)
+    ridge = _judge(folds, sample, ridge_scores, ridge_slopes, small=20)
     accuracy = _accuracies(held_out, sample)
     return {
         "value": accuracy["value"],
@@ -248,27 +252,6 @@ def _balanced(held_out: _HeldOut) -> Readout:
         n=len(correct),
         method="Wilson, held-out rows",
     )
-
-
-def _mean_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor, signs: Tensor) -> Tensor:
-    """Influence through the class mean that a row moves; `signs` (m, C) is what a unit of each score is worth."""
-    del scores
-    _, classes = folds.without()
-    rows = sample.features.double()
-    pulls = 2 * (signs.T @ rows - signs.sum(dim=0)[:, None] * classes.means)
-    return ((rows - classes.means[codes]) * pulls[codes]).sum(dim=1) / classes.shares[codes]
-
-
-def _ridge_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor, signs: Tensor) -> Tensor:
-    """Influence through the ridge weights: a row moves them by its residual, at the middle penalty."""
-    moments, _ = folds.without()
-    moved = sample.features.double() - moments.mean
-    penalty = 1e-2 * moments.covariance.diagonal().mean()
-    penalised = moments.covariance + penalty * torch.eye(moments.d, dtype=torch.float64, device=moved.device)
-    pulls: Tensor = torch.linalg.solve(penalised, moved.T @ signs)
-    residuals = functional.one_hot(codes, scores.shape[1]) - scores.clamp(-10, 10)
-    influence: Tensor = (residuals * (moved @ pulls + signs.sum(dim=0))).sum(dim=1)
-    return influence
 
 
 def _gap(first: _HeldOut, second: _HeldOut) -> Readout:

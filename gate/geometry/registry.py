@@ -22,7 +22,7 @@ from gate.geometry.statistics import Statistic
 
 Change = Literal["translation", "scaling", "row_scaling", "rotation", "permutation", "channel_scaling", "linear_map"]
 Answer = Tensor | Readout | Refusal
-FAMILIES = ("spectral", "hypersphere", "outliers", "classes", "readout", "neighbours")
+FAMILIES = ("spectral", "hypersphere", "outliers", "classes", "readout", "neighbours", "probe_rows")
 VALUE = "value"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gate.geometry.statistics import ClassFolds, ClassMoments, Sample
 
@@ -48,6 +49,27 @@ def ridge_scores(folds: ClassFolds, sample: Sample, names: tuple[str, ...]) -> T
         probe = _Ridge.trained(folds, (fold,))
         scores[rows[:, None], _columns(probe.train, names)] = probe.scores(sample.features[rows], penalty)
     return scores
+
+
+def nearest_mean_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor, signs: Tensor) -> Tensor:
+    """Influence through the class mean that a row moves; `signs` (m, C) is what a unit of each score is worth."""
+    del scores
+    _, classes = folds.without()
+    rows = sample.features.double()
+    pulls = 2 * (signs.T @ rows - signs.sum(dim=0)[:, None] * classes.means)
+    return ((rows - classes.means[codes]) * pulls[codes]).sum(dim=1) / classes.shares[codes]
+
+
+def ridge_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor, signs: Tensor) -> Tensor:
+    """Influence through the ridge weights: a row moves them by its residual, at the middle penalty."""
+    moments, _ = folds.without()
+    moved = sample.features.double() - moments.mean
+    penalty = 1e-2 * moments.covariance.diagonal().mean()
+    penalised = moments.covariance + penalty * torch.eye(moments.d, dtype=torch.float64, device=moved.device)
+    pulls: Tensor = torch.linalg.solve(penalised, moved.T @ signs)
+    residuals = functional.one_hot(codes, scores.shape[1]) - scores.clamp(-10, 10)
+    influence: Tensor = (residuals * (moved @ pulls + signs.sum(dim=0))).sum(dim=1)
+    return influence
 
 
 def _folds(folds: ClassFolds, sample: Sample) -> list[tuple[int, Tensor]]:

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gate.estimate import measure
 from gate.geometry.registry import metrics
+from gate.measurement import measure
 from tests.geometry import data
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

@@ -11,11 +11,12 @@ import torch
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from gate.estimate import Estimate, measure
+from gate.estimate import Estimate
 from gate.geometry import nulls
 from gate.geometry.registry import metrics
 from gate.geometry.spectral import collapse_index
 from gate.geometry.statistics import Batch, UnitMoments
+from gate.measurement import measure
 from tests.geometry import data
 
 

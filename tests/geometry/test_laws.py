@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gate.estimate import Estimate, measure
+from gate.estimate import Estimate
 from gate.geometry import catalogue
 from gate.geometry.registry import Change, find, metrics
+from gate.measurement import measure
 from tests.geometry import data
 
 NAMES = sorted(metrics())

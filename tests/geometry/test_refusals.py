@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from gate.errors import MetricError
-from gate.estimate import measure
 from gate.geometry.registry import metric
 from gate.geometry.statistics import Moments
+from gate.measurement import measure
 from tests.geometry import data
 
 

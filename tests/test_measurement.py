@@ -11,8 +11,9 @@ from scipy import stats
 
 import gate
 from gate.errors import MetricError
-from gate.estimate import Estimate, measure
+from gate.estimate import Estimate
 from gate.geometry import catalogue
+from gate.measurement import measure
 from tests.geometry import data
 
 
@@ -154,7 +155,7 @@ def test_more_rows_than_the_sample_holds_are_still_all_counted() -> None:
 
 def test_geometry_needs_torch_and_nothing_else() -> None:
     code = (
-        "import sys, gate.estimate, gate.geometry, gate.geometry.registry as r; r.metrics(); "
+        "import sys, gate.measurement, gate.geometry, gate.geometry.registry as r; r.metrics(); "
         "print([m for m in ('mlflow', 'pydantic', 'pandas', 'great_expectations', 'typer') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
