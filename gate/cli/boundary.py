@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import typer
 
 from gate.errors import GateError, PolicyError
+from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 COULD_NOT_EVALUATE = 3
 USAGE = 2
@@ -27,23 +29,40 @@ class Command(Protocol):
         """Parse and run; returns the exit code of a `typer.Exit`, or what the command returned."""
 
 
+class _Crash(Exception):  # noqa: N818 - carries what was raised, and is never shown
+    """Around whatever an evaluation raised that is no expected failure."""
+
+    def __init__(self, raised: BaseException) -> None:
+        super().__init__(raised)
+        self.raised = raised
+
+
+@contextmanager
+def evaluating() -> Iterator[None]:
+    """Keep what the code of a model raises from reading as an exit of this command.
+
+    typer takes an `Exit` from anywhere as ours, and its faults of usage as a wrong command line.
+    """
+    try:
+        yield
+    except (GateError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise _Crash(error) from error
+
+
 def guarded(command: Command, arguments: Sequence[str] | None) -> int:
     """Run a command to its exit code.
 
     Python exits with 1 on a crash and libraries leave through `sys.exit`, which would read "a rule failed": whatever is
-    not an expected failure is 3, "could not evaluate".
+    not an expected failure is 3, "could not evaluate". What is printed holds no control character of a name.
     """
     try:
         result = command.main(arguments, "gate", standalone_mode=False)
-    except _UsageFault as error:
-        return _report_usage(error)
-    except GateError as error:
-        typer.echo(describe(error), err=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return _report_interrupt()
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the one place that may
-        return _report_crash(error)
+    except _Crash as crash:
+        return _report_crash(crash.raised)
+    except BaseException as error:  # noqa: BLE001 - the one place that may
+        return _report(error)
     if result == INTERRUPTED:  # typer's word for an interrupt
         return _report_interrupt()
     return result if isinstance(result, int) else 0
@@ -52,9 +71,18 @@ def guarded(command: Command, arguments: Sequence[str] | None) -> int:
 def describe(error: GateError) -> str:
     """An expected failure as it is printed: `error[model]: …`, or one such line for every fault of a policy."""
     if isinstance(error, PolicyError):
-        return str(error)
+        return "\n".join(printable(str(fault)) for fault in error.faults)
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__.removesuffix("Error")).lower()
-    return f"error[{kind}]: {error}"
+    return printable(f"error[{kind}]: {error}")
+
+
+def _report(error: BaseException) -> int:
+    if isinstance(error, _UsageFault):
+        return _report_usage(error)
+    if isinstance(error, GateError):
+        typer.echo(describe(error), err=True)
+        return error.exit_code
+    return _report_interrupt() if isinstance(error, KeyboardInterrupt) else _report_crash(error)
 
 
 def _report_usage(error: Exception) -> int:
@@ -62,7 +90,7 @@ def _report_usage(error: Exception) -> int:
     message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
     if context is not None:
         typer.echo(context.get_usage(), err=True)
-    typer.echo(f"error[usage]: {message}", err=True)
+    typer.echo(printable(f"error[usage]: {message}"), err=True)
     if context is not None:
         typer.echo(f"Try '{context.command_path} --help'.", err=True)
     return USAGE
@@ -74,6 +102,7 @@ def _report_interrupt() -> int:
 
 
 def _report_crash(error: BaseException) -> int:
-    typer.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    typer.echo(f"error[crash]: {type(error).__name__}: {error}; nothing was decided, please report this", err=True)
+    typer.echo(printable("".join(traceback.format_exception(error)), keep="\n"), err=True, nl=False)
+    last = f"error[crash]: {type(error).__name__}: {error}; nothing was decided, please report this"
+    typer.echo(printable(last), err=True)
     return COULD_NOT_EVALUATE

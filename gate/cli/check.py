@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gate.cli import outputs
+from gate.cli.boundary import evaluating
 from gate.cli.progress import rows_done
+from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -108,9 +110,9 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
 ) -> None:
     """Evaluate a model under a policy; the exit code is the verdict."""
     targets = outputs.parse(output or ())
-    outputs.remove_stale(targets, inputs=[Path(policy), *([Path(probe)] if probe else [])])
-    shown = not (quiet or no_progress)
-    with redirect_stdout(sys.stderr), rows_done(f"evaluating {model_uri}", shown=shown) as on_progress:
+    outputs.remove_stale(targets, inputs=[Path(policy), *([Path(probe)] if probe else [])], model_uri=model_uri)
+    shown, what = not (quiet or no_progress), f"evaluating {model_uri}"
+    with redirect_stdout(sys.stderr), rows_done(what, shown=shown) as on_progress, evaluating():
         from gate.evaluation import check as evaluate
 
         evidence = evaluate(model_uri, policy=policy, probe=probe, device=device, on_progress=on_progress)
@@ -119,7 +121,7 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
         _record(evidence.document, quiet=quiet)
     code = _exit_code(evidence.document, "never" if dry_run else fail_on)
     if not quiet:
-        _log(evidence.document, targets, code)
+        _log(evidence.document, targets, code, silencer="--dry-run" if dry_run else f"--fail-on {fail_on}")
     raise typer.Exit(code)
 
 
@@ -139,9 +141,11 @@ def _exit_code(document: Mapping[str, Any], fail_on: Literal["error", "fail", "i
     return exit_code(Verdict(document["status"], document["exit_code"], document["counts"]), fail_on)
 
 
-def _log(document: Mapping[str, Any], targets: Sequence[outputs.Output], code: int) -> None:
+def _log(document: Mapping[str, Any], targets: Sequence[outputs.Output], code: int, *, silencer: str) -> None:
     for target in targets:
         if target.path is not None:
-            typer.echo(f"wrote {target.path}", err=True)
+            typer.echo(printable(f"wrote {target.path}"), err=True)
+    if code == 0 != document["exit_code"]:
+        typer.echo(f"the verdict is {document['status']}; with {silencer} it does not set the exit code", err=True)
     if all(target.path is not None for target in targets):
         typer.echo(f"{document['status']}, exit code {code}", err=True)

@@ -21,7 +21,8 @@ def demo(
     """Train two small classifiers of equal accuracy, one of them collapsed, and gate both."""
     from gate.demo import run
 
-    raise typer.Exit(run(directory=directory, progress=_silent if quiet else _to_stderr))
+    progress, options = (_silent, ["--quiet"]) if quiet else (_to_stderr, [])
+    raise typer.Exit(run(directory=directory, progress=progress, options=options))
 
 
 def _to_stderr(line: str) -> None:

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
 
 from gate.errors import GateError, UsageError
+from gate.evidence.recognition import beginning, is_report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 FORMATS = ("text", "json", "html")
+_SHOWN = 40  # characters of a file in a message
 _LATER = ("junit", "sarif", "github", "markdown")
 
 
@@ -58,18 +61,52 @@ def _parse_one(request: str) -> Output:
     return Output(name, Path(target))
 
 
-def remove_stale(outputs: Sequence[Output], *, inputs: Iterable[Path]) -> None:
-    """Delete what an earlier run left, so that a run without a verdict leaves no old verdict behind.
+def remove_stale(outputs: Iterable[Output], *, inputs: Iterable[Path], model_uri: str) -> None:
+    """Delete the reports of an earlier run, so that a run without a verdict leaves no old verdict behind.
+
+    Args:
+        outputs: Of this run.
+        inputs: Files that it reads.
+        model_uri: The model; where it is a local folder, nothing may be written there.
 
     Raises:
-        UsageError: An output would overwrite an input.
+        UsageError: An output is an input, or a file that is no earlier report; all of them. Those are left alone.
     """
-    read = {path.resolve() for path in inputs}
+    read, model = {path.resolve() for path in inputs}, _local_folder(model_uri)
+    refusals = []
     for output in outputs:
-        if output.path and output.path.resolve() in read:
-            raise UsageError(f"{str(output.path)!r} is an input of this command and would be overwritten")
-        if output.path and output.path.is_file():
-            output.path.unlink()
+        if output.path is None:
+            continue
+        if refusal := _input_fault(output.path, read, model) or _foreign_fault(output.path, output.format):
+            refusals.append(refusal)
+        elif output.path.is_file():
+            output.path.resolve().unlink()  # what a link names, never the link
+    if refusals:
+        raise UsageError("; ".join(refusals))
+
+
+def _local_folder(model_uri: str) -> Path | None:
+    path = Path(unquote(urlparse(model_uri).path) if model_uri.startswith("file:") else model_uri)
+    return path.resolve() if path.is_dir() else None
+
+
+def _input_fault(path: Path, read: Collection[Path], model: Path | None) -> str | None:
+    if path.resolve() in read:
+        return f"{str(path)!r} is an input of this command and would be overwritten; name another file"
+    if model and path.resolve().is_relative_to(model):
+        return f"{str(path)!r} lies in the folder of the model, which is only read; name a file outside of it"
+    return None
+
+
+def _foreign_fault(path: Path, format_: str) -> str | None:
+    """What speaks against overwriting a file: all that the gate did not write itself in this format."""
+    if not path.is_file():
+        return None
+    text = beginning(path)
+    if is_report(text, format_):
+        return None
+    found = f"begins with {text[:_SHOWN]!r}" if text else "is empty"
+    return f"{str(path)!r} is no {format_} report of the gate, it {found}; name another file, or remove it yourself"
 
 
 def write(outputs: Sequence[Output], document: Mapping[str, Any]) -> None:
@@ -77,12 +114,15 @@ def write(outputs: Sequence[Output], document: Mapping[str, Any]) -> None:
 
     Raises:
         GateError: A file cannot be written.
+        UsageError: There is a file by now that is no earlier report.
     """
     for output in sorted(outputs, key=lambda output: output.path is None):
         content = _rendered(output.format, document, color=output.path is None and stdout_has_color())
         if output.path is None:
             _to_stdout(content)
         else:
+            if fault := _foreign_fault(output.path, output.format):
+                raise UsageError(fault)
             _to_file(content, output.path)
 
 

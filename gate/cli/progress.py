@@ -6,6 +6,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from gate.evidence.wording import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -25,7 +27,12 @@ def rows_done(what: str, *, shown: bool) -> Iterator[Callable[[int], None] | Non
     from rich.markup import escape
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn(escape(what)), TextColumn("{task.completed} rows"), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn(escape(printable(what))),
+        TextColumn("{task.completed} rows"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=None)
 

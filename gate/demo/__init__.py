@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gate.demo.digits import Images
     from gate.demo.registering import Registry
@@ -49,13 +49,19 @@ def _to_stderr(line: str) -> None:
     sys.stderr.flush()
 
 
-def run(directory: Path, progress: Callable[[str], None] = _to_stderr, say: Callable[[str], None] = print) -> int:
+def run(
+    directory: Path,
+    progress: Callable[[str], None] = _to_stderr,
+    say: Callable[[str], None] = print,
+    options: Sequence[str] = (),
+) -> int:
     """Train and register a healthy and a collapsed model, and let the gate judge both.
 
     Args:
         directory: For the registry, the probe set and the reports; made when it is not there.
         progress: Told what happens, line by line.
         say: Told what comes out, block by block.
+        options: More of them for both checks, such as `--quiet`.
 
     Returns:
         0 when the healthy model passed and the collapsed one was blocked, else 3.
@@ -74,7 +80,8 @@ def run(directory: Path, progress: Callable[[str], None] = _to_stderr, say: Call
         progress(f"{name}: training on {len(training_set.labels)} images, registering ...")
         uri, accuracy = _train_and_register(name, recipe, training_set, held_out, registry)
         progress(f"{name}: gate check {uri} on {len(held_out.labels)} images that it has never seen ...")
-        judged.append(Judged(name, uri, accuracy, _check(uri, probe, registry, directory / f"{name}.html", say)))
+        outputs = _outputs(directory / f"{name}.html")
+        judged.append(Judged(name, uri, accuracy, _check(uri, probe, registry, [*outputs, *options], say)))
     say(_summary(judged, registry, directory))
     return _outcome(judged, progress)
 
@@ -115,10 +122,13 @@ def _write_probe(images: Images, directory: Path) -> Path:
     return target
 
 
-def _check(uri: str, probe: Path, registry: Registry, report: Path, say: Callable[[str], None]) -> int:
+def _outputs(report: Path) -> list[str]:
+    return ["-o", "text", "-o", f"html={report}", "-o", f"json={report.with_suffix('.json')}"]
+
+
+def _check(uri: str, probe: Path, registry: Registry, options: Sequence[str], say: Callable[[str], None]) -> int:
     """Run the command itself, as a user would, and pass on what it prints and how it exits."""
-    outputs = ["-o", "text", "-o", f"html={report}", "-o", f"json={report.with_suffix('.json')}"]
-    arguments = ["check", uri, "-p", str(_near(policy_path())), "--probe", str(_near(probe)), *outputs]
+    arguments = ["check", uri, "-p", str(_near(policy_path())), "--probe", str(_near(probe)), *options]
     environment = os.environ | {"MLFLOW_TRACKING_URI": registry.uri, "MLFLOW_REGISTRY_URI": registry.uri}
     if sys.stdout.isatty():
         environment.setdefault("FORCE_COLOR", "1")

@@ -17,7 +17,7 @@ def render(document: Mapping[str, Any]) -> str:
         document: The evidence.
 
     Returns:
-        HTML; every name and text of the document is escaped.
+        HTML; every name and text of the document is escaped, control characters among them.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -29,7 +29,7 @@ def render(document: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = wording.number
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         document=document,
         headline=wording.headline(document),
         policy_name=wording.policy_name(document),
@@ -45,6 +45,7 @@ def render(document: Mapping[str, Any]) -> str:
         size={"width": plots.WIDTH, "height": plots.HEIGHT, "scale": plots.SCALE_WIDTH},
         frame={"left": plots.LEFT, "right": plots.RIGHT, "top": plots.TOP, "bottom": plots.BOTTOM},
     )
+    return wording.printable(page, keep="\n")
 
 
 def _rule(document: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gate.evidence import wording
+from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,9 +59,9 @@ def _head(document: Mapping[str, Any], paint: Paint) -> str:
     basis = f"policy {wording.policy_name(document)} ({policy['path']}), probe {probe['uri']}, {probe['rows']} rows"
     return "\n".join(
         (
-            f"{paint(status.upper(), status)}  {paint(_safe(wording.headline(document)), 'strong')}",
+            f"{paint(status.upper(), status)}  {paint(printable(wording.headline(document)), 'strong')}",
             wording.tally(document),
-            paint(_safe(basis), "faint"),
+            paint(printable(basis), "faint"),
         )
     )
 
@@ -69,19 +70,19 @@ def _frame(document: Mapping[str, Any], result: Mapping[str, Any], paint: Paint)
     gutter = " " * len(str(result["policy_line"] or 0))
     kind = _KIND.get(result["status"], "note")
     place = f"{document['policy']['path']}:{result['policy_line']}:{result['policy_column']}"
-    title = paint(_safe(f"{kind}[{result['rule']}]"), result["status"])
+    title = paint(printable(f"{kind}[{result['rule']}]"), result["status"])
     lines = [
-        f"{title}: {paint(_safe(result['message']), 'strong')}",
-        f"{gutter}{paint('-->', 'frame')} {_safe(place)}",
+        f"{title}: {paint(printable(result['message']), 'strong')}",
+        f"{gutter}{paint('-->', 'frame')} {printable(place)}",
         *_source(document, result, paint),
-        *(f"{gutter} {paint('=', 'frame')} {_safe(note)}" for note in _notes(result)),
+        *(f"{gutter} {paint('=', 'frame')} {printable(note)}" for note in _notes(result)),
     ]
     return "\n".join(lines)
 
 
 def _source(document: Mapping[str, Any], result: Mapping[str, Any], paint: Paint) -> list[str]:
     source = wording.source_line(document, result)
-    miss = _safe(wording.miss(result, document["run"]["confidence"]))
+    miss = printable(wording.miss(result, document["run"]["confidence"]))
     gutter = str(result["policy_line"] or 0)
     blank = " " * len(gutter)
     if source is None:
@@ -89,7 +90,7 @@ def _source(document: Mapping[str, Any], result: Mapping[str, Any], paint: Paint
     text, part = source
     carets = " " * (result["policy_column"] - 1) + paint("^" * len(part) + " " + miss, result["status"])
     bar = paint("|", "frame")
-    return [f"{blank} {bar}", f"{paint(gutter, 'frame')} {bar} {_safe(text)}", f"{blank} {bar} {carets}"]
+    return [f"{blank} {bar}", f"{paint(gutter, 'frame')} {bar} {printable(text)}", f"{blank} {bar} {carets}"]
 
 
 def _notes(result: Mapping[str, Any]) -> list[str]:
@@ -106,16 +107,11 @@ def _table(results: list[dict[str, Any]], paint: Paint) -> str:
         (result["rule"], f"{result['metric']} of {result['layer']}", wording.measured(result), wording.required(result))
         for result in results
     ]
-    widths = [max(len(_safe(row[i])) for row in rows) for i in range(3)]
+    widths = [max(len(printable(row[i])) for row in rows) for i in range(3)]
     return "\n".join(
-        f"{paint('pass', 'pass')}  " + "  ".join([*(_safe(row[i]).ljust(widths[i]) for i in range(3)), row[3]])
+        f"{paint('pass', 'pass')}  " + "  ".join([*(printable(row[i]).ljust(widths[i]) for i in range(3)), row[3]])
         for row in rows
     )
-
-
-def _safe(text: str) -> str:
-    """Names come from models and data: a control character among them must not reach the terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _ansi(text: str, style: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from codecs import BOM_UTF8
 from collections import Counter
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from gate.errors import GateError, UsageError
-from gate.verdict import OUTCOMES
+from gate.errors import GateError, NothingEvaluatedError, UsageError
+from gate.verdict import OUTCOMES, Verdict, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +37,8 @@ def validate(content: object) -> None:
 
     Raises:
         UsageError: It is not a `gate.evidence/v1` document, or lacks a key.
-        GateError: Status, counts and results contradict each other, or a passing result has no finite number.
+        GateError: It contradicts itself: its exit code, status, counts and results, a result's status, value, interval
+            and bounds, or the policy's text and digest.
     """
     found = content.get("schema") if isinstance(content, dict) else None
     if not isinstance(content, dict) or found != SCHEMA:
@@ -46,8 +49,10 @@ def validate(content: object) -> None:
         _check_keys(content[part] if part else content, keys, part or "the document")
     for number, result in enumerate(content["results"]):
         _check_keys(result, _RESULT, f"results[{number}]")
-        _check_pass(result)
+        _check_result(result)
     _check_counts(content)
+    _check_exit_code(content)
+    _check_digest(content["policy"])
 
 
 def _check_keys(found: object, keys: str, where: str) -> None:
@@ -56,10 +61,36 @@ def _check_keys(found: object, keys: str, where: str) -> None:
         raise UsageError(f"{where} lacks {', '.join(sorted(missing))}; write it again with `gate check -o json=PATH`")
 
 
-def _check_pass(result: Mapping[str, Any]) -> None:
-    numbers = (result["value"], *(result["interval"] or (None,)))
-    if result["status"] == "pass" and not all(_is_finite(number) for number in numbers):
-        raise GateError(f"rule {result['rule']!r} passed without a finite value and interval; do not trust it")
+def _check_result(result: Mapping[str, Any]) -> None:
+    if fault := _fault(result):
+        raise GateError(f"rule {result['rule']!r} {fault}; do not trust it")
+
+
+def _fault(result: Mapping[str, Any]) -> str | None:
+    """What a result contradicts itself in."""
+    status, bounds = result["status"], [bound for bound in (result["min"], result["max"]) if bound is not None]
+    if status not in OUTCOMES:
+        return f"has the unknown status {status!r}"
+    if not bounds or not all(_is_finite(bound) for bound in bounds):
+        return f"has the bounds {result['min']!r} and {result['max']!r}, expected one number or two"
+    if status == "pass" and not (_is_finite(result["value"]) and result["interval"]):
+        return "passed without a finite value and interval"
+    return None if result["interval"] is None else _interval_fault(result)
+
+
+def _interval_fault(result: Mapping[str, Any]) -> str | None:
+    """What is wrong with an interval or with what is said of it; in every comparison NaN is a fault."""
+    value, interval = result["value"], result["interval"]
+    if not isinstance(interval, list) or len(interval) != 2 or not all(_is_finite(end) for end in interval):
+        return f"has the interval {interval!r}, expected two finite numbers"
+    low, high = interval
+    if not (_is_finite(value) and low <= value <= high):
+        return f"has the value {value!r} outside its interval {interval!r}"
+    floor = -math.inf if result["min"] is None else result["min"]
+    ceiling = math.inf if result["max"] is None else result["max"]
+    if result["status"] == "pass" and not floor <= low <= high <= ceiling:
+        return f"passed with the interval {interval!r} outside its bounds"
+    return None
 
 
 def _is_finite(number: object) -> bool:
@@ -74,3 +105,18 @@ def _check_counts(content: Mapping[str, Any]) -> None:
     expected = worst if found.keys() - {"not_evaluated"} else "error"
     if content["status"] != expected:
         raise GateError(f"it says {content['status']!r}, but its results add up to {expected!r}; do not trust it")
+
+
+def _check_exit_code(content: Mapping[str, Any]) -> None:
+    status, found = content["status"], content["exit_code"]
+    nothing = {NothingEvaluatedError.exit_code} if status == "error" else set()
+    codes = {exit_code(Verdict(status, 0, content["counts"])), *nothing}
+    if type(found) is not int or found not in codes:
+        raise GateError(f"it says {status!r} with the exit code {found!r}; do not trust it")
+
+
+def _check_digest(policy: Mapping[str, Any]) -> None:
+    """The digest is that of the file, whose byte order mark is not part of the text."""
+    content = str(policy["text"]).encode(errors="replace")
+    if policy["digest"] not in [f"sha256:{sha256(mark + content).hexdigest()}" for mark in (b"", BOM_UTF8)]:
+        raise GateError(f"the policy's digest {policy['digest']!r} is not that of its text; do not trust it")

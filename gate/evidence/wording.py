@@ -20,6 +20,18 @@ _LARGE = 1e7
 WORST_FIRST = ("error", "fail", "inconclusive", "warn", "not_evaluated", "waived", "pass")
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """The text with its control characters written out as Python writes them.
+
+    Names come from models and data: a control character among them must not reach a terminal or a page.
+
+    Args:
+        text: Anything.
+        keep: Characters that stay as they are.
+    """
+    return "".join(char if char.isprintable() or char in keep else ascii(char)[1:-1] for char in text)
+
+
 def number(value: float | None) -> str:
     """A number with four significant digits, or a dash where there is none.
 

@@ -26,6 +26,10 @@ def quiet_mlflow() -> Iterator[None]:
 
     Not for several threads at once: environment, loggers and warning filters belong to the process.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mlflow  # noqa: F401 - its first import sets the levels of its loggers, which would undo ours
+
     added = {name: value for name, value in _SETTINGS.items() if name not in os.environ}
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     os.environ.update(added)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from gate.errors import RegistryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mlflow import MlflowClient
 
 _SHOWN = 10
@@ -45,6 +47,7 @@ def resolve(uri: str) -> Location:
     Raises:
         RegistryError: The registry cannot be reached, does not know the model, or the URI names no fixed version.
     """
+    _require_database(uri)
     if uri.startswith("runs:/"):
         return Location(uri, run_id=uri.removeprefix("runs:/").strip("/").split("/")[0])
     from mlflow.exceptions import MlflowException
@@ -83,6 +86,19 @@ def download(location: Location, directory: Path) -> Path:
         raise RegistryError(_sentence(location.resolved, error, "its files cannot be downloaded")) from error
 
 
+def _require_database(uri: str) -> None:
+    """MLflow would make an empty registry where a database file is missing, and retry for minutes where it cannot."""
+    from sqlalchemy.engine import make_url
+
+    store = _store(uri)
+    path = make_url(store).database if store.startswith("sqlite:") else None
+    if path and path != ":memory:" and not path.startswith("file:") and not Path(path).is_file():
+        raise RegistryError(
+            f"{uri}: there is no database file {path!r}, so there is no registry {store!r}; "
+            "check MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI"
+        )
+
+
 def _logged_model(uri: str, model_id: str) -> Location:
     if not model_id.startswith("m-"):
         raise RegistryError(
@@ -117,13 +133,33 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _sentence(uri: str, error: Exception, failed: str) -> str:
+    return _without_passwords(
+        f"{uri}: {failed} in the registry {_store(uri)!r} (MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI): "
+        f"{_reason(error)}"
+    )
+
+
+def _store(uri: str) -> str:
     import mlflow
 
-    store = mlflow.get_tracking_uri() if uri.startswith("runs:/") else mlflow.get_registry_uri()
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-    return _without_passwords(
-        f"{uri}: {failed} in the registry {store!r} (MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI): {first_line}"
-    )
+    return str(mlflow.get_tracking_uri() if uri.startswith("runs:/") else mlflow.get_registry_uri())
+
+
+def _reason(error: Exception) -> str:
+    """The first line, or, where no server answers, what the network said."""
+    from requests.exceptions import ConnectionError as NoConnection
+
+    chain = tuple(_causes(error))
+    network = [each for each in chain if isinstance(each, OSError) and each.strerror]
+    if network and any(isinstance(each, NoConnection) for each in chain):
+        return f"no server answers there: {network[-1].strerror}"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _without_passwords(text: str) -> str:

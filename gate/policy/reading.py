@@ -17,7 +17,8 @@ Positions = Mapping[Location, Position]
 
 MOST_VALUES = 100_000  # a few nested aliases can stand for billions of values
 _STANDARD_TAG = "tag:yaml.org,2002:"
-_OLD_VERSION = re.compile(r"^%YAML[ \t]+(?!1\.2\s*$).*$", re.MULTILINE)
+_OLD_VERSION = re.compile(r"^\ufeff*%YAML[ \t]+(?!1\.2\s*$).*$", re.MULTILINE)
+_OTHER_LINE_END = re.compile(r"\r(?!\n)|[\x85\u2028\u2029]")  # ruamel ends lines there, most editors do not
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,8 @@ def read(text: str) -> Tree:
         Plain dicts, lists and scalars. A text that is no YAML has the value None and one problem. Duplicate keys (the
         first one is kept), empty values, merge keys and keys that are not text are problems, all of them listed.
     """
-    if old := _OLD_VERSION.search(text):
-        line = text.count("\n", 0, old.start()) + 1
-        return _nothing((line, 1), f"{old.group().strip()!r}: policies are YAML 1.2; remove this line")
+    if misread := _misread(text):
+        return misread
     yaml = YAML(typ="safe", pure=True)
     walk = _Walk(yaml)
     try:
@@ -66,8 +66,9 @@ def read(text: str) -> Tree:
         mark = error.problem_mark or error.context_mark
         return _nothing(_mark(mark), f"not valid YAML: {error.problem or error.context}")
     except ReaderError as error:
-        position = (text.count("\n", 0, error.position) + 1, error.position - text.rfind("\n", 0, error.position))
-        return _nothing(position, f"not valid YAML: the character {chr(error.character)!r} is not allowed")
+        return _nothing(
+            _place(text, error.position), f"not valid YAML: the character {chr(error.character)!r} is not allowed"
+        )
     except RecursionError:
         return _nothing((1, 1), "values are nested too deeply, or an alias contains itself")
     return Tree(value, walk.positions, tuple(walk.problems))
@@ -75,6 +76,21 @@ def read(text: str) -> Tree:
 
 def _nothing(position: Position, message: str) -> Tree:
     return Tree(None, {(): position}, (Problem((), position, message),))
+
+
+def _misread(text: str) -> Tree | None:
+    """What reads as one thing in an editor, and as another here."""
+    if other := _OTHER_LINE_END.search(text):
+        position = _place(text, other.start())
+        return _nothing(position, f"the character {other.group()!r} may end a line, or not; end lines with a line feed")
+    if old := _OLD_VERSION.search(text):
+        found = old.group().strip("\ufeff \r")
+        return _nothing(_place(text, old.start()), f"{found!r}: policies are YAML 1.2; remove this line")
+    return None
+
+
+def _place(text: str, index: int) -> Position:
+    return (text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
 
 
 def _mark(mark: StreamMark | None) -> Position:

@@ -36,23 +36,36 @@ def metric_fault(metric: str) -> str | None:
 
 
 def params_faults(metric: str, params: Mapping[str, object]) -> list[tuple[Location, str]]:
-    """Every parameter that the metric does not take, or of another kind than its default."""
+    """Every parameter that the metric does not take, of another kind than its default, or out of its range."""
     from gate.geometry import catalogue
 
-    known = catalogue.load()[metric.partition(".")[0]].params
+    entry = catalogue.load()[metric.partition(".")[0]]
+    known, ranges = entry.params, entry.ranges
     faults: list[tuple[Location, str]] = []
     for name, value in params.items():
         if name not in known:
             offer = did_you_mean(name, known) or f" It takes: {', '.join(known) or 'none'}."
             faults.append(((name,), f"{metric!r} takes no parameter {name!r}.{offer}"))
         elif not isinstance(value, _kind(known[name])):
-            faults.append(((name,), f"should be a value like the default {known[name]!r}, found {value!r}"))
+            faults.append(((name,), f"should be {_kind_in_words(known[name])}, found {value!r}"))
+        elif isinstance(value, int | float) and name in ranges:
+            low, high = ranges[name]
+            if not low <= value <= high:
+                faults.append(((name,), f"should be from {low:g} to {high:g}, found {value!r}"))
     return faults
 
 
 def _kind(default: object) -> type | UnionType:
     """What a parameter may be, by its default: None stands for a number that the metric chooses itself."""
     return int | float if default is None or isinstance(default, float) else type(default)
+
+
+def _kind_in_words(default: object) -> str:
+    if default is None:
+        return "a number"
+    return (
+        f"a whole number like the default {default!r}" if isinstance(default, int) else f"like the default {default!r}"
+    )
 
 
 def conflicts(layers: Iterable[object], rules: Iterable[tuple[object, object]]) -> list[tuple[Location, str]]:

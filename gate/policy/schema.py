@@ -7,7 +7,7 @@ later version will understand is refused by name: a bound that is ignored is a b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import isfinite
+from sys import float_info
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import (
@@ -29,6 +29,10 @@ from gate.policy.references import conflicts, metric_fault, params_faults
 if TYPE_CHECKING:
     from gate.policy.reading import Location
 
+MOST_ROWS = 1_000_000  # in one batch
+LARGEST_SEED = 2**63 - 1  # of a generator
+MOST_CONFIDENCE = 0.9999  # an interval of more says little, and the quantile of 1 is infinite
+
 Severity = Literal["block", "warn"]
 Pooling = Literal["none", "mean", "cls", "last", "max", "flatten", "spatial_mean"]
 
@@ -43,9 +47,9 @@ def _later(*values: str) -> BeforeValidator:
 
 
 def _batch_size(value: object) -> object:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_ROWS):
         return value
-    raise ValueError(f"should be `auto` or a whole number of rows, at least 1; found {value!r}")
+    raise ValueError(f"should be `auto` or a whole number of rows, from 1 to {MOST_ROWS}; found {value!r}")
 
 
 def _column_names(value: object) -> object:
@@ -58,7 +62,9 @@ def _column_names(value: object) -> object:
 
 
 def _parameter(value: object) -> object:
-    if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)):
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max:
         return value
     raise ValueError(f"should be a finite number or text, found {value!r}")
 
@@ -113,7 +119,7 @@ class Run(_Keys):
 
     later: ClassVar[frozenset[str]] = frozenset({"timeout"})
 
-    seed: Annotated[int, Field(strict=True, ge=0)] = 0
+    seed: Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEED)] = 0
     precision: Annotated[Literal["float32"], _later("float64", "float16", "bfloat16")] = "float32"
     batch_size: Annotated[int | Literal["auto"], BeforeValidator(_batch_size)] = "auto"
     allow_pickle: StrictBool = False
@@ -132,7 +138,7 @@ class Defaults(_Keys):
 
     later: ClassVar[frozenset[str]] = frozenset({"multiplicity"})
 
-    confidence: Annotated[float, Field(strict=True, gt=0.5, lt=1.0)] = 0.95  # two-sided level
+    confidence: Annotated[float, Field(strict=True, gt=0.5, le=MOST_CONFIDENCE)] = 0.95  # two-sided level
     inconclusive: Annotated[Literal["block"], _later("warn", "pass")] = "block"
     severity: Severity = "block"
 

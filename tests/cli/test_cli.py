@@ -9,16 +9,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import pytest
+import typer
+from torch import nn
 
 import gate
 from gate.cli import main
-from gate.cli.boundary import describe, guarded
+from gate.cli.boundary import describe, evaluating, guarded
 from gate.cli.check import _exit_code
 from gate.cli.outputs import Output, parse, remove_stale, stdout_has_color, write
 from gate.cli.progress import rows_done
+from gate.demo import _check
+from gate.demo.registering import Registry
 from gate.errors import (
     Fault,
     GateError,
@@ -31,7 +36,8 @@ from gate.errors import (
     RegistryError,
     UsageError,
 )
-from gate.evidence import bundle
+from gate.evidence import bundle, html, text
+from gate.models.quiet import quiet_mlflow
 from gate.verdict import FailOn
 
 if TYPE_CHECKING:
@@ -232,9 +238,112 @@ def test_a_crash_exits_with_3_and_shows_its_traceback(failure: Exception, capsys
     assert f"error[crash]: {type(failure).__name__}: " in printed.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("code", [0, 1, None])
-def test_a_library_that_leaves_on_its_own_is_no_verdict(code: int | None) -> None:
-    assert guarded(Failing(SystemExit(code)), []) == 3
+@pytest.mark.parametrize(
+    "failure", [SystemExit(0), SystemExit(1), SystemExit(None), GeneratorExit(), BaseException("m")]
+)
+def test_a_library_that_leaves_on_its_own_is_no_verdict(failure: BaseException) -> None:
+    assert guarded(Failing(failure), []) == 3
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        *(typer.Exit(code) for code in (0, 1, 130)),
+        *(SystemExit(code) for code in (0, 1, None)),
+        GeneratorExit(),
+        BaseException("m"),
+        typer.Abort(),
+        typer.BadParameter("m"),
+        StopIteration(0),
+        EOFError("m"),
+        BrokenPipeError(32, "m"),
+    ],
+)
+def test_nothing_that_the_code_of_a_model_raises_reads_as_an_exit_of_ours(
+    failure: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer(pretty_exceptions_enable=False)
+
+    @app.command()
+    def check() -> None:
+        with evaluating():
+            raise failure
+
+    assert guarded(typer.main.get_command(app), []) == 3
+    printed = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in printed
+    assert printed.splitlines()[-1].startswith(f"error[crash]: {type(failure).__name__}: ")
+
+
+def test_an_expected_failure_and_an_interrupt_keep_their_codes_during_an_evaluation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for failure, code in ((ModelError("m"), 3), (UsageError("m"), 2), (KeyboardInterrupt(), 130)):
+        with pytest.raises(type(failure)) as raised, evaluating():
+            raise failure
+        assert guarded(Failing(raised.value), []) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+class Leaving(nn.Module):
+    """A model that ends the process when it is looked at."""
+
+    leaves = False
+
+    def named_modules(self, *arguments: Any, **options: Any) -> Any:
+        if self.leaves:
+            raise typer.Exit(0)
+        return super().named_modules(*arguments, **options)
+
+
+def test_a_model_that_exits_with_0_has_not_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import mlflow.pytorch
+
+    _, policy = vectors(tmp_path)
+    with policy.open("a", encoding="utf-8") as file:
+        file.write("run: {allow_pickle: true}\n")
+    with quiet_mlflow():
+        mlflow.pytorch.save_model(
+            Leaving(), str(tmp_path / "model"), serialization_format="pickle", pip_requirements=["torch"]
+        )
+    monkeypatch.setattr(Leaving, "leaves", True)
+    assert main(["check", str(tmp_path / "model"), "-p", str(policy), "--probe", str(tmp_path / "probe.yaml")]) == 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "nothing was decided" in printed.err
+
+
+@pytest.mark.parametrize("failure", [GateError, UsageError, typer.BadParameter, ValueError])
+def test_names_in_a_message_cannot_write_to_the_terminal(
+    failure: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guarded(Failing(failure("model '\x1b[2J\x9b1A\r\nPASSED'")), []) in (2, 3)
+    printed = capsys.readouterr().err
+    assert all(char.isprintable() or char == "\n" for char in printed)
+    assert r"model '\x1b[2J\x9b1A\r\nPASSED'" in printed.splitlines()[-1]
+
+
+def test_the_name_of_a_report_cannot_write_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    uri, policy = vectors(tmp_path)
+    output = f"json={tmp_path}/\x1b[2J.json"
+    assert main(["check", uri, "-p", str(policy), "--probe", str(tmp_path / "probe.yaml"), "-o", output]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == rf"wrote {tmp_path}/\x1b[2J.json"
+
+
+def test_every_fault_of_a_policy_keeps_its_line_and_none_writes_to_the_terminal() -> None:
+    faults = (Fault("a\x1bc.yaml", 1, 2, "first\nerror[policy]: forged"), Fault("p.yaml", 3, 4, "second"))
+    assert describe(PolicyError(faults)).splitlines() == [
+        r"a\x1bc.yaml:1:2: error[policy]: first\nerror[policy]: forged",
+        "p.yaml:3:4: error[policy]: second",
+    ]
+
+
+def test_a_quiet_demo_asks_its_checks_to_be_quiet(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert _check("no/such/folder", tmp_path / "none", Registry(tmp_path), ["--quiet"], said.append) != 0
+    assert said[0].splitlines()[0].endswith("--quiet")
 
 
 @pytest.mark.parametrize(("result", "code"), [(0, 0), (1, 1), (4, 4), (None, 0)])
@@ -277,16 +386,145 @@ def test_two_formats_cannot_share_a_file(tmp_path: Path) -> None:
 
 
 def test_no_old_report_outlives_a_run_without_a_verdict(tmp_path: Path) -> None:
-    old = tmp_path / "evidence.json"
-    old.write_text('{"status": "passed"}', encoding="utf-8")
-    assert main(["check", "models:/a/1", "-p", str(tmp_path / "none.yaml"), "-o", f"json={old}"]) != 0
-    assert not old.exists()
+    requests = earlier_reports(tmp_path)
+    assert main(["check", "models:/a/1", "-p", str(tmp_path / "none.yaml"), *requests]) == 2
+    assert not list(tmp_path.glob("e.*"))
+
+
+def earlier_reports(folder: Path) -> list[str]:
+    """The options that write the reports e.json, e.html and e.text, which are there already."""
+    document = bundle.load(SAMPLES / "passed.json")
+    requests = [f"{name}={folder / 'e'}.{name}" for name in ("json", "html", "text")]
+    write(parse(requests), document)
+    return [part for request in requests for part in ("-o", request)]
+
+
+def test_an_old_report_does_not_outlive_a_wrong_output_beside_it(tmp_path: Path, policy: Path) -> None:
+    requests = earlier_reports(tmp_path)
+    assert main(["check", "models:/a/1", "-p", str(policy), "-o", f"text={policy}", *requests]) == 2
+    assert not list(tmp_path.glob("e.*"))
+    assert policy.read_text(encoding="utf-8") == POLICY
+
+
+def test_an_old_report_behind_a_link_goes_and_the_link_stays(tmp_path: Path) -> None:
+    earlier_reports(tmp_path)
+    (tmp_path / "latest").symlink_to("e.json")
+    remove_stale(parse([f"json={tmp_path}/latest"]), inputs=[], model_uri="models:/a/1")
+    assert not (tmp_path / "e.json").exists()
+    assert (tmp_path / "latest").is_symlink()
+    write(parse([f"json={tmp_path}/latest"]), bundle.load(SAMPLES / "sample.json"))
+    assert bundle.load(tmp_path / "e.json")["status"] == "failed"
 
 
 def test_an_input_is_never_overwritten(policy: Path) -> None:
     with pytest.raises(UsageError, match="is an input of this command"):
-        remove_stale(parse([f"text={policy}"]), inputs=[policy])
+        remove_stale(parse([f"text={policy}"]), inputs=[policy], model_uri="models:/a/1")
     assert policy.exists()
+
+
+def vectors(folder: Path, bound: str = "min: 1") -> tuple[str, Path]:
+    """A model URI of precomputed vectors, and a policy with a probe spec for them."""
+    rng = np.random.default_rng(0)
+    np.save(folder / "vectors.npy", rng.normal(size=(200, 6)).astype(np.float32))
+    np.savez(folder / "probe.npz", x=np.zeros((200, 1), dtype=np.float32), id=np.arange(200).astype(str))
+    spec = f"uri: {folder}/probe.npz\ncolumns: {{input: x, id: id}}\n"
+    (folder / "probe.yaml").write_text(spec, encoding="utf-8")
+    (folder / "policy.yaml").write_text(POLICY.replace("min: 3", bound), encoding="utf-8")
+    return f"features:{folder}/vectors.npy", folder / "policy.yaml"
+
+
+@pytest.mark.parametrize("file", ["vectors.npy", "probe.npz", "probe.yaml", "policy.yaml", "linked.yaml"])
+@pytest.mark.parametrize("format_", ["json", "html", "text"])
+def test_a_file_that_the_gate_did_not_write_is_neither_removed_nor_overwritten(
+    tmp_path: Path, file: str, format_: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uri, policy = vectors(tmp_path)
+    (tmp_path / "linked.yaml").hardlink_to(policy)
+    before = (tmp_path / file).read_bytes()
+    output = f"{format_}={tmp_path / file}"
+    assert main(["check", uri, "-p", str(policy), "--probe", str(tmp_path / "probe.yaml"), "-o", output]) == 2
+    assert (tmp_path / file).read_bytes() == before
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"error[usage]: '{tmp_path / file}' is ")
+    assert "name another file" in printed.err
+
+
+def test_an_empty_file_may_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "made.json").touch()
+    write(parse([f"json={tmp_path}/made.json"]), bundle.load(SAMPLES / "sample.json"))
+    assert bundle.load(tmp_path / "made.json")["status"] == "failed"
+
+
+def test_a_file_that_is_there_only_after_the_evaluation_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "e.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"is no json report of the gate, it begins with '\{\}'; name another file"):
+        write(parse([f"json={tmp_path}/e.json"]), bundle.load(SAMPLES / "sample.json"))
+    assert (tmp_path / "e.json").read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+@pytest.mark.parametrize("name", ["MLmodel", "data/new.json", "old.json"])
+def test_nothing_is_written_or_removed_in_the_folder_of_a_model(
+    tmp_path: Path, policy: Path, scheme: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "a model"
+    folder.mkdir()
+    (folder / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
+    write(parse([f"json={folder}/old.json"]), bundle.load(SAMPLES / "passed.json"))
+    uri = folder.as_uri() if scheme else str(folder)
+    assert main(["check", uri, "-p", str(policy), "-o", f"json={folder / name}"]) == 2
+    assert "lies in the folder of the model, which is only read" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["MLmodel", "old.json"]
+
+
+def test_a_report_is_written_over_the_report_of_the_check_before(tmp_path: Path) -> None:
+    requests = earlier_reports(tmp_path)
+    uri, policy = vectors(tmp_path)
+    assert main(["check", uri, "-p", str(policy), "--probe", str(tmp_path / "probe.yaml"), *requests]) == 0
+    document = bundle.load(tmp_path / "e.json")
+    assert document["model"]["uri"] == uri
+    assert (tmp_path / "e.html").read_text(encoding="utf-8").rstrip("\n") == html.render(document).rstrip("\n")
+    assert (tmp_path / "e.text").read_text(encoding="utf-8") == text.render(document)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "cause"),
+    [
+        (["--dry-run"], {}, "--dry-run"),
+        ([], {"GATE_DRY_RUN": "1"}, "--dry-run"),
+        (["--fail-on", "never"], {}, "--fail-on never"),
+        ([], {"GATE_FAIL_ON": "error"}, "--fail-on error"),
+    ],
+)
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_failing_verdict_that_does_not_set_the_exit_code_is_told_on_stderr(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    environment: dict[str, str],
+    cause: str,
+    quiet: bool,
+) -> None:
+    uri, policy = vectors(tmp_path, bound="min: 50")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    options = [*flags, *(["-q"] if quiet else [])]
+    assert main(["check", uri, "-p", str(policy), "--probe", str(tmp_path / "probe.yaml"), *options]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("FAILED  ")
+    line = f"the verdict is failed; with {cause} it does not set the exit code\n"
+    assert printed.err == ("" if quiet else line)
+
+
+def test_a_verdict_that_sets_the_exit_code_is_told_by_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for bound, flags, code in (("min: 50", [], 1), ("min: 1", ["--dry-run"], 0)):
+        uri, policy = vectors(tmp_path, bound=bound)
+        assert main(["check", uri, "-p", str(policy), "--probe", str(tmp_path / "probe.yaml"), *flags]) == code
+        assert capsys.readouterr().err == ""
 
 
 def test_every_format_is_written_from_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,7 +589,7 @@ def test_progress_is_shown_at_a_terminal_only() -> None:
         assert update is None
     code = (
         "from gate.cli.progress import rows_done\n"
-        "with rows_done('models:/[a]/1', shown=True) as update:\n"
+        "with rows_done('models:/[a]/1\\x1b[2J', shown=True) as update:\n"
         "    update(4096)\n"
         "with rows_done('x', shown=False) as update:\n"
         "    assert update is None\n"
@@ -368,5 +606,5 @@ def test_progress_is_shown_at_a_terminal_only() -> None:
     assert (done.returncode, done.stdout) == (0, b"")
     shown = os.read(ours, 100_000).decode()
     os.close(ours)
-    assert "models:/[a]/1" in shown
+    assert r"models:/[a]/1\x1b[2J" in shown
     assert "4096 rows" in shown

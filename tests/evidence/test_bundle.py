@@ -273,6 +273,58 @@ def test_evidence_without_a_result_is_never_passed() -> None:
         validate(document)
 
 
+@pytest.mark.parametrize("code", [1, 3, 6, False, "0", None])
+def test_an_exit_code_that_does_not_fit_the_status_is_not_trusted(code: object) -> None:
+    document = sample("passed")
+    document["exit_code"] = code
+    with pytest.raises(GateError, match="it says 'passed' with the exit code"):
+        validate(document)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"status": "passd"}, "has the unknown status 'passd'"),
+        ({"status": ["pass"]}, r"has the unknown status \['pass'\]"),
+        ({"max": None}, "has the bounds None and None, expected one number or two"),
+        ({"max": "0.85"}, "has the bounds None and '0.85'"),
+        ({"interval": []}, "passed without a finite value and interval"),
+        ({"interval": [0.1]}, r"has the interval \[0.1\], expected two finite numbers"),
+        ({"interval": [0.1, 0.2, 0.3]}, "has the interval .* expected two finite numbers"),
+        ({"interval": [0.1, "0.3"]}, "has the interval .* expected two finite numbers"),
+        ({"interval": [0.3, 0.1]}, "has the value .* outside its interval"),
+        ({"value": 0.3}, "has the value 0.3 outside its interval"),
+        ({"value": 0.5, "interval": [0.1, 0.9]}, "passed with the interval .* outside its bounds"),
+        ({"min": 0.2}, "passed with the interval .* outside its bounds"),
+    ],
+)
+def test_a_result_that_contradicts_itself_is_not_trusted(fields: dict[str, object], message: str) -> None:
+    document = sample("passed")
+    document["results"][0].update(fields)
+    with pytest.raises(GateError, match=f"rule 'collapse' {message}"):
+        validate(document)
+
+
+def test_a_failing_value_outside_its_interval_is_not_trusted() -> None:
+    document = sample()
+    document["results"][0]["value"] = 0.1
+    with pytest.raises(GateError, match=r"has the value .* outside its interval"):
+        validate(document)
+
+
+@pytest.mark.parametrize(("key", "value"), [("text", "another\n"), ("text", "\ud800"), ("digest", None)])
+def test_a_policy_whose_digest_is_not_that_of_its_text_is_not_trusted(key: str, value: object) -> None:
+    document = sample()
+    document["policy"][key] = value
+    with pytest.raises(GateError, match="is not that of its text"):
+        validate(document)
+
+
+def test_the_digest_of_a_policy_covers_the_byte_order_mark_of_its_file(tmp_path: Path, probe: ProbeSet) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY, encoding="utf-8-sig")
+    assert built(load_policy(tmp_path / "policy.yaml"), probe, ESTIMATE)["policy"]["text"] == POLICY
+
+
 def test_evidence_has_the_verdict_at_hand_and_prints_as_text() -> None:
     evidence = bundle.Evidence(sample())
     assert (evidence.status, evidence.exit_code) == ("failed", 1)

@@ -101,6 +101,17 @@ def test_markup_in_any_text_of_the_evidence_is_inert() -> None:
     assert "onerror=alert(1)&gt;" in rendered
 
 
+def test_control_characters_of_names_do_not_reach_the_page() -> None:
+    document = sample()
+    document["model"]["resolved"] = "models:/\x1b[2Jevil/1"
+    document["results"][0]["rows"][0]["id"] = "row\r\x07\x9b1A\u202e"
+    document["layers"][0]["scatter"]["label"] = ["\x00class"] * len(document["layers"][0]["scatter"]["x"])
+    rendered = html.render(document)
+    assert all(char.isprintable() or char == "\n" for char in rendered)
+    assert r"models:/\x1b[2Jevil/1" in rendered
+    assert r"\x00class" in rendered
+
+
 def test_the_page_forbids_scripts_even_if_markup_got_in() -> None:
     assert "Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"" in html.render(
         sample()

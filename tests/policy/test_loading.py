@@ -114,11 +114,32 @@ def test_all_faults_of_a_file_come_at_once_in_the_order_of_its_lines(tmp_path: P
         ("min: 96", "min: 96\n---\na: 1", "14:1: not valid YAML: but found another document"),
         ("min: 96", "min: 9\x006", "13:11: not valid YAML: the character '\\x00' is not allowed"),
         ("apiVersion", "%YAML 1.1\n---\napiVersion", "1:1: '%YAML 1.1': policies are YAML 1.2; remove this line"),
+        ("apiVersion", "\ufeff\ufeff%YAML 1.1\n---\napiVersion", "1:1: '%YAML 1.1': policies are YAML 1.2; remove"),
+        ("min: 96", "params: {k: 3}\n    min: 96", "13:14: rules.1.params.k: 'effective_rank' takes no parameter 'k'"),
+        (
+            "metric: effective_rank",
+            "metric: knn_label_agreement\n    params: {k: 0}",
+            "13:14: rules.1.params.k: should be from 1 to 200, found 0",
+        ),
+        ("rules:", "run: {seed: 9223372036854775808}\nrules:", "6:7: run.seed: Input should be less than or equal to"),
     ],
 )
 def test_a_fault_is_shown_at_its_place(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert old in GOOD
     assert any(expected in fault for fault in faults(tmp_path, GOOD.replace(old, new)))
+
+
+@pytest.mark.parametrize("end", ["\r", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize("quote", ["# c", "- 'c", '- "c', "- c"])
+def test_a_line_that_an_editor_does_not_show_is_a_fault(tmp_path: Path, end: str, quote: str) -> None:
+    (fault,) = faults(tmp_path, f"a: 1\n{quote}{end}%YAML 1.1{end}---{end}max: 1:30")
+    place = f"2:{len(quote) + 1}"
+    assert fault == f"{place}: the character {end!r} may end a line, or not; end lines with a line feed"
+
+
+def test_the_line_ends_of_windows_are_no_fault(tmp_path: Path) -> None:
+    loaded = load_policy(written(tmp_path, GOOD.replace("\n", "\r\n")))
+    assert loaded.position("rules", 1, "min") == (13, 5)
 
 
 @pytest.mark.parametrize("key", ["extends", "scope", "baseline", "waivers"])

@@ -150,12 +150,15 @@ def test_values_of_later_versions_are_refused_by_name(block: str, content: dict[
     [
         ("run", {"seed": -1}, "run.seed"),
         ("run", {"seed": True}, "run.seed"),
+        ("run", {"seed": 2**63}, "run.seed"),
         ("run", {"batch_size": 0}, "run.batch_size"),
+        ("run", {"batch_size": 1_000_001}, "run.batch_size"),
         ("run", {"batch_size": True}, "run.batch_size"),
         ("run", {"batch_size": "all"}, "run.batch_size"),
         ("run", {"allow_pickle": "yes"}, "run.allow_pickle"),
         ("run", {"allow_pickle": 1}, "run.allow_pickle"),
         ("defaults", {"confidence": 1.0}, "defaults.confidence"),
+        ("defaults", {"confidence": 0.99991}, "defaults.confidence"),
         ("defaults", {"confidence": 95}, "defaults.confidence"),
         ("defaults", {"confidence": 0.05}, "defaults.confidence"),
         ("metadata", {"name": "a b", "version": "1"}, "metadata.name"),
@@ -177,7 +180,7 @@ def test_values_out_of_their_range_are_refused(block: str, content: dict[str, An
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        ("run.batch_size", "should be `auto` or a whole number of rows, at least 1; found 0"),
+        ("run.batch_size", "should be `auto` or a whole number of rows, from 1 to 1000000; found 0"),
         ("probe.columns.input", "should name at least one column, and none of them twice; found []"),
     ],
 )
@@ -219,12 +222,36 @@ def test_an_unknown_read_out_offers_the_nearest_or_lists_them() -> None:
 def test_parameters_belong_to_the_metric() -> None:
     found = faults(policy(rules=[rule(metric="knn_label_agreement", params={"kk": 3, "tau": "hot", "vote_k": 2.5})]))
     assert found["rules.0.params.kk"].startswith("'knn_label_agreement' takes no parameter 'kk'.")
-    assert found["rules.0.params.tau"] == "should be a value like the default 0.07, found 'hot'"
-    assert found["rules.0.params.vote_k"] == "should be a value like the default 200, found 2.5"
+    assert found["rules.0.params.tau"] == "should be like the default 0.07, found 'hot'"
+    assert found["rules.0.params.vote_k"] == "should be a whole number like the default 200, found 2.5"
     assert params_faults("knn_label_agreement", {"k": 5, "tau": 1}) == []
 
 
-@pytest.mark.parametrize("value", [True, nan, inf, [1], {"a": 1}])
+def test_a_parameter_without_a_default_takes_a_number() -> None:
+    assert params_faults("collapse_index", {"null_share": "half"}) == [
+        (("null_share",), "should be a number, found 'half'")
+    ]
+    assert params_faults("collapse_index", {"null_share": 1}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"), [(name, entry) for entry in catalogue.load().values() for name in entry.ranges]
+)
+def test_a_parameter_holds_its_range_with_both_ends(name: str, entry: catalogue.Entry) -> None:
+    low, high = entry.ranges[name]
+    assert params_faults(entry.name, {name: low}) == params_faults(entry.name, {name: high}) == []
+    for value in (low - 1, high + 1):
+        message = f"should be from {low:g} to {high:g}, found {value!r}"
+        assert params_faults(entry.name, {name: value}) == [((name,), message)]
+
+
+def test_the_largest_values_that_can_be_run_are_read() -> None:
+    run, defaults = {"seed": 2**63 - 1, "batch_size": 1_000_000}, {"confidence": 0.9999}
+    read = Policy.model_validate(policy(run=run, defaults=defaults))
+    assert (read.run.seed, read.run.batch_size, read.defaults.confidence) == (2**63 - 1, 1_000_000, 0.9999)
+
+
+@pytest.mark.parametrize("value", [True, nan, inf, 10**400, [1], {"a": 1}])
 def test_a_parameter_is_a_finite_number_or_text(value: object) -> None:
     found = faults(policy(rules=[rule(metric="knn_label_agreement", params={"tau": value})]))
     assert "should be a finite number or text" in found["rules.0.params.tau"]
