@@ -41,8 +41,8 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
 """
 # By default glibc keeps freed blocks in a heap that fragments by chance: the peak of one and the same check was seen to
-# vary between 0.6 and 2.2 GB. Blocks from 8 MiB on of their own leave what gate itself holds.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(8 << 20)}
+# vary between 0.6 and 2.2 GB. Blocks of 1 MiB and more that go back at once leave what gate itself holds.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 
 
 @dataclass(frozen=True)
