@@ -38,9 +38,8 @@ class Estimate:
 
     Attributes:
         metric: `id` or `id.readout`.
-        status: `ok`; `not_applicable`, the question does not exist here; `inconclusive`, more or other data could
-        answer
-            it; `error`, the features admit no metric.
+        status: `ok`; `not_applicable`, the question does not exist here; `inconclusive`, other data could answer it;
+            `error`, the features admit no metric.
         reason: A sentence that begins with a reason code, None when ok.
         value: In the metric's unit; not finite only where the metric says so.
         interval: Two-sided interval at `confidence`.
@@ -192,9 +191,7 @@ def _ask(
     if missing:
         return dict.fromkeys([VALUE, *found.readouts], uncertainty.missing_input(" and ".join(missing))), []
     zeros = collection.sample.zero_share()
-    if _ZERO_ROWS < zeros < 1 and any(
-        issubclass(kind, UnitMoments | UnitClassMoments) for kind in found.statistics.values()
-    ):
+    if _ZERO_ROWS < zeros < 1 and "row_scaling" in found.invariant_to:  # it reads directions alone
         reason = f"zero_rows: {zeros:.0%} of the sampled rows are zero and have no direction; mend the model"
         return dict.fromkeys([VALUE, *found.readouts], Refusal("inconclusive", reason)), []
     given = {name: collection.get(kind) for name, kind in found.statistics.items()}

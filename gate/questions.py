@@ -32,7 +32,7 @@ def rules_of(loaded: LoadedPolicy) -> tuple[Rule, ...]:
 
 
 def layers_of(policy: Policy) -> dict[str, LayerAddress]:
-    """Name → address of every layer that a rule is about; a name that the policy does not define is a path itself."""
+    """Name → address of every layer that a rule is about: those that the policy defines, and `input` and `output`."""
     from gate.features import LayerAddress
 
     addresses = {name: LayerAddress(layer.path, layer.pooling) for name, layer in policy.layers.items()}

@@ -113,7 +113,7 @@ def _vectors(
     for rows, values in pairs:
         if values.ndim != 2:
             raise ProbeError(
-                f"{model.uri}: precomputed vectors must be rows (n, d), found shape (n, {values.shape[1:]})"
+                f"{model.uri}: precomputed vectors must be rows (n, d), found inputs of shape {values.shape[1:]}"
             )
         features = torch.tensor(values, device=device)
         yield rows, dict.fromkeys(layers, features)
@@ -192,12 +192,14 @@ def resolved_device(device: str) -> str:
     """`cpu` or `cuda`; `auto` takes a GPU when there is one.
 
     Raises:
-        UsageError: A GPU was asked for and there is none.
+        UsageError: A GPU was asked for and there is none, or the device is unknown.
     """
     import torch
 
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device {device!r} is unknown; use auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: torch finds no GPU here; use --device auto or --device cpu")
+        raise UsageError("device 'cuda': torch finds no GPU here; use auto or cpu")
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 

@@ -199,6 +199,8 @@ def test_without_any_probe_there_is_nothing_to_measure_on() -> None:
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="device 'tpu' is unknown"):
+        streaming.resolved_device("tpu")
     assert streaming.resolved_device("cpu") == "cpu"
     if not torch.cuda.is_available():
         assert streaming.resolved_device("auto") == "cpu"

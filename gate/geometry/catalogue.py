@@ -10,8 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gate.geometry.registry import Metric
 
 _FILE = "catalogue.json"
 
@@ -45,41 +49,41 @@ class Entry:
 
 @cache
 def load() -> dict[str, Entry]:
-    """Every metric of this package, by name."""
+    """Every metric by name: those of this package, and those that other packages add, which alone need torch."""
     text = resources.files(__package__).joinpath(_FILE).read_text(encoding="utf-8")
-    entries = (
-        Entry(
-            **{
-                **fields,
-                "needs": tuple(fields["needs"]),
-                "ranges": {name: tuple(ends) for name, ends in fields["ranges"].items()},
-            }
-        )
-        for fields in json.loads(text)
+    entries = {fields["name"]: _read(fields) for fields in json.loads(text)}
+    if entry_points(group="gate.metrics"):
+        from gate.geometry.registry import metrics
+
+        entries |= {name: _entry(found) for name, found in metrics().items() if name not in entries}
+    return entries
+
+
+def _read(fields: Mapping[str, Any]) -> Entry:
+    ranges = {name: tuple(ends) for name, ends in fields["ranges"].items()}
+    return Entry(**{**fields, "needs": tuple(fields["needs"]), "ranges": ranges})
+
+
+def _entry(found: Metric) -> Entry:
+    return Entry(
+        found.name,
+        found.meaning,
+        found.unit,
+        found.greater_is_better,
+        found.needs,
+        dict(found.readouts),
+        dict(found.params),
+        dict(found.ranges),
+        found.paper,
     )
-    return {entry.name: entry for entry in entries}
 
 
 def render() -> str:
-    """The catalogue as JSON, from the registry."""
+    """The catalogue of this package as JSON, from the registry."""
     from gate.geometry.registry import FAMILIES, metrics
 
     own = {f"gate.geometry.{family}" for family in FAMILIES}
-    entries = [
-        Entry(
-            found.name,
-            found.meaning,
-            found.unit,
-            found.greater_is_better,
-            found.needs,
-            dict(found.readouts),
-            dict(found.params),
-            dict(found.ranges),
-            found.paper,
-        )
-        for found in metrics().values()
-        if found.function.__module__ in own
-    ]
+    entries = [_entry(found) for found in metrics().values() if found.function.__module__ in own]
     return json.dumps([asdict(entry) for entry in entries], indent=1, ensure_ascii=False) + "\n"
 
 

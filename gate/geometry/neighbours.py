@@ -134,7 +134,16 @@ def knn_label_agreement(sample: Sample, *, k: int = 20, vote_k: int = 200, tau: 
         "worst_class": _worst_class(graph, labels.names, counts, place),
         "recall@k": _recall(graph, rows, sample.rows.hashes[kept] % 10 == 0, place),
     }
-    return {**answers, **later}
+    if len(kept) == sample.m:
+        return {**answers, **later}
+    note = f"{sample.m - len(kept)} sampled rows repeat an input or have no direction and are left out"
+    return {**{name: _noted(answer, note) for name, answer in answers.items()}, **later}
+
+
+def _noted(answer: Answer, note: str) -> Answer:
+    if not isinstance(answer, Readout):
+        return answer
+    return replace(answer, detail=f"{answer.detail}; {note}" if answer.detail else note)
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ def _distinct(sample: Sample) -> tuple[Tensor, Refusal | None]:
     first.scatter_reduce_(0, inverse, order, "amin")
     kept = first[alive[first]].sort().values
     if len(kept) < max(sample.m / 2, 3):
-        reason = f"duplicates: only {len(kept)} of {sample.m} sampled rows are distinct and have a direction"
+        reason = f"duplicates: only {len(kept)} of {sample.m} sampled rows have an input of their own and a direction"
         return kept, Refusal("inconclusive", reason)
     return kept, None
 

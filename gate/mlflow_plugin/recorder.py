@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gate.errors import RegistryError
 from gate.evidence import bundle, text, wording
 from gate.models.quiet import quiet_mlflow
+from gate.models.registry import failures, reason, without_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,28 +52,27 @@ def record(
         The id of the run.
 
     Raises:
-        RegistryError: MLflow cannot be reached, or refuses. The run, where there is one by then, has ended as FAILED,
-            and the model version does not read as passed by it.
+        RegistryError: MLflow cannot be reached, or refuses. As far as MLflow still answers, the run has ended as FAILED
+            and the model version reads as ERROR.
     """
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
+    from mlflow import MlflowClient, get_tracking_uri
 
     with quiet_mlflow(), redirect_stdout(sys.stderr):
         try:
             return _record(MlflowClient(tracking_uri, registry_uri), document, report_html)
-        except (MlflowException, OSError) as error:
+        except failures() as error:
             raise RegistryError(
-                f"cannot record the check of {document['model']['resolved']} in MLflow: {error}; "
+                f"cannot record the check of {document['model']['resolved']} in MLflow at "
+                f"{without_passwords(tracking_uri or get_tracking_uri())!r}: {reason(error)}; "
                 "mend that and run the check again, or run it with --no-record"
             ) from error
 
 
 def _record(client: MlflowClient, document: Mapping[str, Any], report_html: str) -> str:
     model = document["model"]
-    if model["version"]:
-        client.get_model_version(
-            model["name"], model["version"]
-        )  # an unknown version ends here, before anything is left
+    if model["version"]:  # an unknown version ends here; from now on no earlier pass is seen
+        client.get_model_version(model["name"], model["version"])
+        client.set_model_version_tag(model["name"], model["version"], "gate", "ERROR")
     experiment = _experiment_of(client, model) or _own_experiment(client)
     subject = f"{model['name']} version {model['version']}" if model["version"] else model["resolved"]
     run_id: str = client.create_run(experiment, run_name=f"gate check of {subject}").info.run_id
@@ -95,8 +95,8 @@ def _failed_unless_done(client: MlflowClient, run_id: str) -> Iterator[None]:
         done = True
     finally:
         if not done:
-            client.set_terminated(run_id, "FAILED")
             client.set_tag(run_id, "gate", "ERROR")
+            client.set_terminated(run_id, "FAILED")
 
 
 def _experiment_of(client: MlflowClient, model: Mapping[str, Any]) -> str | None:
@@ -149,7 +149,8 @@ def _metrics(document: Mapping[str, Any], model_id: str | None) -> Iterator[Metr
     for estimate in document["estimates"]:
         value = bundle.finite(estimate["value"])
         if value is not None:
-            numbers[f"{_plain(estimate['layer'])}/{_plain(estimate['metric'])}"] = value
+            name = f"{_plain(estimate['layer'])}/{_plain(estimate['metric'])}"
+            numbers[name if name not in numbers else f"{name} ({len(numbers)})"] = value
     return (Metric(name, value, now, 0, model_id=model_id) for name, value in numbers.items())
 
 
@@ -192,10 +193,10 @@ def _linked(client: MlflowClient, run_id: str, model: Mapping[str, Any], experim
 
 
 def _tag(client: MlflowClient, run_id: str, document: Mapping[str, Any]) -> None:
-    """Write the verdict last; until then ERROR stands for it, so that no earlier pass is seen beside the new run."""
+    """Write the verdict last; until then ERROR stands on the version, so that no earlier pass is seen."""
     model, verdict, policy = document["model"], _WORDS[document["status"]], wording.policy_name(document)
     if model["version"]:
-        for key, value in (("gate", "ERROR"), ("gate.run", run_id[:8]), ("gate.policy", policy)):
+        for key, value in (("gate.run", run_id[:8]), ("gate.policy", policy)):
             client.set_model_version_tag(model["name"], model["version"], key, value)
     client.set_tag(run_id, "mlflow.note.content", wording.headline(document))
     client.set_tag(run_id, "gate.policy", policy)

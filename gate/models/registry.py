@@ -82,7 +82,7 @@ def download(location: Location, directory: Path) -> Path:
     target = tempfile.mkdtemp(prefix="model-", dir=directory)
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=location.resolved, dst_path=target))
-    except _failures() as error:
+    except failures() as error:
         raise RegistryError(_sentence(location.resolved, error, "its files cannot be downloaded")) from error
 
 
@@ -114,7 +114,7 @@ def _registered(uri: str, name: str, version: str | None, alias: str) -> Locatio
         client = MlflowClient()
         found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
         source = str(found.source)
-    except _failures() as error:
+    except failures() as error:
         raise RegistryError(_sentence(uri, error, "it cannot be looked up") + _known(error, name)) from error
     if found.status != "READY":
         raise RegistryError(f"{uri}: this version is {found.status!r}, expected 'READY'; register it again")
@@ -123,7 +123,7 @@ def _registered(uri: str, name: str, version: str | None, alias: str) -> Locatio
     return Location(f"models:/{name}/{found.version}", name, str(found.version), found.run_id, source_id)
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
     """What MLflow raises when a store is down or refuses, or when its driver is not installed."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
@@ -133,9 +133,8 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _sentence(uri: str, error: Exception, failed: str) -> str:
-    return _without_passwords(
-        f"{uri}: {failed} in the registry {_store(uri)!r} (MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI): "
-        f"{_reason(error)}"
+    return without_passwords(
+        f"{uri}: {failed} in the registry {_store(uri)!r} (MLFLOW_REGISTRY_URI or MLFLOW_TRACKING_URI): {reason(error)}"
     )
 
 
@@ -145,15 +144,15 @@ def _store(uri: str) -> str:
     return str(mlflow.get_tracking_uri() if uri.startswith("runs:/") else mlflow.get_registry_uri())
 
 
-def _reason(error: Exception) -> str:
-    """The first line, or, where no server answers, what the network said."""
+def reason(error: Exception) -> str:
+    """The first line without passwords, or, where no server answers, what the network said."""
     from requests.exceptions import ConnectionError as NoConnection
 
     chain = tuple(_causes(error))
     network = [each for each in chain if isinstance(each, OSError) and each.strerror]
     if network and any(isinstance(each, NoConnection) for each in chain):
         return f"no server answers there: {network[-1].strerror}"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return without_passwords((str(error).strip().splitlines() or [type(error).__name__])[0][:300])
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -162,7 +161,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _without_passwords(text: str) -> str:
+def without_passwords(text: str) -> str:
+    """The text with the user part of every URI in it masked."""
     return re.sub(r"//[^@/\s]+@", "//***@", text)
 
 

@@ -173,3 +173,18 @@ def test_a_difference_to_infinity_is_an_error() -> None:
     change = measure(rows, baseline=data.isotropic(400, 8), labels=labels, metrics=["cdnv"])["cdnv"].change
     assert change is not None
     assert (change.status, change.value) == ("error", None)
+
+
+def test_neighbours_say_when_rows_have_no_direction() -> None:
+    rows, labels = data.far_clusters(1200, 4, 16)
+    rows[:30] = 0
+    ids = [f"{row}" for row in range(1200)]
+    prints = torch.arange(1200)
+    batch = Batch.of(rows, ids=ids, labels=labels, fingerprints=prints)
+    found = estimate(metrics()["knn_label_agreement"], Collection.of(batch, ()))["knn_label_agreement"]
+    assert found.detail == "30 sampled rows repeat an input or have no direction and are left out"
+    rows[:540] = 0
+    batch = Batch.of(rows, ids=ids, labels=labels, fingerprints=prints)
+    found = estimate(metrics()["knn_label_agreement"], Collection.of(batch, ()))["knn_label_agreement"]
+    assert found.status == "inconclusive"
+    assert str(found.reason).startswith("zero_rows: 45%")
