@@ -40,9 +40,8 @@ code = subprocess.call(sys.argv[1:], stdout=sys.stderr)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 sys.exit(code)
 """
-# By default glibc keeps freed blocks in a heap that fragments by chance: the peak of one and the same check was seen to
-# vary between 0.6 and 2.2 GB. Blocks of 1 MiB and more that go back at once leave what gate itself holds.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+# One thread: several that wait for each other on a busy machine take ten times as long.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,8 @@ def cost_of_a_check(folder: Path, rows: int) -> Cost:
     policy.write_text(POLICY.replace("PROBE", str(probe)), encoding="utf-8")
     check = [sys.executable, "-m", "gate", "check", f"features:{probe}", "-p", str(policy)]
     command = [sys.executable, "-c", LAUNCHER, *check, "--device", "cpu", "-o", f"json={evidence}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=os.environ | ALLOCATOR)
+    environment = os.environ | ENVIRONMENT
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
     probe.unlink()
     assert done.returncode == 0, done.stderr
     document = json.loads(evidence.read_text(encoding="utf-8"))

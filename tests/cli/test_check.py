@@ -427,7 +427,7 @@ def test_a_typo_in_the_policy_exits_with_2_and_says_where_and_what_was_meant(
 @pytest.mark.parametrize(
     ("store", "message"),
     [
-        ("http://127.0.0.1:9", "in the registry 'http://127.0.0.1:9'"),
+        ("http://127.0.0.1:9", "no server answers there: "),
         ("sqlite:///empty.db", "not found; the registry holds no model"),
         ("sqlite:///nowhere/mlflow.db", "there is no database file 'nowhere/mlflow.db'"),
     ],
