@@ -190,8 +190,9 @@ def _ask(
     missing = [column for column in found.needs if column not in collection.sample.rows.columns]
     if missing:
         return dict.fromkeys([VALUE, *found.readouts], uncertainty.missing_input(" and ".join(missing))), []
-    zeros = collection.sample.zero_share()
-    if _ZERO_ROWS < zeros < 1 and "row_scaling" in found.invariant_to:  # it reads directions alone
+    reads_directions = "row_scaling" in found.invariant_to
+    zeros = collection.sample.zero_share() if reads_directions else 0.0
+    if _ZERO_ROWS < zeros < 1:
         reason = f"zero_rows: {zeros:.0%} of the sampled rows are zero and have no direction; mend the model"
         return dict.fromkeys([VALUE, *found.readouts], Refusal("inconclusive", reason)), []
     given = {name: collection.get(kind) for name, kind in found.statistics.items()}
@@ -224,7 +225,7 @@ def _estimated(
     if zero_rows <= 0:
         return estimate
     note = f"{zero_rows} zero rows have no direction and are left out"
-    return replace(estimate, detail=f"{estimate.detail}; {note}" if estimate.detail else note)
+    return replace(estimate, detail=uncertainty.noted(estimate.detail, note))
 
 
 def _refused(blank: Estimate, refusal: Refusal) -> Estimate:

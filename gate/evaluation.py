@@ -48,7 +48,7 @@ def check(
     started, clock = datetime.now(UTC), time.monotonic()
     loaded = load_policy(policy)
     run, confidence = loaded.policy.run, loaded.policy.defaults.confidence
-    rules, layers = questions.rules_of(loaded), questions.layers_of(loaded.policy)
+    rules, layers = loaded.policy.rules, questions.layers_of(loaded.policy)
     spec = streaming.resolved_probe(loaded.policy.probe, probe)
     where = streaming.resolved_device(device)
     with TemporaryDirectory(prefix="gate-") as folder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gate.errors import MetricError, NothingEvaluatedError
+from gate.errors import MetricError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -12,23 +12,9 @@ if TYPE_CHECKING:
     from gate.estimate import Estimate
     from gate.features import LayerAddress
     from gate.geometry.statistics import Collection, Statistic
-    from gate.policy.loading import LoadedPolicy
     from gate.policy.schema import Policy, Rule
 
 Question = tuple[str, str, tuple[tuple[str, Any], ...]]  # layer, metric, parameters: rules that share them ask once
-
-
-def rules_of(loaded: LoadedPolicy) -> tuple[Rule, ...]:
-    """The rules of a policy.
-
-    Raises:
-        NothingEvaluatedError: It has none.
-    """
-    if not loaded.policy.rules:
-        raise NothingEvaluatedError(
-            f"{loaded.path}: the policy has no rule, so nothing was evaluated; add one under `rules:`"
-        )
-    return loaded.policy.rules
 
 
 def layers_of(policy: Policy) -> dict[str, LayerAddress]:

@@ -31,7 +31,7 @@ def test_rules_with_the_same_metric_and_parameters_ask_one_question(tmp_path: Pa
         "  - {id: c, metric: knn_label_agreement, layer: deep, min: 0, params: {k: 5}}\n"
         "  - {id: d, metric: knn_label_agreement, layer: deep, min: 0}\n",
     )
-    rules = questions.rules_of(loaded)
+    rules = loaded.policy.rules
     rows = Batch.of(data.isotropic(200, 8), ids=[str(i) for i in range(200)], labels=[i % 2 for i in range(200)])
     folded = local.fold([{"deep": rows}], questions.statistics_of(rules))
     answers = questions.answers(rules, folded, 0.9)
@@ -55,11 +55,11 @@ def test_only_layers_that_a_rule_is_about_are_extracted(tmp_path: Path) -> None:
 
 def test_a_policy_without_rules_evaluates_nothing(tmp_path: Path) -> None:
     with pytest.raises(NothingEvaluatedError, match="rule"):
-        questions.rules_of(policy(tmp_path, "rules: []\n"))
+        policy(tmp_path, "rules: []\n")
 
 
 def test_features_that_are_not_finite_name_their_layer(tmp_path: Path) -> None:
-    rules = questions.rules_of(policy(tmp_path, "rules:\n  - {id: a, metric: vci, layer: deep, max: 1}\n"))
+    rules = policy(tmp_path, "rules:\n  - {id: a, metric: vci, layer: deep, max: 1}\n").policy.rules
     features = torch.full((10, 2), torch.nan)
     folded = local.fold([{"deep": Batch.of(features, ids=[str(i) for i in range(10)])}], (Moments,))
     with pytest.raises(MetricError, match="layer 'deep': nonfinite_rows: 10 of 10"):

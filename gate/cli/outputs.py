@@ -105,8 +105,10 @@ def _foreign_fault(path: Path, format_: str) -> str | None:
     text = beginning(path)
     if is_report(text, format_):
         return None
-    found = f"begins with {text[:_SHOWN]!r}" if text else "is empty"
-    return f"{str(path)!r} is no {format_} report of the gate, it {found}; name another file, or remove it yourself"
+    return (
+        f"{str(path)!r} is no {format_} report of the gate, it begins with {text[:_SHOWN]!r}; "
+        "name another file, or remove it yourself"
+    )
 
 
 def write(outputs: Sequence[Output], document: Mapping[str, Any]) -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from gate.geometry.statistics import Batch, Collection, Statistic
 
 
+_M_MMAP_THRESHOLD = -3  # glibc, malloc.h
+
+
 def fold(batches: Iterable[dict[str, Batch]], kinds: Sequence[type[Statistic]]) -> dict[str, Collection]:
     """Statistics of each layer.
 
@@ -35,9 +38,6 @@ def fold(batches: Iterable[dict[str, Batch]], kinds: Sequence[type[Statistic]]) 
             part = Collection.of(rows, kinds)
             folded[name] = folded[name].merge(part) if name in folded else part
     return folded
-
-
-_M_MMAP_THRESHOLD = -3  # glibc, malloc.h
 
 
 def _return_large_blocks() -> None:

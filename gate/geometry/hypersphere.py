@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -62,14 +64,11 @@ def mean_cosine(units: UnitMoments, sample: Sample, classes: UnitClassMoments | 
     influence = row_influence(cosine, [units], sample)
     variance = _u_variance(influence, units)
 
-    def readout(display: object = None) -> Readout:
-        shown = {"display": display} if display else {}
-        return Readout(cosine, influence=influence, variance=variance, method="U-statistic projection", **shown)  # type: ignore[arg-type]
-
+    plain = Readout(cosine, influence=influence, variance=variance, method="U-statistic projection")
     return {
-        "value": readout(),
-        "R": readout(_resultant),
-        "kappa": readout(lambda natural: _concentration(natural, d)),
+        "value": plain,
+        "R": replace(plain, display=_resultant),
+        "kappa": replace(plain, display=lambda natural: _concentration(natural, d)),
         **_per_class(classes, d),
         "before_after": after,
     }
@@ -104,11 +103,11 @@ def _per_class(classes: UnitClassMoments | None, d: int) -> dict[str, Answer]:
     worst = int(cosines.argmax())
     detail = f"largest in class {classes.names[worst]!r}"
 
-    def readout(display: object) -> Readout:
-        values = display(cosines.detach()).tolist()  # type: ignore[operator]
+    def readout(display: Callable[[Tensor], Tensor]) -> Readout:
+        values = display(cosines.detach()).tolist()
         return Readout(
             cosines[worst],
-            display,  # type: ignore[arg-type]
+            display,
             comparisons=classes.c,
             n=int(counts.sum()),
             detail=detail,

@@ -265,6 +265,23 @@ def row_mean(terms: Tensor, *, method: str = "mean over rows", detail: str | Non
     return Readout(terms.mean(), influence=terms - terms.mean(), n=len(terms), method=method, detail=detail)
 
 
+def noted(detail: str | None, note: str) -> str:
+    """What is said of a value, and one thing more."""
+    return f"{detail}; {note}" if detail else note
+
+
+def margins_of(scores: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+    """How far the score of each row's own class lies above that of the best other one, (r,), and which that is, (r,).
+
+    Args:
+        scores: (r, C).
+        codes: (r,) the own class of each row.
+    """
+    own = scores.gather(1, codes[:, None])[:, 0]
+    rival = scores.scatter(1, codes[:, None], -torch.inf).max(dim=1)
+    return own - rival.values, rival.indices
+
+
 def density_at_zero(margins: Tensor) -> Tensor:
     """Kernel weight of each margin at 0, (r,): how fast the share of positive ones changes with all margins.
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import Readout, Refusal, density_at_zero, effective_trials, missing_input, variance_of_mean
+from gate.geometry.influence import (
+    Readout,
+    Refusal,
+    density_at_zero,
+    effective_trials,
+    margins_of,
+    missing_input,
+    noted,
+    variance_of_mean,
+)
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Sample
 from gate.geometry.statistics.batch import unit_rows
@@ -143,7 +152,7 @@ def knn_label_agreement(sample: Sample, *, k: int = 20, vote_k: int = 200, tau: 
 def _noted(answer: Answer, note: str) -> Answer:
     if not isinstance(answer, Readout):
         return answer
-    return replace(answer, detail=f"{answer.detail}; {note}" if answer.detail else note)
+    return replace(answer, detail=noted(answer.detail, note))
 
 
 @dataclass(frozen=True)
@@ -244,12 +253,10 @@ def _vote(rows: Tensor, codes: Tensor, k: int, tau: float, place: _Placement) ->
     weights = _vote_weights(rows, neighbours, tau)
     votes = torch.zeros(len(rows), int(codes.max()) + 1, dtype=torch.float64, device=rows.device)
     votes.scatter_add_(1, codes[neighbours], weights)
-    own = votes.gather(1, codes[:, None])[:, 0]
-    rival = votes.scatter(1, codes[:, None], -torch.inf).max(dim=1)
-    margins = own - rival.values
+    margins, rivals = margins_of(votes, codes)
     correct = (margins > 0).double()
     voted = codes[neighbours]
-    sides = (voted == codes[:, None]).double() - (voted == rival.indices[:, None]).double()
+    sides = (voted == codes[:, None]).double() - (voted == rivals[:, None]).double()
     pull = density_at_zero(margins)[:, None] * weights * (sides - margins[:, None])
     as_voter = torch.zeros_like(correct).index_add_(0, neighbours.flatten(), pull.flatten())
     readout = place.readout(correct.mean(), correct - correct.mean() + as_voter)

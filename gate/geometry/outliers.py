@@ -45,8 +45,9 @@ def dead_unit_share(
 ) -> dict[str, Answer]:
     """Share of units that do not vary.
 
-    A channel is dead when its standard deviation is below `threshold` times the median one. Variance is tested, not
-    sign: units at rest on 0 (ReLU) or below it (GELU, Mish) are found alike.
+    A channel is dead when its standard deviation is below `threshold` times the median one, or, where the median one
+    is itself dead beside the 0.9 quantile, times that. Variance is tested, not sign: units at rest on 0 (ReLU) or below
+    it (GELU, Mish) are found alike.
 
     Args:
         channels: Of features (n, d).

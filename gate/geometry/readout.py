@@ -13,7 +13,15 @@ from torch import Tensor
 
 from gate.errors import MetricError
 from gate.geometry.classes import small_class
-from gate.geometry.influence import Readout, Refusal, density_at_zero, effective_trials, missing_input, variance_of_mean
+from gate.geometry.influence import (
+    Readout,
+    Refusal,
+    density_at_zero,
+    effective_trials,
+    margins_of,
+    missing_input,
+    variance_of_mean,
+)
 from gate.geometry.registry import Answer, metric
 from gate.geometry.standard_probe import (
     nearest_mean_scores,
@@ -32,7 +40,6 @@ class _HeldOut:
         rows: (r,) index of each judged row in the sample.
         codes: (r,) class of each.
         margins: (r,) score of its class less that of the best other one: right when positive.
-        rivals: (r,) the best other class.
         names: C classes.
         m: Sampled rows.
         training: Influence of each sampled row, as a training row, on a weighted mean of `correct`: weights (r,) with a
@@ -42,7 +49,6 @@ class _HeldOut:
     rows: Tensor
     codes: Tensor
     margins: Tensor
-    rivals: Tensor
     names: tuple[str, ...]
     training: Callable[[Tensor], Tensor]
     m: int
@@ -179,19 +185,18 @@ def _judge(folds: ClassFolds, sample: Sample, score: _Scores, slopes: _Slopes, *
         reason = f"small_class: class {name!r} has {found} of the {len(rows)} judged rows; each class needs {small}"
         return Refusal("inconclusive", reason)
     scores = score(folds, sample, classes.names)
-    own = scores[rows].gather(1, codes[:, None])[:, 0]
-    best = scores[rows].scatter(1, codes[:, None], -torch.inf).max(dim=1)
-    margins = (own - best.values).nan_to_num(-1.0)
+    margins, rivals = margins_of(scores[rows], codes)
+    margins = margins.nan_to_num(-1.0)
 
     def training(weights: Tensor) -> Tensor:
         """How the border moves with each training row, times the density of judged rows at the border."""
         density = density_at_zero(margins) * weights / len(rows)
         signs = torch.zeros_like(scores)
         signs[rows, codes] = density
-        signs[rows, best.indices] -= density
+        signs[rows, rivals] -= density
         return slopes(folds, sample, sample.class_codes(classes.names), scores, signs)
 
-    return _HeldOut(rows, codes, margins, best.indices, classes.names, training, sample.m)
+    return _HeldOut(rows, codes, margins, classes.names, training, sample.m)
 
 
 def _unrepeated(sample: Sample) -> Tensor:

@@ -218,3 +218,8 @@ def unit_rows(features: Tensor) -> tuple[Tensor, Tensor]:
     norms = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64)
     alive = norms > 0
     return (features / norms.clamp_min(torch.finfo(torch.float64).tiny)[:, None]).to(features.dtype), alive
+
+
+def per_live_row(influence: Tensor, alive: Tensor) -> Tensor:
+    """Influence on a mean over live rows alone: a zero row moves nothing, and each of the others the more."""
+    return influence * alive / alive.double().mean().clamp_min(1 / len(alive))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gate.geometry.statistics.batch import Batch, Codes, place, union, unit_rows
+from gate.geometry.statistics.batch import Batch, Codes, per_live_row, place, union, unit_rows
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
@@ -167,7 +167,6 @@ class UnitClassMoments(ClassMoments):
         return cls._of_rows(rows[index], batch.class_codes().rows(index))
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """As for `ClassMoments`; a zero row moves nothing, and the others the more."""
+        """As for `ClassMoments`, over the rows that have a direction."""
         rows, alive = unit_rows(sample.features.double())
-        influence = self._influence(gradient, rows, sample.class_codes(self.names))
-        return influence * alive / alive.double().mean().clamp_min(1 / len(alive))
+        return per_live_row(self._influence(gradient, rows, sample.class_codes(self.names)), alive)

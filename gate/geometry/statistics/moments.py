@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch, unit_rows
+from gate.geometry.statistics.batch import Batch, per_live_row, unit_rows
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
@@ -102,6 +102,6 @@ class UnitMoments(Moments):
         return cls._of_rows(rows[alive], batch.resolution)
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """As for `Moments`; a zero row moves nothing, and the others the more."""
+        """As for `Moments`, over the rows that have a direction."""
         rows, alive = unit_rows(sample.features.double())
-        return self._influence(gradient, rows) * alive / alive.double().mean().clamp_min(1 / len(alive))
+        return per_live_row(self._influence(gradient, rows), alive)
