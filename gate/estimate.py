@@ -14,7 +14,7 @@ from gate.geometry import influence as uncertainty
 from gate.geometry import registry
 from gate.geometry.influence import Measured, Readout, Refusal
 from gate.geometry.registry import VALUE, Metric
-from gate.geometry.statistics import Collection, Sample, Statistic, UnitClassMoments, UnitMoments
+from gate.geometry.statistics import Collection, Sample, Statistic, UnitClassMoments, UnitMoments, UnitSpectrum
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,10 +26,24 @@ _ZERO_ROWS = 0.05  # more rows without a direction are a fault of the model that
 
 @dataclass(frozen=True)
 class Influence:
-    """How much each sampled row moves a value: ids and numbers (m,), which sum to zero."""
+    """How much each sampled row moves a value.
+
+    Attributes:
+        ids: The m sampled rows.
+        values: (m,) float64, summing to zero.
+        clusters: (m,) int64, equal for rows that are not independent; None when every row is.
+        share: Sampled rows over all rows.
+    """
 
     ids: tuple[str, ...]
     values: Tensor
+    clusters: Tensor | None = None
+    share: float = 1.0
+
+    def variance(self, n: int) -> float:
+        """Variance of the value over n rows."""
+        effect = uncertainty.design_effect(self.values, self.clusters, self.share)
+        return uncertainty.variance_of_mean(self.values, n) * effect
 
 
 @dataclass(frozen=True)
@@ -85,18 +99,18 @@ class Estimate:
             return replace(worse, **_NOTHING)
         if mine.ids != other.ids:
             raise MetricError(f"{self.metric}: candidate and baseline must be measured on the same rows to be compared")
-        values = mine.values - other.values
+        gap = replace(mine, values=mine.values - other.values)
         difference = self.value - baseline.value
         if not math.isfinite(difference):
             return replace(self, status="error", reason="not_finite: the difference is not a number", **_NOTHING)
-        error, interval, method = _paired(self, baseline, values, difference)
+        error, interval, method = _paired(self, baseline, gap, difference)
         return replace(
             self,
             value=difference,
             interval=interval,
             standard_error=error,
             method=method,
-            influence=Influence(mine.ids, values),
+            influence=gap,
             detail=None,
             breakdown=None,
             change=None,
@@ -107,21 +121,23 @@ _NOTHING: dict[str, Any] = {"value": None, "interval": None, "standard_error": N
 
 
 def _paired(
-    candidate: Estimate, baseline: Estimate, values: Tensor, difference: float
+    candidate: Estimate, baseline: Estimate, gap: Influence, difference: float
 ) -> tuple[float, tuple[float, float], str]:
     """Standard error, interval and method of a difference.
 
     A proportion gets half a row added to each way of differing (Agresti and Min 2005); what is counted or a maximum
     has no influence to pair, so that the two intervals are set against each other.
     """
-    error = math.sqrt(uncertainty.variance_of_mean(values, candidate.n))
+    error = math.sqrt(gap.variance(candidate.n))
     unpaired = candidate.method.startswith(("count", "block maxima"))
     if unpaired and candidate.interval is not None and baseline.interval is not None:
         low, high = candidate.interval[0] - baseline.interval[1], candidate.interval[1] - baseline.interval[0]
         return error, (low, high), f"difference of intervals, {candidate.method}"
     if candidate.method.startswith("Wilson"):
         error = math.sqrt(error**2 + 2 / candidate.n**2)
-    reach = uncertainty.quantile(candidate.confidence) * error
+    groups = uncertainty.cluster_count(gap.clusters)
+    degrees = None if groups is None else max(groups - 1, 1)
+    reach = uncertainty.quantile(candidate.confidence, degrees=degrees) * error
     return error, (difference - reach, difference + reach), f"paired difference, {candidate.method}"
 
 
@@ -143,7 +159,9 @@ def estimate(
     """
     blank = _blank(found, collection, confidence, params or {})
     try:
-        collection.census.require_finite()
+        collection.census.require_finite(found.needs)
+        for census in collection.censuses.values():
+            census.require_finite()
         answers, statistics = _ask(found, collection, params or {})
     except (MetricError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         refused = replace(blank, status="error", reason=str(error))
@@ -187,15 +205,21 @@ def _blank(found: Metric, collection: Collection, confidence: float, params: Map
 def _ask(
     found: Metric, collection: Collection, params: Mapping[str, Any]
 ) -> tuple[dict[str, registry.Answer], list[Statistic]]:
-    missing = [column for column in found.needs if column not in collection.sample.rows.columns]
+    missing = collection.sample.rows.missing(found.needs)
+    given = {name: collection.get(kind) for name, kind in found.statistics.items()}
+    missing += [
+        f"{found.statistics[name].split} rows"
+        for name, statistic in given.items()
+        if statistic is None and name not in found.optional and found.statistics[name].split != Sample.split
+    ]
     if missing:
-        return dict.fromkeys([VALUE, *found.readouts], uncertainty.missing_input(" and ".join(missing))), []
-    reads_directions = "row_scaling" in found.invariant_to
+        what = " and ".join(dict.fromkeys(missing))
+        return dict.fromkeys([VALUE, *found.readouts], uncertainty.missing_input(what)), []
+    reads_directions = "row_scaling" in found.invariant_to and "translation" not in found.invariant_to
     zeros = collection.sample.zero_share() if reads_directions else 0.0
     if _ZERO_ROWS < zeros < 1:
         reason = f"zero_rows: {zeros:.0%} of the sampled rows are zero and have no direction; mend the model"
         return dict.fromkeys([VALUE, *found.readouts], Refusal("inconclusive", reason)), []
-    given = {name: collection.get(kind) for name, kind in found.statistics.items()}
     arguments = {
         name: None if statistic is None else uncertainty.tracked(statistic) for name, statistic in given.items()
     }
@@ -213,7 +237,10 @@ def _estimated(
         return _refused(blank, answer)
     readout = Readout(answer) if isinstance(answer, Tensor) else answer
     n = readout.n or collection.census.n
-    zero_rows = max((n - each.n for each in statistics if isinstance(each, UnitMoments | UnitClassMoments)), default=0)
+    zero_rows = max(
+        (n - each.n for each in statistics if isinstance(each, UnitMoments | UnitClassMoments | UnitSpectrum)),
+        default=0,
+    )
     found = uncertainty.measured(readout, statistics, collection.sample, n, blank.confidence, limits)
     if isinstance(found, Refusal):
         return _refused(blank, found)
@@ -233,6 +260,8 @@ def _refused(blank: Estimate, refusal: Refusal) -> Estimate:
 
 
 def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, n: int) -> Estimate:
+    groups = uncertainty.cluster_count(sample.clusters)
+    share = sample.m / max(sample.n, 1)
     return replace(
         blank,
         value=found.value,
@@ -241,8 +270,8 @@ def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, 
         n=n,
         c=readout.c or blank.c,
         k=readout.k,
-        method=readout.method,
-        influence=Influence(sample.ids, found.influence),
+        method=readout.method if groups is None else f"{readout.method}, {groups} clusters",
+        influence=Influence(sample.ids, found.influence, sample.clusters, share),
         detail=readout.detail,
         breakdown=readout.breakdown,
     )

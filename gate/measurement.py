@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -12,61 +13,128 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.estimate import Estimate, address_of, estimate, statistics_for
 from gate.geometry import registry
-from gate.geometry.statistics import Batch, Collection, Statistic
+from gate.geometry.statistics import (
+    COLUMNS,
+    Batch,
+    Codes,
+    Collection,
+    Statistic,
+    items_of,
+    read_columns,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
 
     from gate.geometry.registry import Metric
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 32768
 
 
-def measure(  # noqa: PLR0913 - one parameter for every column that rows can come with
+def measure(  # noqa: PLR0913 - one parameter for everything that features can come with
     features: Tensor | np.ndarray[Any, Any],
     *,
-    labels: Sequence[object] | Tensor | None = None,
-    groups: Sequence[object] | Tensor | None = None,
-    lengths: Sequence[float] | Tensor | None = None,
     ids: Sequence[object] | None = None,
-    baseline: Tensor | np.ndarray[Any, Any] | None = None,
     metrics: Sequence[str] | None = None,
+    reference: Tensor | np.ndarray[Any, Any] | Mapping[str, Any] | None = None,
+    ood: Tensor | np.ndarray[Any, Any] | Mapping[str, Any] | None = None,
+    shifted: Tensor | np.ndarray[Any, Any] | Mapping[str, Any] | None = None,
+    weights: Mapping[str, Tensor | np.ndarray[Any, Any]] | None = None,
+    outputs: Sequence[object] | None = None,
     seed: int = 0,
     confidence: float = 0.95,
+    **columns: object,
 ) -> dict[str, Estimate]:
     """Measures the geometry of features.
 
     Args:
         features: Rows (n, d), a numpy array or a tensor on any device.
-        labels: Class of each row; class metrics are not applicable without.
-        groups: Site, batch or speaker of each row.
-        lengths: Tokens or seconds of each row.
         ids: Unique sample ids; row numbers when there are none.
-        baseline: Rows (n, e) of the version to compare with, on the same samples: every estimate then carries `change`,
-            the paired difference.
         metrics: Addresses `id` (the value and all read-outs) or `id.readout`; all metrics when None.
+        reference: Rows (r, d) of the training set, apart from the probe set; a mapping when they come with columns:
+            `{"features": rows, "labels": ...}`.
+        ood: Rows out of distribution.
+        shifted: The probe set under a shift, such as another preprocessing.
+        weights: Tensors of the model by name: "head.weight" (C, d), "head.bias" (C,), "codebook" (K, d).
+        outputs: Class names of the columns of `logits`; by default 0, 1, ... or, where the labels are others and as
+            many, the sorted labels.
         seed: Of the hash that picks the sampled rows.
         confidence: Two-sided level of the intervals, in (0, 1).
+        columns: What is known of each row, by the names of `gate.geometry.statistics.COLUMNS`: `labels`, `groups`,
+            `clusters`, `logits`, ... With `baseline` (n, e), the features of the version to compare with on the same
+            rows, every estimate carries `change`, the paired difference.
 
     Returns:
         Address → estimate. A metric that these features do not admit answers with a status and a reason.
 
     Raises:
-        MetricError: The features are not rows, a column has another length, an id occurs twice, or a metric is unknown.
+        MetricError: The features are not rows, a column is unknown or has another length, an id occurs twice, or a
+            metric is unknown.
     """
     if not 0 < confidence < 1:
         raise MetricError(f"confidence must lie between 0 and 1, found {confidence!r}")
     wanted = _selected(metrics)
     kinds = statistics_for(wanted)
-    columns = {"labels": labels, "groups": groups, "lengths": lengths}
-    candidate = _collect(_tensor(features), ids, columns, kinds, seed)
+    rows = {name: values for name, values in columns.items() if values is not None}
+    names = _output_names(outputs, rows)
+    parts = {"reference": reference, "ood": ood, "shifted": shifted}
+    others = [_other(values, split, kinds, names, seed) for split, values in parts.items() if values is not None]
+    tensors = {name: torch.as_tensor(tensor) for name, tensor in (weights or {}).items()}
+    about = {"weights": tensors, "outputs": names, "seed": seed}
+    candidate = reduce(Collection.merge, [_collect(_tensor(features), ids, rows, kinds, about), *others])
     result = _addressed(wanted, candidate, confidence)
-    if baseline is None:
+    if rows.get("baseline") is None:
         return result
-    other = _addressed(wanted, _collect(_tensor(baseline), ids, columns, kinds, seed), confidence)
-    return {address: replace(found, change=found.minus(other[address])) for address, found in result.items()}
+    earlier = _collect(
+        _tensor(cast("Tensor", rows["baseline"])), ids, _of_baseline(rows), kinds, {**about, "weights": {}}
+    )
+    other = _addressed(wanted, earlier, confidence)
+    return {address: _with_change(found, other[address]) for address, found in result.items()}
+
+
+def _of_baseline(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of the same rows as the baseline model makes them."""
+    kept = {name: values for name, values in columns.items() if name in COLUMNS and COLUMNS[name].source == "probe"}
+    return {**kept, "logits": columns["baseline_logits"]} if "baseline_logits" in columns else kept
+
+
+def _with_change(found: Estimate, baseline: Estimate) -> Estimate:
+    """The estimate with its paired difference, unless it compares two versions itself."""
+    needs = registry.find(found.metric)[0].needs
+    if "baseline" in needs or "baseline_logits" in needs:
+        return found
+    return replace(found, change=found.minus(baseline))
+
+
+def _output_names(outputs: Sequence[object] | None, columns: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if outputs is not None:
+        return tuple(str(name) for name in outputs)
+    logits = columns.get("logits")
+    if logits is None or not hasattr(logits, "shape") or len(logits.shape) != 2:
+        return None
+    numbered = tuple(str(code) for code in range(logits.shape[1]))
+    labels = columns.get("labels")
+    if labels is None:
+        return numbered
+    found = Codes.of(items_of(labels)).names
+    return numbered if set(found) <= set(numbered) or len(found) != len(numbered) else found
+
+
+def _other(
+    values: Any,  # noqa: ANN401 - an array, or a mapping with one
+    split: str,
+    kinds: tuple[type[Statistic], ...],
+    names: tuple[str, ...] | None,
+    seed: int,
+) -> Collection:
+    given = dict(values) if isinstance(values, Mapping) else {"features": values}
+    if given.get("features") is None:
+        raise MetricError(f"{split} rows need their features, found {sorted(given)}")
+    ids = given.pop("ids", None)
+    rows = _tensor(given.pop("features"))
+    return _collect(rows, ids, given, kinds, {"split": split, "outputs": names, "seed": seed})
 
 
 def _tensor(features: Tensor | np.ndarray[Any, Any]) -> Tensor:
@@ -105,7 +173,7 @@ def _collect(
     ids: Sequence[object] | None,
     columns: Mapping[str, Any],
     kinds: tuple[type[Statistic], ...],
-    seed: int,
+    about: Mapping[str, Any],
 ) -> Collection:
     if features.ndim != 2 or 0 in features.shape:
         raise MetricError(
@@ -115,20 +183,27 @@ def _collect(
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise MetricError(f"duplicate_ids: sample ids must be unique, {twice!r} occurs more than once")
-    columns = {name: column for name, column in columns.items() if column is not None}
-    for name, column in {"ids": names, **columns}.items():
-        if len(column) != len(features):
-            raise MetricError(f"{name} must have one entry for each of the {len(features)} rows, found {len(column)}")
+    if len(names) != len(features):
+        raise MetricError(f"ids must have one entry for each of the {len(features)} rows, found {len(names)}")
+    read = read_columns(columns, len(features), features.device)
     parts = (
         Collection.of(
-            Batch.of(
+            _batch(
                 features[start : start + _ROWS_AT_ONCE],
-                ids=names[start : start + _ROWS_AT_ONCE],
-                seed=seed,
-                **{name: column[start : start + _ROWS_AT_ONCE] for name, column in columns.items()},
+                names[start : start + _ROWS_AT_ONCE],
+                {name: _rows(column, slice(start, start + _ROWS_AT_ONCE)) for name, column in read.items()},
+                about,
             ),
             kinds,
         )
         for start in range(0, len(features), _ROWS_AT_ONCE)
     )
     return reduce(Collection.merge, parts)
+
+
+def _batch(features: Tensor, ids: Sequence[str], columns: Mapping[str, Any], about: Mapping[str, Any]) -> Batch:
+    return Batch.of(features, ids=ids, **about, **columns)
+
+
+def _rows(column: Codes | Tensor, rows: slice) -> Codes | Tensor:
+    return Codes(column.names, column.values[rows]) if isinstance(column, Codes) else column[rows]

@@ -36,6 +36,7 @@ def _between(classes: ClassMoments) -> Tensor:
     unit="ratio",
     greater_is_better=None,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
+    domain="5 rows of each class; value: a between-class spread above two of its errors",
     paper="inverse trace ratio of Fisher; correction derived here",
     readouts={
         "raw": "tr(within) / tr(between) without the correction for class sizes",
@@ -115,6 +116,7 @@ def _contamination(classes: ClassMoments, tau: float) -> Readout:
     unit="share",
     greater_is_better=None,
     invariant_to={"translation", "scaling", "rotation", "permutation", "channel_scaling", "linear_map"},
+    domain="n >= 2 max(d, C - 1) and 10 rows of each class",
     paper="Xu and Liu 2023, Quantifying the Variability Collapse of Neural Networks; correction derived here",
     readouts={"raw": "1 - tr(total^-1 between) / rank, without the correction for n"},
     limits={"value": (-math.inf, math.inf), "raw": (0, 1)},
@@ -173,6 +175,7 @@ def _support(covariance: Tensor) -> Tensor:
     unit="ratio",
     greater_is_better=False,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
+    domain="10 rows of each class",
     paper="Galanti, György and Hutter 2022, On the Role of Neural Collapse in Transfer Learning",
     readouts={
         "mean": "the value itself: mean over class pairs",

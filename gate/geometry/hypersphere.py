@@ -20,6 +20,7 @@ _MIN_ROWS = 30
     unit="cosine",
     greater_is_better=False,
     invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
+    domain="n >= 30 (per class: 30 rows each)",
     paper="standard identity; kappa after Banerjee et al. 2005, JMLR (approximation, recollected)",
     readouts={
         "R": "debiased mean resultant length, sqrt(max(0, value))",

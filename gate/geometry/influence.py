@@ -147,8 +147,35 @@ def _contribution(natural: Tensor, statistic: Statistic, sample: Sample) -> Tens
 
 
 def variance_of_mean(influence: Tensor, n: int) -> float:
-    """Variance of an estimate from n rows with this influence on some of them."""
+    """Variance of an estimate from n independent rows with this influence on some of them."""
     return float(influence.var(correction=1)) / n if len(influence) > 1 else math.inf
+
+
+def design_effect(influence: Tensor, clusters: Tensor | None, share: float) -> float:
+    """How many times larger the variance is because rows of one cluster move together, at least 1.
+
+    Influence is summed by cluster first (Liang and Zeger 1986); a cluster of which only a share of the rows was sampled
+    counts for all of them. Where nothing is known of the influence, rows of a cluster count as copies of each other.
+
+    Args:
+        influence: (m,), summing to zero.
+        clusters: (m,) int64, None when rows are independent.
+        share: Sampled rows over all rows.
+    """
+    if clusters is None:
+        return 1.0
+    _, codes, sizes = clusters.unique(return_inverse=True, return_counts=True)
+    groups, own = len(sizes), float(influence.square().sum())
+    if groups < 2 or own == 0:
+        return max(1.0, float((sizes / share).square().sum()) / (len(clusters) / share))
+    sums = torch.zeros(groups, dtype=torch.float64, device=influence.device).index_add_(0, codes, influence)
+    together = float(sums.square().sum()) * groups / (groups - 1)
+    return max(1.0, (together / own - (1 - share)) / share)
+
+
+def cluster_count(clusters: Tensor | None) -> int | None:
+    """Number of clusters, None when rows are independent."""
+    return None if clusters is None else len(clusters.unique())
 
 
 def measured(
@@ -163,10 +190,15 @@ def measured(
     if readout.guard is not None and not _holds(readout.guard, statistics, sample, n):
         return readout.guard.refusal
     rows = readout.n or n
+    groups = cluster_count(sample.clusters)
+    if groups is not None and groups < 2:
+        return Refusal("inconclusive", "few_clusters: all rows are of one cluster; it needs at least 2, better 30")
     given = readout.influence
     influence = row_influence(readout.natural, statistics, sample) if given is None else given - given.mean()
+    effect = design_effect(influence, sample.clusters, sample.m / max(sample.n, 1))
+    readout = _for_clusters(readout, effect, groups)
     variance = variance_of_mean(influence, rows) if readout.variance is None else readout.variance
-    error = math.sqrt(variance * readout.inflation)
+    error = math.sqrt(variance * readout.inflation * effect)
     if math.isinf(error):
         return Refusal("inconclusive", f"few_rows: {rows} rows have no spread to judge by; it needs at least 2", 2)
     value = _clamp(float(readout.display(readout.natural.detach())), limits)
@@ -178,9 +210,23 @@ def measured(
     return Measured(value, interval, abs(slope) * error, influence * slope)
 
 
+def _for_clusters(readout: Readout, effect: float, groups: int | None) -> Readout:
+    """The read-out with as many trials and degrees of freedom as its clusters leave."""
+    if groups is None:
+        return readout
+    ends = readout.interval
+    return replace(
+        readout,
+        trials=None if readout.trials is None else readout.trials / effect,
+        degrees=groups - 1 if readout.degrees is None else min(readout.degrees, groups - 1),
+        interval=None if ends is None else lambda z: ends(z * math.sqrt(effect)),
+    )
+
+
 def _holds(guard: Guard, statistics: Sequence[Statistic], sample: Sample, n: int) -> bool:
-    error = math.sqrt(variance_of_mean(row_influence(guard.quantity, statistics, sample), n))
-    return guard.quantity.item() > guard.errors * error
+    influence = row_influence(guard.quantity, statistics, sample)
+    effect = design_effect(influence, sample.clusters, sample.m / max(sample.n, 1))
+    return guard.quantity.item() > guard.errors * math.sqrt(variance_of_mean(influence, n) * effect)
 
 
 def _interval(readout: Readout, error: float, confidence: float) -> tuple[float, float]:

@@ -90,6 +90,7 @@ class _Graph:
     invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
     needs={"labels"},
     ranges={"k": (1, 200), "vote_k": (1, 1000), "tau": (0.01, 1)},
+    domain="2 rows of each class; k is lowered to the smallest class less one",
     paper="standard; vote after Wu et al. 2018, Non-Parametric Instance-level Discrimination (constants recollected)",
     readouts={
         "raw": "share of the k nearest rows that have the row's label",

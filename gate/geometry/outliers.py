@@ -30,6 +30,7 @@ def _deviations(channels: Channels) -> tuple[Tensor, Tensor]:
     greater_is_better=False,
     invariant_to={"translation", "scaling", "permutation"},
     unasserted={"row_scaling"},
+    domain="n >= 1000",
     paper="operational form derived here; after Li et al. 2022, Fire Together Wire Together (heat_k)",
     readouts={
         "never": "share of units that stay within the tolerance of one value on every row",
@@ -124,6 +125,7 @@ def _active(features: Tensor) -> Answer:
     unit="ratio",
     greater_is_better=False,
     invariant_to={"scaling", "permutation"},
+    domain="n >= 500",
     paper="after Gao et al. 2024, Feature Coding in the Era of Large Models; 6-sigma rule recollected",
     readouts={
         "rms": "the same with root mean squares: smooth, the one to gate",

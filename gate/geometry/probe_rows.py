@@ -14,6 +14,7 @@ from gate.geometry.statistics import Fingerprints, Sample
     greater_is_better=False,
     invariant_to={"translation", "scaling", "rotation", "permutation", "channel_scaling", "linear_map"},
     unasserted={"row_scaling"},
+    domain="always",
     paper="after Deng et al. 2021; rule derived here",
     readouts={
         "exact": "share of rows whose input occurs again",

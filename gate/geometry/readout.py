@@ -84,6 +84,7 @@ class _HeldOut:
     greater_is_better=True,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
     unasserted={"row_scaling", "channel_scaling", "linear_map"},
+    domain="20 judged rows of each class",
     paper="Razavian et al. 2014, CNN Features off-the-shelf; protocol derived here",
     readouts={
         "raw": "accuracy over rows",
@@ -126,6 +127,7 @@ def ridge_probe_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]
     unit="balanced accuracy",
     greater_is_better=True,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
+    domain="5 judged rows of each class",
     paper="Galanti, György and Hutter 2022, On the Role of Neural Collapse in Transfer Learning",
     readouts={
         "gap": "ridge_probe_accuracy minus value",

@@ -21,6 +21,9 @@ from gate.geometry.influence import Readout, Refusal
 from gate.geometry.statistics import Statistic
 
 Change = Literal["translation", "scaling", "row_scaling", "rotation", "permutation", "channel_scaling", "linear_map"]
+ModelKind = Literal[
+    "classifier", "embedding", "backbone", "regression", "sequence", "generator", "autoencoder", "quantiser"
+]
 Answer = Tensor | Readout | Refusal
 FAMILIES = ("spectral", "hypersphere", "outliers", "classes", "readout", "neighbours", "probe_rows")
 VALUE = "value"
@@ -38,6 +41,8 @@ class Metric:
         invariant_to: Changes of the features that leave the value as it is; every other one moves it.
         unasserted: Changes of which nothing is said.
         paper: Source.
+        domain: When the value may decide, in words; outside it the answer is inconclusive or not applicable.
+        kinds: Kinds of model that it is about, all when empty.
         limits: Smallest and largest possible value of it and of each read-out.
         readouts: Name → meaning of the read-outs besides the value.
         statistics: Parameter name → kind of statistic.
@@ -55,6 +60,8 @@ class Metric:
     invariant_to: frozenset[Change]
     unasserted: frozenset[Change]
     paper: str
+    domain: str
+    kinds: frozenset[ModelKind]
     limits: Mapping[str, tuple[float, float]]
     readouts: Mapping[str, str]
     statistics: Mapping[str, type[Statistic]]
@@ -81,6 +88,8 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
     greater_is_better: bool | None,
     invariant_to: set[Change],
     paper: str,
+    domain: str,
+    kinds: set[ModelKind] | None = None,
     unasserted: set[Change] | None = None,
     readouts: Mapping[str, str] | None = None,
     limits: Mapping[str, tuple[float, float]] | None = None,
@@ -94,6 +103,8 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
         greater_is_better: Direction, None where a range is healthy.
         invariant_to: Changes of the features that leave the value as it is.
         paper: Source.
+        domain: When the value may decide, in words.
+        kinds: Kinds of model that it is about; all when None.
         unasserted: Changes of which nothing is said.
         readouts: Name → meaning of further numbers; the function then returns a dict with "value" and these.
         limits: Smallest and largest possible value, by read-out.
@@ -124,6 +135,8 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
             invariant_to=frozenset(invariant_to),
             unasserted=frozenset(unasserted or ()),
             paper=paper,
+            domain=domain,
+            kinds=frozenset(kinds or ()),
             limits=limits or {},
             readouts=readouts or {},
             statistics=statistics,
@@ -138,7 +151,7 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
 
 
 def _needs(statistics: Mapping[str, type[Statistic]], optional: frozenset[str], more: set[str]) -> tuple[str, ...]:
-    kinds = (kind for name, kind in statistics.items() if name not in optional)
+    kinds = (kind for name, kind in statistics.items() if name not in optional and kind.split == "probe")
     return tuple(sorted({need for kind in kinds for need in kind.needs} | more))
 
 

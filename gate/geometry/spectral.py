@@ -12,16 +12,10 @@ from gate.errors import MetricError
 from gate.geometry import nulls
 from gate.geometry.influence import Readout, Refusal
 from gate.geometry.registry import Answer, metric
-from gate.geometry.statistics import Moments, UnitMoments
+from gate.geometry.statistics import Moments, Spectrum, UncentredSpectrum, UnitMoments, UnitSpectrum
 
 _MIN_ROWS = 30
 _FAIR = 1.15  # how far the nulls of all dimensions and of those in use may differ
-_FLOOR = 1e-15  # eigenvalues below this share of the largest are rounding, and their square root has no slope
-
-
-def _eigenvalues(covariance: Tensor) -> Tensor:
-    values: Tensor = torch.linalg.eigvalsh(covariance)
-    return values[values > _FLOOR * values[-1].detach().clamp_min(torch.finfo(torch.float64).tiny)]
 
 
 def _entropy(weights: Tensor) -> Tensor:
@@ -78,6 +72,7 @@ def _require_directions(units: UnitMoments) -> None:
     unit="dimensions",
     greater_is_better=None,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
+    domain="n >= 30; n >= 4 d or value <= (n - 1) / 10 (iso_ratio: n >= d / 4 and a null that fits)",
     paper="Roy and Vetterli 2007, EUSIPCO; Garrido et al. 2023, ICML (rankme)",
     readouts={
         "share": "value / d",
@@ -93,7 +88,7 @@ def _require_directions(units: UnitMoments) -> None:
         "rankme": (0, math.inf),
     },
 )
-def effective_rank(moments: Moments) -> dict[str, Answer]:
+def effective_rank(moments: Moments, spectrum: Spectrum, uncentred: UncentredSpectrum) -> dict[str, Answer]:
     """Effective number of directions in the feature cloud.
 
     exp(-sum p ln p) with p the eigenvalues of the feature covariance, d x d, over their sum: 1 when all variance lies
@@ -102,6 +97,8 @@ def effective_rank(moments: Moments) -> dict[str, Answer]:
 
     Args:
         moments: Of features of shape (n, d).
+        spectrum: Of their covariance.
+        uncentred: Of their second moments.
 
     Returns:
         Dimensions in [1, d], and read-outs.
@@ -111,10 +108,10 @@ def effective_rank(moments: Moments) -> dict[str, Answer]:
     """
     _require_variation(moments)
     n, d = moments.n, moments.d
-    eigenvalues = _eigenvalues(moments.covariance)
+    eigenvalues = spectrum.live()
     entropy = _entropy(eigenvalues)
-    uncentred = _eigenvalues(moments.covariance + torch.outer(moments.mean, moments.mean)).sqrt()
-    share = uncentred / uncentred.sum() + 1e-7
+    singular = uncentred.live().sqrt()
+    share = singular / singular.sum() + 1e-7
     raw = too_few(n, d, 4) if entropy.exp().item() > (n - 1) / 10 else None
     return {
         "value": raw or Readout(entropy, torch.exp),
@@ -130,6 +127,7 @@ def effective_rank(moments: Moments) -> dict[str, Answer]:
     unit="dimensions",
     greater_is_better=None,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
+    domain="n >= 50 and tr(S^2) above three of its errors; also for n < d",
     paper="Gao et al. 2017, bioRxiv 214262; finite-sample correction derived here",
     readouts={"share": "value / d", "raw": "tr(S)^2 / tr(S^2) without the correction for n"},
     limits={"value": (0, math.inf), "share": (0, math.inf), "raw": (0, math.inf)},
@@ -173,17 +171,18 @@ def _second_moment_error(covariance: Tensor, n: int) -> float:
     return math.sqrt(8 * square.square().sum().item() / n + 4 * square.diagonal().sum().item() ** 2 / n**2)
 
 
-def _uniformity(units: UnitMoments) -> Tensor:
+def _uniformity(spectrum: UnitSpectrum) -> Tensor:
     """(sum of the square roots of the eigenvalues of the unit rows' covariance)^2 / d."""
-    if units.is_constant():
-        return units.covariance.sum() * 0
-    return _eigenvalues(units.covariance).sqrt().sum() ** 2 / units.d
+    if spectrum.constant:
+        return spectrum.values.sum() * 0
+    return spectrum.live().sqrt().sum() ** 2 / spectrum.d
 
 
 @metric(
     unit="distance",
     greater_is_better=False,
     invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
+    domain="n >= 30 and n >= 4 d (iso_ratio: n >= d / 4 and a null that fits the dimensions in use)",
     paper="Fang et al. 2024, Rethinking The Uniformity Metric in Self-Supervised Learning",
     readouts={
         "share": "(1 - value^2 / 2)^2: 1 for isotropic rows, 0 for one point; the one to gate",
@@ -192,7 +191,7 @@ def _uniformity(units: UnitMoments) -> Tensor:
     },
     limits={"value": (0, math.sqrt(2)), "w2": (0, math.sqrt(2)), "share": (0, 1), "iso_ratio": (0, math.inf)},
 )
-def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
+def wasserstein_uniformity(units: UnitMoments, spectrum: UnitSpectrum) -> dict[str, Answer]:
     """Distance of the unit rows to an isotropic Gaussian; sees dead dimensions.
 
     W2 = sqrt(2 (1 - tr(S^1/2) / sqrt(d))) for the covariance S of the unit rows, the 2-Wasserstein distance to N(0,
@@ -200,6 +199,7 @@ def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
 
     Args:
         units: Moments of the unit rows of features (n, d).
+        spectrum: Of their covariance.
 
     Returns:
         Distance in [0, sqrt 2], and read-outs.
@@ -208,7 +208,7 @@ def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
         MetricError: All feature rows are zero.
     """
     _require_directions(units)
-    share = _uniformity(units)
+    share = _uniformity(spectrum)
     null = nulls.uniformity_share(max(units.n, 2), units.d)
     few = too_few(units.n, units.d, 4)
     distance = few or Readout(share, lambda natural: (2 * (1 - natural.clamp(0, 1).sqrt())).sqrt())
@@ -224,6 +224,7 @@ def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
     unit="share",
     greater_is_better=False,
     invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
+    domain="n >= 30, n >= d / 4 and a null that fits the dimensions in use",
     paper="derived from Fang et al. 2024, Rethinking The Uniformity Metric in Self-Supervised Learning",
     readouts={
         "cone": "part owed to the direction that all rows share: squared length of the mean unit row",
@@ -232,7 +233,7 @@ def wasserstein_uniformity(units: UnitMoments) -> dict[str, Answer]:
     limits={"value": (0, 1), "cone": (0, 1), "dimensional": (0, 1)},
     ranges={"null_share": (0, 1)},
 )
-def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> dict[str, Answer]:
+def collapse_index(units: UnitMoments, spectrum: UnitSpectrum, *, null_share: float | None = None) -> dict[str, Answer]:
     """How far the cloud has collapsed: 0 as spread as an isotropic cloud, 1 a point or a line.
 
     1 - share / share0, with `wasserstein_uniformity.share` and its value for isotropic rows of the same n and d. It
@@ -241,6 +242,7 @@ def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> di
 
     Args:
         units: Moments of the unit rows of features (n, d).
+        spectrum: Of their covariance.
         null_share: share0, when it is known to be higher than that of isotropic rows.
 
     Returns:
@@ -257,7 +259,7 @@ def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> di
             f"null_share {null_share!r} is below {isotropic:.4f} of isotropic rows: it would hide a collapse"
         )
     null = isotropic if null_share is None else null_share
-    share, cone = _uniformity(units), units.mean @ units.mean
+    share, cone = _uniformity(spectrum), units.mean @ units.mean
     spread = units.covariance.diagonal().sum()
     lost = torch.ones_like(spread) if units.is_constant() else 1 - share / (spread * null)
     return {
@@ -271,6 +273,7 @@ def collapse_index(units: UnitMoments, *, null_share: float | None = None) -> di
     unit="share",
     greater_is_better=True,
     invariant_to={"scaling", "row_scaling", "permutation"},
+    domain="n >= 100",
     paper="a reading of Chen and He 2021, Exploring Simple Siamese Representation Learning (recollected form)",
     limits={"value": (0, 1)},
 )

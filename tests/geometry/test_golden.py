@@ -15,7 +15,7 @@ from gate.estimate import Estimate
 from gate.geometry import nulls
 from gate.geometry.registry import metrics
 from gate.geometry.spectral import collapse_index
-from gate.geometry.statistics import Batch, UnitMoments
+from gate.geometry.statistics import Batch, UnitMoments, UnitSpectrum
 from gate.measurement import measure
 from tests.geometry import data
 
@@ -96,7 +96,7 @@ def test_rows_on_half_of_the_axes_read_one_half() -> None:
 def test_the_collapse_index_of_axes_against_an_exact_null(live: int, expected: float) -> None:
     rows = data.axes(64, 10, live)
     units = UnitMoments.of(Batch.of(rows, ids=[str(row) for row in range(len(rows))]))
-    answer = collapse_index(units, null_share=1.0)["value"]
+    answer = collapse_index(units, UnitSpectrum.of_moments(units), null_share=1.0)["value"]
     assert float(answer.natural) == pytest.approx(expected, abs=1e-6)
 
 

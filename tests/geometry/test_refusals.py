@@ -199,7 +199,7 @@ def test_calls_that_make_no_sense_are_refused() -> None:
 
 
 def test_a_metric_that_is_badly_declared_is_refused() -> None:
-    declared = metric(unit="x", greater_is_better=None, invariant_to=set(), paper="none")
+    declared = metric(unit="x", greater_is_better=None, invariant_to=set(), paper="none", domain="always")
     with pytest.raises(MetricError, match="'vci' is registered twice"):
 
         @declared

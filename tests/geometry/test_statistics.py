@@ -217,9 +217,9 @@ def test_batches_that_make_no_sense_are_refused() -> None:
     with pytest.raises(MetricError, match="have no labels"):
         ClassMoments.of(Batch.of(torch.ones(2, 2), ids=["a", "b"]))
     with pytest.raises(MetricError, match="one dimension, found 2 and 3"):
-        RowCensus(1, 2, 0, ()).merge(RowCensus(1, 3, 0, ()))
+        RowCensus(1, 2, {}).merge(RowCensus(1, 3, {}))
     labelled, plain = batch_of(torch.ones(2, 2)), Batch.of(torch.ones(2, 2), ids=["a", "b"])
-    with pytest.raises(MetricError, match="some rows have labels"):
+    with pytest.raises(MetricError, match="some rows have groups, labels, lengths and others have none"):
         Sample.of(labelled).merge(Sample.of(plain))
 
 

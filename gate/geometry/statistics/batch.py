@@ -2,83 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
 from gate.errors import MetricError
+from gate.geometry.statistics.columns import Codes, hash_ids, read_columns
 
+Split = Literal["probe", "reference", "ood", "shifted"]
 _HALF = 1e-6  # rounding units above it are those of half precision
 _FLOAT32 = 1e12  # beyond it, and below its inverse, squares and fourth powers leave float32
+_SMALL = 1e-30
 _LARGEST = 1e35  # and here those of a product leave float64
-_HASH_BITS = 62  # of a row-id hash: leaves room for a tie-break and fits a signed 64-bit integer
-
-
-@dataclass(frozen=True, eq=False)
-class Codes:
-    """A categorical column: `names` sorted, `values` (n,) int64 indices into them."""
-
-    names: tuple[str, ...]
-    values: Tensor
-
-    @classmethod
-    def of(cls, column: Sequence[object] | Tensor) -> Self:
-        """Codes of a column of any values; two values are one category when their text is equal.
-
-        Raises:
-            MetricError: A value is None or NaN.
-        """
-        items = column.tolist() if isinstance(column, Tensor) else column
-        for row, item in enumerate(items):
-            if item is None or item != item:  # noqa: PLR0124 - only NaN differs from itself
-                raise MetricError(
-                    f"row {row} of a column of labels or groups holds {item!r}; name a category or leave it out"
-                )
-        texts = [str(item) for item in items]
-        names = tuple(sorted(set(texts)))
-        index = {name: code for code, name in enumerate(names)}
-        return cls(names, torch.tensor([index[text] for text in texts], dtype=torch.int64))
-
-    def to(self, device: torch.device) -> Self:
-        """The same codes on another device."""
-        return type(self)(self.names, self.values.to(device))
-
-    def rows(self, index: Tensor) -> Self:
-        """The codes of some rows; the names stay."""
-        return type(self)(self.names, self.values[index])
-
-    def join(self, other: Codes) -> Self:
-        """Both columns below each other."""
-        names = union(self.names, other.names)
-        parts = [place(codes.names, names, codes.values.device)[codes.values] for codes in (self, other)]
-        return type(self)(names, torch.cat(parts))
-
-    def counts(self) -> Tensor:
-        """Rows of each category, (C,) int64."""
-        return torch.bincount(self.values, minlength=len(self.names))
-
-
-def union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
-    """Sorted names of both."""
-    return first if first == second else tuple(sorted({*first, *second}))
-
-
-def place(names: tuple[str, ...], among: tuple[str, ...], device: torch.device) -> Tensor:
-    """Index of each of `names` in `among`, int64."""
-    index = {name: code for code, name in enumerate(among)}
-    return torch.tensor([index[name] for name in names], dtype=torch.int64, device=device)
-
-
-def hash_ids(ids: Sequence[str], seed: int = 0) -> Tensor:
-    """A hash of each sample id, (n,) int64 in [0, 2^62): random, yet the same for every model and sharding."""
-    salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
-    digests = (hashlib.blake2b(text.encode(), digest_size=8, key=salt).digest() for text in ids)
-    mask = (1 << _HASH_BITS) - 1
-    return torch.tensor([int.from_bytes(digest, "little") & mask for digest in digests], dtype=torch.int64)
 
 
 def row_fingerprints(rows: Tensor) -> Tensor:
@@ -99,26 +38,30 @@ def _mix(words: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Feature rows (n, d) of one layer, float32 or float64, with the columns of the probe set.
+    """Feature rows (n, d) of one layer, float32 or float64, with what is known of each row.
 
     Attributes:
         features: (n, d).
         resolution: Spread, relative to the mean, at or below which rows of the original precision are rounding noise.
         ids: n sample ids.
         hashes: (n,) int64, `hash_ids` of the ids.
-        labels, groups: categories of each row, or None.
-        lengths: (n,) float64, or None.
-        fingerprints: (n,) int64, equal for rows whose inputs are equal.
+        columns: Name → codes, or a tensor (n, ...): see `COLUMNS`.
+        split: What the rows are for: the probe set, the reference rows (of the training set), rows out of distribution,
+            or the probe set under a shift.
+        given_fingerprints: (n,) int64 of the inputs, None where features come without inputs.
+        outputs: Names of the classes that the columns of `logits` stand for.
+        weights: Tensors of the model itself by name, such as "head.weight" (C, d) and "head.bias" (C,), "codebook".
     """
 
     features: Tensor
     resolution: float
     ids: tuple[str, ...]
     hashes: Tensor
-    labels: Codes | None
-    groups: Codes | None
-    lengths: Tensor | None
-    fingerprints: Tensor
+    columns: Mapping[str, Codes | Tensor] = field(default_factory=dict)
+    split: Split = "probe"
+    given_fingerprints: Tensor | None = None
+    outputs: tuple[str, ...] | None = None
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -126,69 +69,142 @@ class Batch:
         features: Tensor,
         *,
         ids: Sequence[str],
-        labels: Sequence[object] | Tensor | None = None,
-        groups: Sequence[object] | Tensor | None = None,
-        lengths: Sequence[float] | Tensor | None = None,
+        split: Split = "probe",
         fingerprints: Tensor | None = None,
+        outputs: Sequence[str] | None = None,
+        weights: Mapping[str, Tensor] | None = None,
         seed: int = 0,
+        **columns: object,
     ) -> Self:
         """Rows with their columns, in float32 or, where that would lose digits, in float64.
 
         Raises:
             MetricError: The features are not real rows (n, d) with n and d of at least one, or too large or small to be
-                squared, or a column has another length or a gap.
+                squared, or a column is unknown, has another length or a gap.
         """
         if features.ndim != 2 or 0 in features.shape:
             raise MetricError(
                 f"features must be rows (n, d) with at least one of each, found shape {tuple(features.shape)}"
             )
-        for name, column in {"ids": ids, "labels": labels, "groups": groups, "lengths": lengths}.items():
-            if column is not None and len(column) != len(features):
-                raise MetricError(
-                    f"{name} must have one entry for each of the {len(features)} rows, found {len(column)}"
-                )
+        if len(ids) != len(features):
+            raise MetricError(f"ids must have one entry for each of the {len(features)} rows, found {len(ids)}")
         rows = _working(features.detach())
         device = rows.device
-        prints = row_fingerprints(rows) if fingerprints is None else fingerprints.to(device)
         return cls(
             rows,
             _resolution(features.dtype),
             tuple(ids),
             hash_ids(ids, seed).to(device),
-            None if labels is None else Codes.of(labels).to(device),
-            None if groups is None else Codes.of(groups).to(device),
-            None if lengths is None else torch.as_tensor(lengths, dtype=torch.float64, device=device),
-            prints,
+            read_columns(columns, len(rows), device),
+            split,
+            None if fingerprints is None else fingerprints.to(device),
+            None if outputs is None else tuple(outputs),
+            {name: tensor.to(device) for name, tensor in (weights or {}).items()},
         )
 
     def rows(self, index: Tensor) -> Self:
         """Some of the rows."""
-        return type(self)(
-            self.features[index],
-            self.resolution,
-            tuple(self.ids[i] for i in index.tolist()),
-            self.hashes[index],
-            None if self.labels is None else self.labels.rows(index),
-            None if self.groups is None else self.groups.rows(index),
-            None if self.lengths is None else self.lengths[index],
-            self.fingerprints[index],
+        return replace(
+            self,
+            features=self.features[index],
+            ids=tuple(self.ids[i] for i in index.tolist()),
+            hashes=self.hashes[index],
+            columns={
+                name: column.rows(index) if isinstance(column, Codes) else column[index]
+                for name, column in self.columns.items()
+            },
+            given_fingerprints=None if self.given_fingerprints is None else self.given_fingerprints[index],
+        )
+
+    def join(self, other: Self) -> Self:
+        """Both below each other.
+
+        Raises:
+            MetricError: The rows come with different columns.
+        """
+        if self.columns.keys() != other.columns.keys():
+            odd = sorted(self.columns.keys() ^ other.columns.keys())
+            raise MetricError(f"some rows have {', '.join(odd)} and others have none")
+        columns: dict[str, Codes | Tensor] = {}
+        for name, first in self.columns.items():
+            second = other.columns[name]
+            if isinstance(first, Codes) and isinstance(second, Codes):
+                columns[name] = first.join(second)
+            elif isinstance(first, Tensor) and isinstance(second, Tensor):
+                columns[name] = torch.cat([first, second])
+        return replace(
+            self,
+            features=torch.cat([self.features, other.features]),
+            resolution=max(self.resolution, other.resolution),
+            ids=self.ids + other.ids,
+            hashes=torch.cat([self.hashes, other.hashes]),
+            columns=columns,
+            given_fingerprints=None
+            if self.given_fingerprints is None or other.given_fingerprints is None
+            else torch.cat([self.given_fingerprints, other.given_fingerprints]),
         )
 
     @property
-    def columns(self) -> frozenset[str]:
-        """Names of the columns that the rows come with."""
-        given = {"labels": self.labels, "groups": self.groups, "lengths": self.lengths}
-        return frozenset(name for name, column in given.items() if column is not None)
+    def fingerprints(self) -> Tensor:
+        """(n,) int64, equal for rows whose inputs are equal; features that come without are their own inputs."""
+        return row_fingerprints(self.features) if self.given_fingerprints is None else self.given_fingerprints
 
-    def class_codes(self) -> Codes:
-        """The labels, where a statistic cannot do without.
+    @property
+    def folds(self) -> Tensor:
+        """(n,) int64 hash that picks a row's fold: rows of one cluster share it."""
+        clusters = self.columns.get("clusters")
+        return _mix(clusters) & (2**62 - 1) if isinstance(clusters, Tensor) else self.hashes
+
+    @property
+    def labels(self) -> Codes | None:
+        """Class of each row."""
+        return self.codes("labels")
+
+    @property
+    def groups(self) -> Codes | None:
+        """Group of each row."""
+        return self.codes("groups")
+
+    def has(self, needs: Iterable[str]) -> bool:
+        """Whether the rows come with all of these columns and weights."""
+        return not self.missing(needs)
+
+    def missing(self, needs: Iterable[str]) -> list[str]:
+        """Those of these columns and weights that the rows do not come with."""
+        present = {*self.columns, *(name.partition(".")[0] for name in (*self.columns, *self.weights)), "features"}
+        return [need for need in needs if need not in present]
+
+    def codes(self, name: str) -> Codes | None:
+        """A categorical column."""
+        column = self.columns.get(name)
+        return column if isinstance(column, Codes) else None
+
+    def numbers(self, name: str) -> Tensor:
+        """The features, or a column of numbers, where a statistic cannot do without.
 
         Raises:
-            MetricError: The rows have no labels.
+            MetricError: The rows have no such column.
         """
-        if self.labels is None:
-            raise MetricError("these feature rows have no labels")
-        return self.labels
+        column = self.features if name == "features" else self.columns.get(name)
+        if not isinstance(column, Tensor):
+            raise MetricError(f"these feature rows have no {name}")
+        return column
+
+    def named(self, name: str) -> dict[str, Codes | Tensor]:
+        """The parts of a column of several, by their own names."""
+        prefix = f"{name}."
+        return {key.removeprefix(prefix): column for key, column in self.columns.items() if key.startswith(prefix)}
+
+    def class_codes(self, name: str = "labels") -> Codes:
+        """A categorical column, where a statistic cannot do without.
+
+        Raises:
+            MetricError: The rows have none.
+        """
+        found = self.codes(name)
+        if found is None:
+            raise MetricError(f"these feature rows have no {name}")
+        return found
 
 
 def _resolution(dtype: torch.dtype) -> float:
@@ -204,8 +220,7 @@ def _working(rows: Tensor) -> Tensor:
     exact = rows if rows.dtype in (torch.float32, torch.float64) else rows.to(torch.float32)
     if not rows.is_floating_point() and not torch.equal(exact.to(rows.dtype), rows):
         exact = rows.to(torch.float64)
-    sizes = exact.abs()
-    largest = sizes[torch.isfinite(sizes)].max().item() if bool(torch.isfinite(sizes).any()) else 0.0
+    largest = _largest(exact)
     if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
         raise MetricError(
             f"features are out of range: the largest |x| is {largest:.3g}, expected 1e-35 to 1e35; rescale them"
@@ -213,11 +228,20 @@ def _working(rows: Tensor) -> Tensor:
     return exact.to(torch.float64) if largest > _FLOAT32 or 0 < largest < 1 / _FLOAT32 else exact
 
 
+def _largest(rows: Tensor) -> float:
+    """Largest finite |x|, 0 where there is none."""
+    low, high = rows.aminmax()
+    largest = torch.maximum(high, -low).item()
+    return largest if math.isfinite(largest) else rows.nan_to_num(0.0, 0.0, 0.0).abs().max().item()
+
+
 def unit_rows(features: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of length one, and which rows (n,) bool have a direction at all; the others are zero rows."""
-    norms = torch.linalg.vector_norm(features, dim=1, dtype=torch.float64)
+    norms = torch.cat([torch.linalg.vector_norm(tile, dim=1, dtype=torch.float64) for tile in features.split(1024)])
     alive = norms > 0
-    return (features / norms.clamp_min(torch.finfo(torch.float64).tiny)[:, None]).to(features.dtype), alive
+    if bool((alive & (norms < _SMALL)).any()):  # the inverse of such a length does not fit into float32
+        return (features / norms.clamp_min(torch.finfo(torch.float64).tiny)[:, None]).to(features.dtype), alive
+    return features * norms.clamp_min(_SMALL).reciprocal().to(features.dtype)[:, None], alive
 
 
 def per_live_row(influence: Tensor, alive: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -10,12 +10,29 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.statistics.batch import Batch
+from gate.geometry.statistics.batch import Batch, Split
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
 
 _NAMED = 5
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Rows of a column that hold a NaN or an infinity.
+
+    Attributes:
+        count: How many.
+        first: (hash, id) of at most 5 of them, those with the lowest hashes.
+    """
+
+    count: int
+    first: tuple[tuple[int, str], ...]
+
+    def merge(self, other: Self) -> Self:
+        """Of the rows of both."""
+        return type(self)(self.count + other.count, tuple(sorted(self.first + other.first)[:_NAMED]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,21 +42,21 @@ class RowCensus:
     Attributes:
         n: Rows.
         d: Feature dimension.
-        nonfinite: Rows with a value that is not finite.
-        first: (hash, id) of at most 5 of them, those with the lowest hashes.
+        bad: Column of numbers, `features` among them, → its rows that are not finite; those without any are left out.
     """
 
     n: int
     d: int
-    nonfinite: int
-    first: tuple[tuple[int, str], ...]
+    bad: Mapping[str, Bad]
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
         """Of one batch."""
-        bad = (~torch.isfinite(batch.features).all(dim=1)).nonzero()[:, 0].tolist()
-        first = sorted((int(batch.hashes[row]), batch.ids[row]) for row in bad)
-        return cls(len(batch.ids), batch.features.shape[1], len(bad), tuple(first[:_NAMED]))
+        found = {"features": _bad(batch, batch.features)}
+        for name, column in batch.columns.items():
+            if isinstance(column, Tensor) and column.is_floating_point():
+                found[name] = _bad(batch, column)
+        return cls(len(batch.ids), batch.features.shape[1], {name: bad for name, bad in found.items() if bad.count})
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both.
@@ -49,21 +66,33 @@ class RowCensus:
         """
         if self.d != other.d:
             raise MetricError(f"feature rows of one layer must have one dimension, found {self.d} and {other.d}")
-        first = tuple(sorted(self.first + other.first)[:_NAMED])
-        return type(self)(self.n + other.n, self.d, self.nonfinite + other.nonfinite, first)
+        bad = dict(self.bad)
+        for name, more in other.bad.items():
+            bad[name] = bad[name].merge(more) if name in bad else more
+        return type(self)(self.n + other.n, self.d, bad)
 
-    def require_finite(self) -> None:
-        """Refuses features that no metric is defined on.
+    def require_finite(self, columns: Iterable[str] = ()) -> None:
+        """Refuses features, and columns, that no metric is defined on.
 
         Raises:
             MetricError: A row holds a NaN or an infinity.
         """
-        if self.nonfinite:
-            ids = ", ".join(repr(name) for _, name in self.first)
-            raise MetricError(
-                f"nonfinite_rows: {self.nonfinite} of {self.n} feature rows hold NaN or infinity (first ids: {ids}); "
-                "no metric is defined on them, mend the model or the probe set"
-            )
+        asked = {"features", *columns}
+        for name, bad in self.bad.items():
+            if name.partition(".")[0] in asked:
+                what = "feature rows" if name == "features" else f"rows of {name}"
+                ids = ", ".join(repr(identifier) for _, identifier in bad.first)
+                raise MetricError(
+                    f"nonfinite_rows: {bad.count} of {self.n} {what} hold NaN or infinity (first ids: {ids}); "
+                    "no metric is defined on them, mend the model or the probe set"
+                )
+
+
+def _bad(batch: Batch, values: Tensor) -> Bad:
+    sums = values if values.ndim == 1 else values.sum(dim=1, dtype=torch.float64)  # not finite when an entry is not
+    rows = (~torch.isfinite(sums)).nonzero()[:, 0].tolist()
+    first = sorted((int(batch.hashes[row]), batch.ids[row]) for row in rows)
+    return Bad(len(rows), tuple(first[:_NAMED]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +101,7 @@ class Fingerprints:
 
     values: Tensor
 
+    split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ()
     leaves: ClassVar[tuple[str, ...]] = ()
 
@@ -98,3 +128,9 @@ class Fingerprints:
         """Nothing: a share of rows gives its own terms."""
         del gradient
         return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
+
+
+class ReferenceFingerprints(Fingerprints):
+    """The fingerprint of every reference row."""
+
+    split: ClassVar[Split] = "reference"

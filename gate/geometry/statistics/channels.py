@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch
+from gate.geometry.statistics.batch import Batch, Split
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
@@ -39,6 +39,7 @@ class Channels:
     high: Tensor
     block_max: Tensor
 
+    split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ()
     leaves: ClassVar[tuple[str, ...]] = ("mean", "variance", "third", "fourth", "mean_abs")
 

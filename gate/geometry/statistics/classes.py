@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gate.geometry.statistics.batch import Batch, Codes, per_live_row, place, union, unit_rows
+from gate.geometry.statistics.batch import Batch, Split, per_live_row, unit_rows
+from gate.geometry.statistics.columns import Codes, place, union
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
+
+
+_TILE = 1024
 
 
 def class_sums(rows: Tensor, codes: Codes) -> Tensor:
@@ -44,8 +48,11 @@ class ClassMoments:
     within: Tensor
     within_channels: Tensor
 
+    split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
     leaves: ClassVar[tuple[str, ...]] = ("shares", "means", "within", "within_channels")
+    column: ClassVar[str] = "features"
+    by: ClassVar[str] = "labels"
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -54,26 +61,32 @@ class ClassMoments:
         Raises:
             MetricError: The batch has no labels.
         """
-        return cls._of_rows(batch.features, batch.class_codes())
+        return cls.of_rows(batch.numbers(cls.column), batch.class_codes(cls.by))
 
     @classmethod
-    def _of_rows(cls, rows: Tensor, codes: Codes) -> Self:
+    def of_rows(cls, rows: Tensor, codes: Codes) -> Self:
+        """Of rows (n, d) and the class of each, moved by rounded class means: tight classes stay exact."""
         counts = codes.counts()
         divisor = counts.clamp_min(1)[:, None]
         shift = class_sums(rows, codes) / divisor.to(rows.dtype)
         moved = rows - shift[codes.values]
         rest = class_sums(moved, codes).double() / divisor
-        squares = (moved.double() - rest[codes.values]).square()
+        sizes = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+        channels = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+        for start in range(0, len(rows), _TILE):
+            squares = moved[start : start + _TILE].square_()
+            sizes[start : start + _TILE] = squares.sum(dim=1)
+            channels += squares.sum(dim=0)
         within = torch.zeros(len(codes.names), dtype=torch.float64, device=rows.device)
-        within.index_add_(0, codes.values, squares.sum(dim=1))
+        within.index_add_(0, codes.values, sizes)
         n = max(len(rows), 1)
         return cls(
             codes.names,
             counts,
             counts.double() / n,
             shift.double() + rest,
-            within / divisor[:, 0],
-            squares.sum(dim=0) / n,
+            within / divisor[:, 0] - rest.square().sum(dim=1),
+            channels / n - (counts[:, None] * rest.square()).sum(dim=0) / n,
         )
 
     def merge(self, other: Self) -> Self:
@@ -141,7 +154,9 @@ class ClassMoments:
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the class moments with this gradient, (m,) float64."""
-        return self._influence(gradient, sample.features.double(), sample.class_codes(self.names))
+        return self._influence(
+            gradient, sample.rows.numbers(self.column).double(), sample.class_codes(self.names, self.by)
+        )
 
     def _influence(self, gradient: Mapping[str, Tensor], rows: Tensor, codes: Tensor) -> Tensor:
         moved = rows - self.means[codes]
@@ -162,11 +177,14 @@ class UnitClassMoments(ClassMoments):
         Raises:
             MetricError: The batch has no labels.
         """
-        rows, alive = unit_rows(batch.features)
+        rows, alive = unit_rows(batch.numbers(cls.column))
+        codes = batch.class_codes(cls.by)
+        if bool(alive.all()):
+            return cls.of_rows(rows, codes)
         index = alive.nonzero()[:, 0]
-        return cls._of_rows(rows[index], batch.class_codes().rows(index))
+        return cls.of_rows(rows[index], codes.rows(index))
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """As for `ClassMoments`, over the rows that have a direction."""
-        rows, alive = unit_rows(sample.features.double())
-        return per_live_row(self._influence(gradient, rows, sample.class_codes(self.names)), alive)
+        rows, alive = unit_rows(sample.rows.numbers(self.column).double())
+        return per_live_row(self._influence(gradient, rows, sample.class_codes(self.names, self.by)), alive)

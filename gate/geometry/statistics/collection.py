@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self, cast
 
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch
+from gate.errors import MetricError
+from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.census import RowCensus
+from gate.geometry.statistics.classes import ClassMoments
+from gate.geometry.statistics.folds import ClassFolds
+from gate.geometry.statistics.moments import Moments
 from gate.geometry.statistics.sample import Sample
+from gate.geometry.statistics.spectrum import Spectrum
 
 
 class Statistic(Protocol):
     """What a metric may ask for by annotation.
 
     Attributes:
-        needs: Columns that the rows must have ("labels").
+        split: Which rows it is of.
+        needs: Columns and weights that the rows must have ("labels").
         leaves: Fields that a metric may differentiate by.
     """
 
+    split: ClassVar[Split]
     needs: ClassVar[tuple[str, ...]]
     leaves: ClassVar[tuple[str, ...]]
 
@@ -37,25 +44,76 @@ class Statistic(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """The statistics that some metrics ask for, of the same rows."""
+    """The statistics that some metrics ask for, of the rows of every split.
 
-    census: RowCensus
-    sample: Sample
+    Attributes:
+        censuses: Counts by split.
+        parts: The statistics that were folded; those that follow from another one are derived when asked for.
+    """
+
+    censuses: Mapping[Split, RowCensus]
     parts: Mapping[type[Statistic], Statistic]
+    derived: dict[type[Statistic], Statistic] = field(default_factory=dict)
 
     @classmethod
     def of(cls, batch: Batch, kinds: Iterable[type[Statistic]]) -> Self:
-        """Of one batch; kinds whose columns the rows do not have are left out."""
-        wanted = [kind for kind in kinds if batch.columns.issuperset(kind.needs)]
-        return cls(
-            RowCensus.of(batch), Sample.of(batch), {kind: kind.of(batch) for kind in wanted if kind is not Sample}
-        )
+        """Of one batch; kinds of other rows, and those whose columns the rows do not have, are left out."""
+        folded = dict.fromkeys(_source(kind) for kind in kinds)
+        wanted = [kind for kind in folded if kind.split == batch.split and batch.has(kind.needs)]
+        if ClassFolds in wanted:  # they hold these, fold by fold
+            wanted = [kind for kind in wanted if kind not in (Moments, ClassMoments)]
+        if batch.split == Sample.split and Sample not in wanted:
+            wanted.append(Sample)
+        return cls({batch.split: RowCensus.of(batch)}, {kind: kind.of(batch) for kind in wanted})
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
-        parts = {kind: part.merge(other.parts[kind]) for kind, part in self.parts.items()}
-        return type(self)(self.census.merge(other.census), self.sample.merge(other.sample), parts)
+        return type(self)(_merged(self.censuses, other.censuses), _merged(self.parts, other.parts))
+
+    @property
+    def census(self) -> RowCensus:
+        """Counts of the probe rows.
+
+        Raises:
+            MetricError: There are none.
+        """
+        if Sample.split not in self.censuses:
+            raise MetricError("there are no probe rows to measure")
+        return self.censuses[Sample.split]
+
+    @property
+    def sample(self) -> Sample:
+        """The sampled probe rows."""
+        return cast("Sample", self.parts[Sample])
 
     def get(self, kind: type[Statistic]) -> Statistic | None:
         """The statistic of a kind, None when the rows do not have what it needs."""
-        return self.sample if kind is Sample else self.parts.get(kind)
+        if kind in self.parts:
+            return self.parts[kind]
+        if kind not in self.derived:
+            found = self._derive(kind)
+            if found is None:
+                return None
+            self.derived[kind] = found
+        return self.derived[kind]
+
+    def _derive(self, kind: type[Statistic]) -> Statistic | None:
+        folds = self.parts.get(ClassFolds)
+        if isinstance(folds, ClassFolds) and kind in (Moments, ClassMoments):
+            return folds.without()[0 if kind is Moments else 1]
+        if issubclass(kind, Spectrum):
+            moments = self.get(kind.source)
+            return kind.of_moments(moments) if isinstance(moments, Moments) else None
+        return None
+
+
+def _source(kind: type[Statistic]) -> type[Statistic]:
+    """The statistic that is folded for a kind."""
+    return kind.source if issubclass(kind, Spectrum) else kind
+
+
+def _merged(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {
+        key: first[key].merge(second[key]) if key in first and key in second else (first.get(key) or second[key])
+        for key in dict.fromkeys((*first, *second))
+    }

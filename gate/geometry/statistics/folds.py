@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch
+from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.classes import ClassMoments
 from gate.geometry.statistics.moments import Moments
 
@@ -25,11 +25,15 @@ def fold_count(d: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class ClassFolds:
-    """Moments and class moments of the rows of each fold; a row's fold is its id hash modulo the number of folds."""
+    """Moments and class moments of the rows of each fold.
+
+    A row's fold is the hash of its id, or of its cluster where there are clusters, modulo the number of folds.
+    """
 
     moments: tuple[Moments, ...]
     classes: tuple[ClassMoments, ...]
 
+    split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
     leaves: ClassVar[tuple[str, ...]] = ()
 
@@ -42,7 +46,7 @@ class ClassFolds:
         """
         folds = fold_count(batch.features.shape[1])
         batch.class_codes()
-        which = batch.hashes % folds
+        which = batch.folds % folds
         parts = [batch.rows((which == fold).nonzero()[:, 0]) for fold in range(folds)]
         return cls(tuple(Moments.of(part) for part in parts), tuple(ClassMoments.of(part) for part in parts))
 

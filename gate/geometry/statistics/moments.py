@@ -9,20 +9,35 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch, per_live_row, unit_rows
+from gate.geometry.statistics.batch import Batch, Split, per_live_row, unit_rows
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
 
 _TILE = 4096  # rows of a Gram product in the features' own precision, before it is added in float64
+_STRIPES = 4  # block rows of a symmetric product: those above the diagonal are all that is computed
+_NARROW = 128  # columns below which stripes cost more than they save
 
 
 def gram(rows: Tensor) -> Tensor:
     """Sum of outer products of the rows, (d, d) float64."""
     total = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
     for tile in rows.split(_TILE):
-        total += tile.T @ tile
-    return total
+        _add_upper(total, tile)
+    return _mirrored(total)
+
+
+def _add_upper(total: Tensor, tile: Tensor) -> None:
+    """Adds the products of the columns of a tile on and above the diagonal blocks, half of the work of all."""
+    d = tile.shape[1]
+    width = d if d <= _NARROW else -(-d // _STRIPES)
+    for start in range(0, d, width):
+        total[start : start + width, start:] += tile[:, start : start + width].T @ tile[:, start:]
+
+
+def _mirrored(upper: Tensor) -> Tensor:
+    above = upper.triu()
+    return above + above.triu(1).T
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,24 +56,31 @@ class Moments:
     covariance: Tensor
     resolution: float
 
+    split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ()
     leaves: ClassVar[tuple[str, ...]] = ("mean", "covariance")
+    column: ClassVar[str] = "features"
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
-        """Of one batch: rows are moved by their rounded mean first, so that no offset eats digits."""
-        return cls._of_rows(batch.features, batch.resolution)
+        """Of one batch."""
+        return cls.of_rows(batch.numbers(cls.column), batch.resolution)
 
     @classmethod
-    def _of_rows(cls, rows: Tensor, resolution: float) -> Self:
+    def of_rows(cls, rows: Tensor, resolution: float) -> Self:
+        """Of rows (n, d), moved by the rounded mean of the first of them, so that no offset eats digits."""
         n, d = rows.shape
+        covariance = torch.zeros(d, d, dtype=torch.float64, device=rows.device)
+        rest = torch.zeros(d, dtype=torch.float64, device=rows.device)
         if n == 0:
-            zero = torch.zeros(d, dtype=torch.float64, device=rows.device)
-            return cls(0, zero, zero.expand(d, d).clone(), resolution)
-        shift = rows.mean(dim=0, dtype=torch.float64).to(rows.dtype)
-        moved = rows - shift
-        rest = moved.mean(dim=0, dtype=torch.float64)
-        covariance = gram(moved) / n - torch.outer(rest, rest)
+            return cls(0, rest, covariance, resolution)
+        shift = rows[:_TILE].mean(dim=0, dtype=torch.float64).to(rows.dtype)
+        for tile in rows.split(_TILE):
+            moved = tile - shift
+            rest += moved.sum(dim=0, dtype=torch.float64)
+            _add_upper(covariance, moved)
+        rest /= n
+        covariance = _mirrored(covariance).div_(n).addr_(rest, rest, alpha=-1)
         return cls(n, shift.double() + rest, covariance, resolution)
 
     def merge(self, other: Self) -> Self:
@@ -68,8 +90,7 @@ class Moments:
             return self if other.n == 0 else other
         gap = other.mean - self.mean
         weight = other.n / n
-        covariance = self.covariance * (1 - weight) + other.covariance * weight
-        covariance += torch.outer(gap, gap) * (weight * (1 - weight))
+        covariance = self.covariance.lerp(other.covariance, weight).addr_(gap, gap, alpha=weight * (1 - weight))
         return type(self)(n, self.mean + gap * weight, covariance, max(self.resolution, other.resolution))
 
     @property
@@ -84,12 +105,16 @@ class Moments:
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the moments with this gradient, (m,) float64."""
-        return self._influence(gradient, sample.features.double())
+        return self._influence(gradient, sample.rows.numbers(self.column))
 
     def _influence(self, gradient: Mapping[str, Tensor], rows: Tensor) -> Tensor:
-        moved = rows - self.mean
-        quadratic = gradient["covariance"]
-        return moved @ gradient["mean"] + ((moved @ quadratic) * moved).sum(dim=1) - (quadratic * self.covariance).sum()
+        moved = (rows.double() - self.mean).to(rows.dtype)
+        linear = moved @ gradient["mean"].to(rows.dtype)
+        if not bool(gradient["covariance"].any()):
+            return linear.double()
+        quadratic = gradient["covariance"].to(rows.dtype)
+        products = ((moved @ quadratic) * moved).sum(dim=1)
+        return (linear + products).double() - (gradient["covariance"] * self.covariance).sum()
 
 
 class UnitMoments(Moments):
@@ -98,10 +123,10 @@ class UnitMoments(Moments):
     @classmethod
     def of(cls, batch: Batch) -> Self:
         """Of one batch."""
-        rows, alive = unit_rows(batch.features)
-        return cls._of_rows(rows[alive], batch.resolution)
+        rows, alive = unit_rows(batch.numbers(cls.column))
+        return cls.of_rows(rows if bool(alive.all()) else rows[alive], batch.resolution)
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """As for `Moments`, over the rows that have a direction."""
-        rows, alive = unit_rows(sample.features.double())
+        rows, alive = unit_rows(sample.rows.numbers(self.column))
         return per_live_row(self._influence(gradient, rows), alive)

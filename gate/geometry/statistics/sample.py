@@ -9,8 +9,8 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.errors import MetricError
-from gate.geometry.statistics.batch import Batch, place
+from gate.geometry.statistics.batch import Batch, Split
+from gate.geometry.statistics.columns import place
 
 CAPACITY = 8192
 
@@ -29,6 +29,7 @@ class Sample:
     n: int
     rows: Batch
 
+    split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ()
     leaves: ClassVar[tuple[str, ...]] = ()
 
@@ -44,7 +45,7 @@ class Sample:
         kept = hashes.argsort(stable=True)[:CAPACITY]
         if len(self.rows.hashes) == CAPACITY and bool((kept < CAPACITY).all()):
             return replace(self, n=n)
-        return type(self)(n, _join(self.rows, other.rows).rows(kept))
+        return replace(self, n=n, rows=self.rows.join(other.rows).rows(kept))
 
     @property
     def features(self) -> Tensor:
@@ -67,13 +68,19 @@ class Sample:
         alive = norms[norms > 0]
         return (norms < 1e-12 * alive.median()).double().mean().item() if len(alive) else 1.0
 
-    def class_codes(self, names: tuple[str, ...]) -> Tensor:
-        """Index of the class of each row among `names`, (m,) int64.
+    @property
+    def clusters(self) -> Tensor | None:
+        """(m,) int64, equal for rows that are not independent of each other; None when every row is."""
+        found = self.rows.columns.get("clusters")
+        return found if isinstance(found, Tensor) else None
+
+    def class_codes(self, names: tuple[str, ...], column: str = "labels") -> Tensor:
+        """Index of the category of each row among `names`, (m,) int64.
 
         Raises:
-            MetricError: The rows have no labels.
+            MetricError: The rows have no such column.
         """
-        codes = self.rows.class_codes()
+        codes = self.rows.class_codes(column)
         return place(codes.names, names, codes.values.device)[codes.values]
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
@@ -82,18 +89,13 @@ class Sample:
         return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
 
 
-def _join(first: Batch, second: Batch) -> Batch:
-    both = (first.labels, second.labels), (first.groups, second.groups), (first.lengths, second.lengths)
-    if any((a is None) != (b is None) for a, b in both):
-        raise MetricError("some rows have labels, groups or lengths and others have none")
-    (labels, other_labels), (groups, other_groups), (lengths, other_lengths) = both
-    return Batch(
-        torch.cat([first.features, second.features]),
-        max(first.resolution, second.resolution),
-        first.ids + second.ids,
-        torch.cat([first.hashes, second.hashes]),
-        None if labels is None or other_labels is None else labels.join(other_labels),
-        None if groups is None or other_groups is None else groups.join(other_groups),
-        None if lengths is None or other_lengths is None else torch.cat([lengths, other_lengths]),
-        torch.cat([first.fingerprints, second.fingerprints]),
-    )
+class ReferenceSample(Sample):
+    """The sampled reference rows: held apart from the probe set."""
+
+    split: ClassVar[Split] = "reference"
+
+
+class OodSample(Sample):
+    """The sampled rows out of distribution."""
+
+    split: ClassVar[Split] = "ood"
