@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,19 +15,10 @@ from gate.estimate import Estimate
 from gate.geometry import catalogue
 from gate.geometry.registry import Change, find, metrics
 from gate.measurement import measure
-from tests.geometry import data
+from tests.geometry import data, inputs
 
 NAMES = sorted(metrics())
-N, D, C = 1200, 16, 4
-
-
-def healthy(seed: int = 0) -> tuple[Tensor, list[int]]:
-    rows, labels = data.structured(N, D, C, seed, signal=0.5)
-    return rows.double(), labels.tolist()
-
-
-def groups() -> list[int]:
-    return [row % 3 for row in range(N)]
+N, D = 1200, 16
 
 
 def scales() -> Tensor:
@@ -37,7 +28,7 @@ def scales() -> Tensor:
 CHANGES: dict[Change, Callable[[Tensor], Tensor]] = {
     "translation": lambda rows: rows + torch.linspace(-2, 3, D, dtype=torch.float64),
     "scaling": lambda rows: rows * 7.5,
-    "row_scaling": lambda rows: rows * torch.linspace(0.5, 2.0, N, dtype=torch.float64)[:, None],
+    "row_scaling": lambda rows: rows * torch.linspace(0.5, 2.0, len(rows), dtype=torch.float64)[:, None],
     "rotation": lambda rows: rows @ data.rotation(D, 1),
     "permutation": lambda rows: rows.flip(1),
     "channel_scaling": lambda rows: rows * scales(),
@@ -45,23 +36,30 @@ CHANGES: dict[Change, Callable[[Tensor], Tensor]] = {
 }
 
 
-def damaged(name: str, rows: Tensor) -> Tensor:
+def healthy(seed: int = 0) -> dict[str, Any]:
+    return inputs.everything(N, D, seed)
+
+
+def damaged(name: str) -> dict[str, Any]:
     """Rows on which the metric is away from the end of its range, so that a change of the features can move it."""
+    given = healthy()
+    rows = given["features"]
     if name == "dead_unit_share":
-        rows = rows.clone()
         rows[:, :2] = 1.0 + 1e-4 * rows[:, :2]
         rows[:, 2:4] = 1.0 + 1.5e-2 * rows[:, 2:4]
     if name == "outlier_channel_ratio":
-        rows = rows.clone()
         rows[:, 5] *= 4
     if name == "near_duplicate_share":
-        rows = rows.clone()
-        rows[:100] = rows[100:200]
-    return rows
+        given["encoded"][:100] = given["encoded"][100:200]
+    return given
 
 
-def value(name: str, rows: Tensor, labels: list[int], readout: str = "") -> float:
-    found = measure(rows, labels=labels, metrics=[name + readout])[name + readout]
+def ask(name: str, given: Mapping[str, Any], **more: Any) -> dict[str, Estimate]:
+    return measure(metrics=[name], **{**given, **more})
+
+
+def value(name: str, given: Mapping[str, Any]) -> float:
+    found = ask(name, given)[name]
     assert found.status == "ok", found.reason
     assert found.value is not None
     return found.value
@@ -78,10 +76,9 @@ def test_declared_invariances_hold_exactly_as_declared(name: str, change: Change
     if change in metric.unasserted:
         assert change not in metric.invariant_to
         return
-    rows, labels = healthy()
-    rows = damaged(name, rows)
-    before = value(name, rows, labels)
-    after = value(name, CHANGES[change](rows), labels)
+    given = damaged(name)
+    before = value(name, given)
+    after = value(name, inputs.changed(given, CHANGES[change]))
     if change in metric.invariant_to:
         assert after == pytest.approx(before, rel=1e-6, abs=1e-9)
     else:
@@ -90,16 +87,10 @@ def test_declared_invariances_hold_exactly_as_declared(name: str, change: Change
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_rows_does_not_matter(name: str) -> None:
-    rows, labels = healthy()
+    given = healthy()
     order = torch.randperm(N, generator=data.generator(5))
-    before = measure(rows, labels=labels, ids=range(N), groups=groups(), metrics=[name])
-    shuffled = measure(
-        rows[order],
-        labels=[labels[row] for row in order],
-        ids=order.tolist(),
-        groups=[groups()[row] for row in order],
-        metrics=[name],
-    )
+    before = ask(name, given, ids=range(N))
+    shuffled = ask(name, inputs.taken(given, order), ids=order.tolist())
     for address, found in before.items():
         if found.value is not None:
             assert shuffled[address].value == pytest.approx(found.value, rel=1e-9, abs=1e-12), address
@@ -108,17 +99,23 @@ def test_the_order_of_rows_does_not_matter(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_names_of_classes_do_not_matter(name: str) -> None:
-    rows, labels = healthy()
-    renamed = [{0: "zebra", 1: "ant", 2: "midge", 3: "bee"}[label] for label in labels]
-    plain = measure(rows, labels=labels, metrics=[name])
-    for address, found in measure(rows, labels=renamed, metrics=[name]).items():
-        assert found.value == pytest.approx(plain[address].value, rel=1e-9) if found.value is not None else True
+    given = healthy()
+    new = {0: "zebra", 1: "ant", 2: "midge", 3: "bee"}
+
+    def renamed(codes: Tensor) -> list[str]:
+        return [new[int(code)] for code in codes]
+
+    plain = ask(name, given)
+    reference = {**given["reference"], "labels": renamed(given["reference"]["labels"])}
+    other = {"labels": renamed(given["labels"]), "cues": renamed(given["cues"]), "reference": reference}
+    for address, found in ask(name, given, outputs=list(new.values()), **other).items():
+        if found.value is not None:
+            assert found.value == pytest.approx(plain[address].value, rel=1e-9, abs=1e-12), address
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_influence_sums_to_zero_and_names_every_sampled_row(name: str) -> None:
-    rows, labels = healthy()
-    for address, found in measure(rows, labels=labels, groups=groups(), metrics=[name]).items():
+    for address, found in ask(name, healthy()).items():
         if found.status != "ok" or found.interval is None:
             continue
         assert found.influence is not None
@@ -132,8 +129,7 @@ def test_influence_sums_to_zero_and_names_every_sampled_row(name: str) -> None:
 def test_value_and_interval_lie_inside_the_declared_limits(name: str) -> None:
     metric = metrics()[name]
     for seed in range(3):
-        rows, labels = healthy(seed)
-        for address, found in measure(rows, labels=labels, groups=groups(), metrics=[name]).items():
+        for address, found in ask(name, healthy(seed)).items():
             if found.interval is not None and found.value is not None:
                 low, high = metric.limits_of(address.partition(".")[2] or "value")
                 assert low <= found.interval[0] <= found.value <= found.interval[1] <= high, address
@@ -142,10 +138,8 @@ def test_value_and_interval_lie_inside_the_declared_limits(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_influence_predicts_what_leaving_rows_out_does(name: str) -> None:
     """Dropping the 24 rows of largest influence moves the value by minus their share of it, to first order."""
-    rows, labels = healthy()
-    rows = damaged(name, rows)
-    before = measure(rows, labels=labels, groups=groups(), ids=range(N), metrics=[name])
-    for address, found in before.items():
+    given = damaged(name)
+    for address, found in ask(name, given, ids=range(N)).items():
         if not _smooth(found):
             continue
         assert found.influence is not None
@@ -154,13 +148,7 @@ def test_influence_predicts_what_leaving_rows_out_does(name: str) -> None:
         order = [int(found.influence.ids[i]) for i in found.influence.values.argsort()]
         dropped = set(order[-24:])
         kept = [row for row in range(N) if row not in dropped]
-        moved = measure(
-            rows[kept],
-            labels=[labels[row] for row in kept],
-            groups=[groups()[row] for row in kept],
-            ids=kept,
-            metrics=[address],
-        )[address]
+        moved = ask(address, inputs.taken(given, kept), ids=kept)[address]
         assert moved.value is not None
         predicted = -float(found.influence.values.sort().values[-24:].sum()) / (N - 24)
         change = moved.value - found.value

@@ -1,0 +1,86 @@
+"""Rows with every column that a metric can ask for, so that one loop over the registry tests them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gate.geometry.statistics import COLUMNS
+from tests.geometry import data
+
+NAMES_OF_CLASSES = ("0", "1", "2", "3")
+SPLITS = ("reference", "ood", "shifted")
+
+
+def everything(n: int = 1200, d: int = 16, seed: int = 0) -> dict[str, Any]:
+    """Arguments of `measure`: a healthy model with four classes, its baseline and head, and all that is known of rows."""
+    rows, labels = data.structured(n, d, 4, seed, signal=0.5)
+    features = rows.double()
+    g = data.generator(seed + 1000)
+
+    def noise(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=g, dtype=torch.float64)
+
+    sublabels = 2 * labels + (features[:, -1] > 0.3).long()
+    groups = torch.arange(n) % 3
+    features[:, 2] += 0.4 * groups
+    logits = 2.0 * torch.nn.functional.one_hot(labels, 4) + noise(n, 4)
+    earlier = features @ data.rotation(d, 11) + 0.6 * noise(n, d)
+    reference, reference_labels = data.structured(n, d, 4, seed + 77, signal=0.5)
+    return {
+        "features": features,
+        "labels": labels,
+        "sublabels": sublabels,
+        "groups": groups,
+        "cues": torch.where(torch.rand(n, generator=g) < 0.7, labels, (labels + 1) % 4),
+        "attributes": {"tone": (noise(n) > 0).long(), "size": torch.randint(0, 3, (n,), generator=g)},
+        "tasks": {"parity": labels % 2, "side": (features[:, 0] > 0.3).long()},
+        "pretext": (features[:, 1] > 0.3).long(),
+        "lengths": torch.randint(4, 200, (n,), generator=g).double(),
+        "targets": features[:, :2] @ data.rotation(2, 4) + 0.3 * noise(n, 2),
+        "logits": logits,
+        "view_logits": {"left": logits + noise(n, 4), "right": logits + 2 * noise(n, 4)},
+        "baseline": earlier,
+        "baseline_logits": 1.5 * torch.nn.functional.one_hot(labels, 4) + noise(n, 4),
+        "before": features + 0.5 + 0.2 * noise(n, d),
+        "depths": {"first": noise(n, 8) + features[:, :8], "second": features + 0.5 * noise(n, d)},
+        "trivial": {"random weights": (features @ noise(d, d)).tanh()},
+        "encoded": noise(n, 8),
+        "channel_mass": features.abs() * (1 + torch.rand(n, d, generator=g, dtype=torch.float64)),
+        "latent_means": noise(n, 6) * torch.tensor([1.0, 0.8, 0.6, 0.3, 0.05, 0.02], dtype=torch.float64),
+        "latent_log_variances": torch.tensor([-4.0, -3, -2, -1, -0.05, 0], dtype=torch.float64)
+        + 0.02 * noise(n, 6).abs(),
+        "codes": (noise(n, 12).abs() * 9).long().clamp_max(31),
+        "reference": {"features": reference.double(), "labels": reference_labels},
+        "ood": {"features": 1.6 * noise(n, d) + 0.3},
+        "shifted": {"features": features[: n // 2] + 0.2 + 0.3 * noise(n // 2, d)},
+        "weights": {
+            "head.weight": noise(4, d),
+            "head.bias": noise(4),
+            "codebook": noise(32, 6),
+        },
+    }
+
+
+def changed(inputs: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """The same model with its features changed, on the probe set and on all other rows."""
+    result = dict(inputs)
+    result["features"] = change(inputs["features"])
+    for split in SPLITS:
+        if split in inputs:
+            result[split] = {**inputs[split], "features": change(inputs[split]["features"])}
+    return result
+
+
+def taken(inputs: Mapping[str, Any], rows: Sequence[int] | Tensor) -> dict[str, Any]:
+    """Some of the probe rows, in some order, with all their columns."""
+    index = torch.as_tensor(rows)
+
+    def pick(column: Any) -> Any:
+        return {name: pick(part) for name, part in column.items()} if isinstance(column, Mapping) else column[index]
+
+    per_row = {name: pick(column) for name, column in inputs.items() if name == "features" or name in COLUMNS}
+    return {**inputs, **per_row}
