@@ -16,24 +16,33 @@ from gate.geometry.statistics.columns import Codes, hash_ids, read_columns
 Split = Literal["probe", "reference", "ood", "shifted"]
 _HALF = 1e-6  # rounding units above it are those of half precision
 _FLOAT32 = 1e12  # beyond it, and below its inverse, squares and fourth powers leave float32
-_SMALL = 1e-30
+_SMALLEST = 1e-38  # length of which the inverse still fits into float32
+_IN_CACHE = 256  # rows of a tile that is read several times
 _LARGEST = 1e35  # and here those of a product leave float64
 
 
 def row_fingerprints(rows: Tensor) -> Tensor:
     """A hash of the bytes of each row, (n,) int64: equal rows have equal ones, and two others collide by luck alone."""
-    plain = rows + 0.0  # makes -0.0 and 0.0 one
-    words = plain.contiguous().view(torch.int64 if plain.element_size() == 8 else torch.int32).to(torch.int64)
+    words = -(-rows.shape[1] * rows.element_size() // 8)
     generator = torch.Generator().manual_seed(0x5EED)
-    odd = torch.randint(-(2**62), 2**62, (words.shape[1],), generator=generator, dtype=torch.int64) * 2 + 1
-    return _mix((_mix(words) * odd.to(words.device)).sum(dim=1))
+    odd = (torch.randint(-(2**62), 2**62, (words,), generator=generator, dtype=torch.int64) * 2 + 1).to(rows.device)
+    sums = [(_mix(_words(tile)) * odd).sum(dim=1) for tile in rows.split(_IN_CACHE)]
+    return _mix(torch.cat(sums)) if sums else torch.empty(0, dtype=torch.int64, device=rows.device)
+
+
+def _words(rows: Tensor) -> Tensor:
+    plain = rows + 0.0  # makes -0.0 and 0.0 one
+    if plain.element_size() < 8 and plain.shape[1] % 2:
+        plain = torch.nn.functional.pad(plain, (0, 1))
+    return plain.view(torch.int64)
 
 
 def _mix(words: Tensor) -> Tensor:
     """Spreads every bit over the word (two rounds of a multiply and a shift, wrapping)."""
+    mixed = words
     for factor, shift in ((-0x61C8864680B583EB, 29), (-0x40A7B892E31B1A47, 32)):
-        words = (words ^ (words >> shift)) * factor
-    return words ^ (words >> 31)
+        mixed = (mixed ^ (mixed >> shift)).mul_(factor)
+    return mixed ^ (mixed >> 31)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,13 +244,17 @@ def _largest(rows: Tensor) -> float:
     return largest if math.isfinite(largest) else rows.nan_to_num(0.0, 0.0, 0.0).abs().max().item()
 
 
-def unit_rows(features: Tensor) -> tuple[Tensor, Tensor]:
+def unit_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """1 / |x| of each row (n,), and which rows (n,) bool have a direction at all; the others are zero rows."""
+    norms = [torch.linalg.vector_norm(tile, dim=1, dtype=torch.float64) for tile in rows.split(_IN_CACHE)]
+    lengths = torch.cat(norms) if norms else torch.empty(0, dtype=torch.float64, device=rows.device)
+    return lengths.clamp_min(_SMALLEST).reciprocal().to(rows.dtype), lengths > 0
+
+
+def unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of length one, and which rows (n,) bool have a direction at all; the others are zero rows."""
-    norms = torch.cat([torch.linalg.vector_norm(tile, dim=1, dtype=torch.float64) for tile in features.split(1024)])
-    alive = norms > 0
-    if bool((alive & (norms < _SMALL)).any()):  # the inverse of such a length does not fit into float32
-        return (features / norms.clamp_min(torch.finfo(torch.float64).tiny)[:, None]).to(features.dtype), alive
-    return features * norms.clamp_min(_SMALL).reciprocal().to(features.dtype)[:, None], alive
+    scale, alive = unit_scale(rows)
+    return rows * scale[:, None], alive
 
 
 def per_live_row(influence: Tensor, alive: Tensor) -> Tensor:

@@ -89,7 +89,9 @@ class RowCensus:
 
 
 def _bad(batch: Batch, values: Tensor) -> Bad:
-    sums = values if values.ndim == 1 else values.sum(dim=1, dtype=torch.float64)  # not finite when an entry is not
+    sums = values if values.ndim == 1 else values @ values.new_ones(values.shape[1])  # finite when every entry is
+    if not bool(torch.isfinite(sums).all()):
+        sums = values.double().reshape(len(values), -1).sum(dim=1)
     rows = (~torch.isfinite(sums)).nonzero()[:, 0].tolist()
     first = sorted((int(batch.hashes[row]), batch.ids[row]) for row in rows)
     return Bad(len(rows), tuple(first[:_NAMED]))

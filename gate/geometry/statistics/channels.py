@@ -10,11 +10,21 @@ import torch
 from torch import Tensor
 
 from gate.geometry.statistics.batch import Batch, Split
+from gate.geometry.statistics.moments import column_sums
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
 
+_TILE = 512  # rows of a tile that stays in the cache while it is read several times
 BLOCKS = 10  # hash blocks whose maxima tell how much a maximum varies
+
+
+def _power_sums(tile: Tensor, shift: Tensor) -> Tensor:
+    """Sums over the rows of u, u^2, u^3, u^4 for u = x - shift, and of |x|, (5, d) float64."""
+    moved = tile - shift
+    square = moved.square()
+    sums = [column_sums(moved), column_sums(square), column_sums(moved.mul_(square)), column_sums(square.square_())]
+    return torch.stack([*sums, column_sums(tile.abs())])
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,24 +55,32 @@ class Channels:
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
-        """Of one batch."""
-        rows = batch.features.double()
-        mean = rows.mean(dim=0)
-        moved = rows - mean
-        square = moved.square()
-        size = rows.abs()
-        blocks = (batch.hashes % BLOCKS)[:, None].expand_as(size)
-        block_max = size.new_zeros(BLOCKS, size.shape[1]).scatter_reduce_(0, blocks, size, "amax")
+        """Of one batch, block by block: rows are moved by the rounded mean of the first of them."""
+        rows = batch.features
+        n, d = rows.shape
+        shift = rows[:_TILE].mean(dim=0, dtype=torch.float64).to(rows.dtype)
+        sums = torch.zeros(5, d, dtype=torch.float64, device=rows.device)
+        low, high = rows.new_full((BLOCKS, d), torch.inf), rows.new_full((BLOCKS, d), -torch.inf)
+        blocks = batch.hashes % BLOCKS
+        for block in blocks.unique().tolist():
+            for picks in (blocks == block).nonzero()[:, 0].split(_TILE):
+                tile = rows.index_select(0, picks)
+                low[block] = torch.minimum(low[block], tile.amin(dim=0))
+                high[block] = torch.maximum(high[block], tile.amax(dim=0))
+                sums += _power_sums(tile, shift)
+        first, second, third, fourth, absolute = sums / n
+        variance = second - first.square()
+        size = torch.maximum(high, -low).double()
         return cls(
-            len(rows),
-            mean,
-            square.mean(dim=0),
-            (square * moved).mean(dim=0),
-            square.square().mean(dim=0),
-            size.mean(dim=0),
-            rows.amin(dim=0),
-            rows.amax(dim=0),
-            block_max,
+            n,
+            shift.double() + first,
+            variance,
+            third - 3 * first * second + 2 * first**3,
+            fourth - 4 * first * third + 6 * first.square() * second - 3 * first**4,
+            absolute,
+            low.amin(dim=0).double(),
+            high.amax(dim=0).double(),
+            size.where(torch.isfinite(size), 0.0),
         )
 
     def merge(self, other: Self) -> Self:

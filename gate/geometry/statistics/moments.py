@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch, Split, per_live_row, unit_rows
+from gate.geometry.statistics.batch import Batch, Split, per_live_row, unit_rows, unit_scale
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
@@ -40,6 +40,16 @@ def _mirrored(upper: Tensor) -> Tensor:
     return above + above.triu(1).T
 
 
+def scaled(rows: Tensor, factor: Tensor | None) -> Tensor:
+    """Rows (n, d), each times its factor (n, 1)."""
+    return rows if factor is None else rows * factor
+
+
+def column_sums(rows: Tensor) -> Tensor:
+    """Sum of a tile of rows, (d,) float64."""
+    return (rows.new_ones(len(rows)) @ rows).double()
+
+
 @dataclass(frozen=True, eq=False)
 class Moments:
     """Row count, mean and covariance of feature rows.
@@ -67,17 +77,21 @@ class Moments:
         return cls.of_rows(batch.numbers(cls.column), batch.resolution)
 
     @classmethod
-    def of_rows(cls, rows: Tensor, resolution: float) -> Self:
-        """Of rows (n, d), moved by the rounded mean of the first of them, so that no offset eats digits."""
+    def of_rows(cls, rows: Tensor, resolution: float, scale: Tensor | None = None) -> Self:
+        """Of rows (n, d), each times its `scale` (n,).
+
+        They are moved by the rounded mean of the first of them, so that no offset eats digits.
+        """
         n, d = rows.shape
         covariance = torch.zeros(d, d, dtype=torch.float64, device=rows.device)
         rest = torch.zeros(d, dtype=torch.float64, device=rows.device)
         if n == 0:
             return cls(0, rest, covariance, resolution)
-        shift = rows[:_TILE].mean(dim=0, dtype=torch.float64).to(rows.dtype)
-        for tile in rows.split(_TILE):
-            moved = tile - shift
-            rest += moved.sum(dim=0, dtype=torch.float64)
+        scales = [None] * n if scale is None else scale[:, None].split(_TILE)
+        shift = scaled(rows[:_TILE], scales[0]).mean(dim=0, dtype=torch.float64).to(rows.dtype)
+        for tile, factor in zip(rows.split(_TILE), scales, strict=False):
+            moved = scaled(tile, factor) - shift
+            rest += column_sums(moved)
             _add_upper(covariance, moved)
         rest /= n
         covariance = _mirrored(covariance).div_(n).addr_(rest, rest, alpha=-1)
@@ -123,8 +137,11 @@ class UnitMoments(Moments):
     @classmethod
     def of(cls, batch: Batch) -> Self:
         """Of one batch."""
-        rows, alive = unit_rows(batch.numbers(cls.column))
-        return cls.of_rows(rows if bool(alive.all()) else rows[alive], batch.resolution)
+        rows = batch.numbers(cls.column)
+        scale, alive = unit_scale(rows)
+        if bool(alive.all()):
+            return cls.of_rows(rows, batch.resolution, scale)
+        return cls.of_rows(rows[alive], batch.resolution, scale[alive])
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """As for `Moments`, over the rows that have a direction."""
