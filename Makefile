@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test lint format
+.PHONY: demo test lint format bench
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -19,6 +19,11 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# Against public packages, which get an environment of their own under ~/.cache; `make bench SIZES="S M L XL"` for more.
+SIZES ?= S
+bench: $(READY)
+	@$(BIN)/python -m benchmarks.speed $(SIZES)
 
 format: $(READY)
 	@$(BIN)/ruff check --fix --exit-zero .

@@ -15,6 +15,7 @@ from gate.geometry import registry
 from gate.geometry.influence import Measured, Readout, Refusal
 from gate.geometry.registry import VALUE, Metric
 from gate.geometry.statistics import Collection, Sample, Statistic, UnitClassMoments, UnitMoments, UnitSpectrum
+from gate.geometry.statistics.precision import full_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -65,6 +66,7 @@ class Estimate:
         influence: Of the sampled rows.
         detail, breakdown: Which pair is worst, the value of every class.
         params: As the policy or the caller set them, with defaults.
+        unpaired: Part of the variance that other rows than the probe's bring in.
         change: Paired difference to the baseline on the same rows, where there is a baseline.
     """
 
@@ -85,6 +87,7 @@ class Estimate:
     detail: str | None
     breakdown: Mapping[str, float] | None = field(repr=False)
     params: Mapping[str, Any]
+    unpaired: float = field(default=0.0, repr=False)
     change: Estimate | None = field(default=None, repr=False)
 
     def minus(self, baseline: Estimate) -> Estimate:
@@ -128,7 +131,7 @@ def _paired(
     A proportion gets half a row added to each way of differing (Agresti and Min 2005); what is counted or a maximum
     has no influence to pair, so that the two intervals are set against each other.
     """
-    error = math.sqrt(gap.variance(candidate.n))
+    error = math.sqrt(gap.variance(candidate.n) + candidate.unpaired + baseline.unpaired)
     unpaired = candidate.method.startswith(("count", "block maxima"))
     if unpaired and candidate.interval is not None and baseline.interval is not None:
         low, high = candidate.interval[0] - baseline.interval[1], candidate.interval[1] - baseline.interval[0]
@@ -146,6 +149,7 @@ def statistics_for(metrics: Iterable[Metric]) -> tuple[type[Statistic], ...]:
     return tuple(dict.fromkeys(kind for each in metrics for kind in each.statistics.values()))
 
 
+@full_precision()
 def estimate(
     found: Metric, collection: Collection, *, confidence: float = 0.95, params: Mapping[str, Any] | None = None
 ) -> dict[str, Estimate]:
@@ -166,9 +170,10 @@ def estimate(
     except (MetricError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         refused = replace(blank, status="error", reason=str(error))
         return {address: replace(refused, metric=address) for address in found.addresses()}
+    given = _Given(statistics, collection)
     return {
         address_of(found, readout): _estimated(
-            replace(blank, metric=address_of(found, readout)), answer, statistics, collection, found.limits_of(readout)
+            replace(blank, metric=address_of(found, readout)), answer, given, found.limits_of(readout)
         )
         for readout, answer in answers.items()
     }
@@ -226,29 +231,31 @@ def _ask(
     return registry.answers(found, arguments, params), [each for each in arguments.values() if each is not None]
 
 
-def _estimated(
-    blank: Estimate,
-    answer: registry.Answer,
-    statistics: Sequence[Statistic],
-    collection: Collection,
-    limits: tuple[float, float],
-) -> Estimate:
+@dataclass(frozen=True)
+class _Given:
+    """What the read-outs of one metric were computed from, and the influences found so far."""
+
+    statistics: Sequence[Statistic]
+    collection: Collection
+    known: dict[int, Tensor] = field(default_factory=dict)
+
+
+def _estimated(blank: Estimate, answer: registry.Answer, given: _Given, limits: tuple[float, float]) -> Estimate:
     if isinstance(answer, Refusal):
         return _refused(blank, answer)
     readout = Readout(answer) if isinstance(answer, Tensor) else answer
-    n = readout.n or collection.census.n
-    zero_rows = max(
-        (n - each.n for each in statistics if isinstance(each, UnitMoments | UnitClassMoments | UnitSpectrum)),
-        default=0,
-    )
-    found = uncertainty.measured(readout, statistics, collection.sample, n, blank.confidence, limits)
+    sample = given.collection.sample
+    n = readout.n or given.collection.census.n
+    directions = (each for each in given.statistics if isinstance(each, UnitMoments | UnitClassMoments | UnitSpectrum))
+    zero_rows = max((n - each.n for each in directions if each.split == Sample.split), default=0)
+    found = uncertainty.measured(readout, given.statistics, sample, n, blank.confidence, limits, given.known)
     if isinstance(found, Refusal):
         return _refused(blank, found)
     if math.isnan(found.value) or (found.interval is not None and any(map(math.isnan, found.interval))):
         return replace(
             blank, status="error", reason="not_finite: the features leave the range of floating-point numbers"
         )
-    estimate = _filled(blank, readout, found, collection.sample, n)
+    estimate = _filled(blank, readout, found, sample, n)
     if zero_rows <= 0:
         return estimate
     note = f"{zero_rows} zero rows have no direction and are left out"
@@ -274,4 +281,5 @@ def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, 
         influence=Influence(sample.ids, found.influence, sample.clusters, share),
         detail=readout.detail,
         breakdown=readout.breakdown,
+        unpaired=found.unpaired,
     )

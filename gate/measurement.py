@@ -21,6 +21,8 @@ from gate.geometry.statistics import (
     Statistic,
     items_of,
     read_columns,
+    token_means,
+    token_terms,
 )
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
     shifted: Tensor | np.ndarray[Any, Any] | Mapping[str, Any] | None = None,
     weights: Mapping[str, Tensor | np.ndarray[Any, Any]] | None = None,
     outputs: Sequence[object] | None = None,
+    token_mask: Tensor | np.ndarray[Any, Any] | None = None,
+    token_outputs: Tensor | np.ndarray[Any, Any] | None = None,
     seed: int = 0,
     confidence: float = 0.95,
     **columns: object,
@@ -60,10 +64,13 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
         weights: Tensors of the model by name: "head.weight" (C, d), "head.bias" (C,), "codebook" (K, d).
         outputs: Class names of the columns of `logits`; by default 0, 1, ... or, where the labels are others and as
             many, the sorted labels.
+        token_mask: (n, T), true for a real token, where `tokens` gives token states (n, T, d) by layer.
+        token_outputs: (n, T), true for a generated token.
         seed: Of the hash that picks the sampled rows.
         confidence: Two-sided level of the intervals, in (0, 1).
         columns: What is known of each row, by the names of `gate.geometry.statistics.COLUMNS`: `labels`, `groups`,
-            `clusters`, `logits`, ... With `baseline` (n, e), the features of the version to compare with on the same
+            `clusters`, `logits`, ... Token states (n, T, d) in `tokens` and `baseline_tokens`, by layer, are reduced to
+            their terms at once. With `baseline` (n, e), the features of the version to compare with on the same
             rows, every estimate carries `change`, the paired difference.
 
     Returns:
@@ -77,7 +84,8 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
         raise MetricError(f"confidence must lie between 0 and 1, found {confidence!r}")
     wanted = _selected(metrics)
     kinds = statistics_for(wanted)
-    rows = {name: values for name, values in columns.items() if values is not None}
+    given = {name: values for name, values in columns.items() if values is not None}
+    rows = _without_states(given, token_mask, token_outputs)
     names = _output_names(outputs, rows)
     parts = {"reference": reference, "ood": ood, "shifted": shifted}
     others = [_other(values, split, kinds, names, seed) for split, values in parts.items() if values is not None]
@@ -97,7 +105,25 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
 def _of_baseline(columns: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of the same rows as the baseline model makes them."""
     kept = {name: values for name, values in columns.items() if name in COLUMNS and COLUMNS[name].source == "probe"}
-    return {**kept, "logits": columns["baseline_logits"]} if "baseline_logits" in columns else kept
+    own = {"logits": "baseline_logits", "tokens": "baseline_tokens"}
+    return {**kept, **{name: columns[source] for name, source in own.items() if source in columns}}
+
+
+def _without_states(columns: Mapping[str, Any], mask: Any, outputs: Any) -> dict[str, Any]:  # noqa: ANN401 - arrays
+    """Token states (n, T, d) replaced by their terms, and by the mean token of the last layer."""
+    result = dict(columns)
+    real, generated = (None if each is None else torch.as_tensor(each) for each in (mask, outputs))
+    for name in ("tokens", "baseline_tokens"):
+        layers = {layer: torch.as_tensor(states) for layer, states in dict(columns.get(name, {})).items()}
+        if layers:
+            result[name] = {
+                layer: token_terms(states, real, generated) if states.ndim == 3 else states
+                for layer, states in layers.items()
+            }
+            last = list(layers.values())[-1]
+            if name == "tokens" and last.ndim == 3:
+                result.setdefault("token_mean", token_means(last, real))
+    return result
 
 
 def _with_change(found: Estimate, baseline: Estimate) -> Estimate:

@@ -73,6 +73,9 @@ def batches(
                 labels=rows.labels,
                 groups=rows.groups,
                 lengths=rows.lengths,
+                clusters=rows.clusters,
+                sublabels=rows.sublabels,
+                targets=rows.targets,
                 fingerprints=torch.tensor(rows.fingerprints),
                 seed=run.seed,
             )

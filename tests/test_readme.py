@@ -24,7 +24,6 @@ from tests.conftest import Demo
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SHELLS = ("sh", "bash", "console")
-DIRECTIONS = {True: "higher", False: "lower", None: "range"}
 # What a reader with a model of their own replaces, and by what.
 OWN = {
     "gate-demo/mlflow.db": "own.db",
@@ -208,12 +207,20 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
 
 
 def test_the_metrics_are_those_of_the_catalogue() -> None:
-    rows = [
-        f"| `{entry.name}` | {entry.meaning} | {DIRECTIONS[entry.greater_is_better]} |"
-        for entry in catalogue.load().values()
-    ]
-    table = "\n".join(["| Metric | What it says | Better |", "|---|---|---|", *rows])
+    names: dict[str, list[str]] = {family: [] for family in catalogue.families()}
+    for entry in catalogue.load().values():
+        names[entry.family].append(f"`{entry.name}`")
+    titles = {family: title.partition(": ")[0] for family, title in catalogue.families().items()}
+    rows = [f"| {titles[family]} | {', '.join(some)} |" for family, some in names.items()]
+    table = "\n".join(["| About | Metrics |", "|---|---|", *rows])
     assert table_below("Metrics") == table, f"the table should be:\n{table}"
+
+
+def test_the_reference_of_the_metrics_and_its_command_are_named() -> None:
+    section = README.split("## Metrics\n")[1].split("\n## ")[0]
+    assert "](docs/metrics.md)" in section
+    assert {"`gate metrics`", "`gate metrics effective_rank`"} <= set(re.findall(r"`gate [^`]*`", section))
+    assert main(["metrics", "effective_rank"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,18 @@ def test_vectors_of_the_probe_file_itself_are_its_inputs(rows: Path) -> None:
     assert batches[0].class_codes().names == ("0", "1")
 
 
+def test_clusters_sublabels_and_targets_reach_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "more.npz"
+    x, count = np.ones((10, 3), dtype=np.float32), np.arange(10)
+    np.savez(path, x=x, patient=count // 4, fine=count % 3, dose=count / 2, score=count)
+    columns: Any = {"input": "x", "cluster": "patient", "sublabel": "fine", "target": ["dose", "score"]}
+    batches = stream(path, Probe.model_validate({"uri": str(path), "columns": columns}))
+    assert batches[0].class_codes("sublabels").names == ("0", "1", "2")
+    assert torch.cat([batch.numbers("targets") for batch in batches])[:, 0].tolist() == [row / 2 for row in range(10)]
+    clusters = torch.cat([batch.numbers("clusters") for batch in batches])
+    assert clusters.unique_consecutive(return_counts=True)[1].tolist() == [4, 4, 2]  # across the borders of batches
+
+
 def test_vectors_of_another_file_stand_beside_the_rows(rows: Path, tmp_path: Path) -> None:
     vectors = tmp_path / "v.npy"
     np.save(vectors, np.ones((10, 5), dtype=np.float32))

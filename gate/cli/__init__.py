@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gate.cli import check, demo, policy
+from gate.cli import check, demo, metrics, policy
 from gate.cli.boundary import guarded
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 app.command("check", epilog=check.EPILOG)(check.check)
 app.command("demo")(demo.demo)
+app.command("metrics", epilog=metrics.EPILOG)(metrics.metrics)
 app.add_typer(policy.app)
 
 

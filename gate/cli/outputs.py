@@ -121,7 +121,7 @@ def write(outputs: Sequence[Output], document: Mapping[str, Any]) -> None:
     for output in sorted(outputs, key=lambda output: output.path is None):
         content = _rendered(output.format, document, color=output.path is None and stdout_has_color())
         if output.path is None:
-            _to_stdout(content)
+            to_stdout(content)
         else:
             if fault := _foreign_fault(output.path, output.format):
                 raise UsageError(fault)
@@ -159,8 +159,8 @@ def _to_file(content: str, path: Path) -> None:
         raise GateError(f"the report {str(path)!r} cannot be written: {error.strerror or error}") from error
 
 
-def _to_stdout(content: str) -> None:
-    """A reader that has gone, as `| head` does, takes nothing from the verdict."""
+def to_stdout(content: str) -> None:
+    """Write text, ended by a newline; a reader that has gone, as `| head` does, takes nothing from the exit code."""
     try:
         sys.stdout.write(_ended(content))
         sys.stdout.flush()

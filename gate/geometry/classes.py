@@ -8,9 +8,20 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.influence import Guard, Readout, Refusal, count_interval, missing_input
+from gate.geometry.class_traces import between_trace, largest_rise, unbiased_traces
+from gate.geometry.influence import Guard, Readout, Refusal, count_interval
+from gate.geometry.null_space import null_space_shift
 from gate.geometry.registry import Answer, metric
-from gate.geometry.statistics import ClassMoments, Moments
+from gate.geometry.statistics import (
+    ClassMoments,
+    LayerClasses,
+    Moments,
+    Sample,
+    ShiftedMean,
+    ShiftedSample,
+    Spectrum,
+)
+from gate.geometry.statistics.batch import by_tile
 
 _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest count as zero
 
@@ -24,12 +35,7 @@ def small_class(classes: ClassMoments, needed: int) -> Refusal | None:
     if found >= needed:
         return None
     reason = f"small_class: class {classes.names[worst]!r} has {found} rows; each class needs at least {needed}"
-    return Refusal("inconclusive", reason, math.ceil(classes.n * needed / found))
-
-
-def _between(classes: ClassMoments) -> Tensor:
-    """Trace of the between-class covariance."""
-    return classes.shares @ (classes.means - classes.mean).square().sum(dim=1)
+    return Refusal("inconclusive", reason, math.ceil(classes.n * needed / max(found, 1)))
 
 
 @metric(
@@ -41,14 +47,34 @@ def _between(classes: ClassMoments) -> Tensor:
     readouts={
         "raw": "tr(within) / tr(between) without the correction for class sizes",
         "between_share": "between / (between + within), bounded: the one to gate",
-        "per_layer": "its change with depth",
+        "per_layer": "largest rise of within / (within + between) from a layer to a deeper one",
         "contamination": "share of the variance that lies in channels whose between-class share is below tau",
-        "null_space_shift": "shift of the mean outside the class means' span",
+        "null_space_shift": "squared shift of the mean outside the class means' span, over the total variance",
     },
-    limits={"value": (0, math.inf), "raw": (0, math.inf), "between_share": (0, 1), "contamination": (0, 1)},
+    limits={
+        "value": (0, math.inf),
+        "raw": (0, math.inf),
+        "between_share": (0, 1),
+        "per_layer": (-1, 1),
+        "contamination": (0, 1),
+    },
     ranges={"tau": (0.01, 0.99)},
+    elsewhere=(
+        "Several numbers are called NC1. This is a ratio of traces, corrected for the sizes of the classes; `raw` "
+        "is the plain one that Tirer and others use. Papyan et al. (2020) print tr(within between^+) / C, their "
+        "notebook leaves out the 1 / C, and the package neural-collapse (2025-02) cuts off the inverse in float32 "
+        "so early that it lost a third of the value on a set of 1000 classes."
+    ),
 )
-def within_between_ratio(classes: ClassMoments, *, tau: float = 0.1) -> dict[str, Answer]:
+def within_between_ratio(
+    classes: ClassMoments,
+    sample: Sample,
+    layers: LayerClasses | None = None,
+    shifted: ShiftedMean | None = None,
+    shifted_rows: ShiftedSample | None = None,
+    *,
+    tau: float = 0.1,
+) -> dict[str, Answer]:
     """Within-class spread over between-class spread.
 
     tr(within-class covariance) / tr(between-class covariance), both unbiased in the class sizes: the raw ratio flatters
@@ -56,6 +82,10 @@ def within_between_ratio(classes: ClassMoments, *, tau: float = 0.1) -> dict[str
 
     Args:
         classes: Class moments of features (n, d).
+        sample: The sampled rows.
+        layers: Class moments of earlier layers, where they are given.
+        shifted: Mean of the rows under a shift, where there are such.
+        shifted_rows: The sampled ones of these.
         tau: Between-class share below which a channel counts as contaminated.
 
     Returns:
@@ -64,23 +94,19 @@ def within_between_ratio(classes: ClassMoments, *, tau: float = 0.1) -> dict[str
     Raises:
         MetricError: All feature rows are equal.
     """
-    later = {
-        "per_layer": missing_input("the features of several layers"),
-        "null_space_shift": missing_input("the features of a shifted probe set"),
-    }
     few = small_class(classes, 5)
     if few:
-        return {"value": few, "raw": few, "between_share": few, "contamination": few, **later}
-    within = classes.shares @ classes.unbiased_within
-    between = _between(classes) - ((1 - classes.shares) @ classes.unbiased_within) / classes.n
-    if not (classes.within.sum() + _between(classes)).item() > 0:
+        names = ("value", "raw", "between_share", "per_layer", "contamination", "null_space_shift")
+        return dict.fromkeys(names, few)
+    within, between = unbiased_traces(classes)
+    if not (classes.within.sum() + between_trace(classes)).item() > 0:
         raise MetricError(f"all {classes.n} feature rows are equal: there is nothing to separate")
     guard = Guard(
         between,
         2,
         Refusal("inconclusive", "no_class_signal: the spread between classes does not exceed its own error twice"),
     )
-    raw = (classes.shares @ classes.within) / _between(classes)
+    raw = (classes.shares @ classes.within) / between_trace(classes)
     tight = within.item() == 0
     return {
         "value": Readout(within / between, guard=guard)
@@ -88,8 +114,9 @@ def within_between_ratio(classes: ClassMoments, *, tau: float = 0.1) -> dict[str
         else Readout(within.log() - between.clamp_min(1e-300).log(), torch.exp, guard=guard),
         "raw": Readout(raw),
         "between_share": Readout(between / (between + within)),
+        "per_layer": largest_rise(classes, layers),
         "contamination": _contamination(classes, tau),
-        **later,
+        "null_space_shift": null_space_shift(classes, sample, shifted, shifted_rows),
     }
 
 
@@ -120,8 +147,12 @@ def _contamination(classes: ClassMoments, tau: float) -> Readout:
     paper="Xu and Liu 2023, Quantifying the Variability Collapse of Neural Networks; correction derived here",
     readouts={"raw": "1 - tr(total^-1 between) / rank, without the correction for n"},
     limits={"value": (-math.inf, math.inf), "raw": (0, 1)},
+    elsewhere=(
+        "As published the index has no correction for n: `raw`. Unweighted means of classes, as some code has them, "
+        "break total = within + between where classes differ in size; here classes count by their rows."
+    ),
 )
-def vci(moments: Moments, classes: ClassMoments) -> dict[str, Answer]:
+def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sample) -> dict[str, Answer]:
     """Variability collapse index: 0 when classes are points, 1 when there is no linear class signal.
 
     1 - tr(T^+ B) / min(d, C - 1) for the total and between-class covariances T and B, corrected so that random labels
@@ -129,7 +160,9 @@ def vci(moments: Moments, classes: ClassMoments) -> dict[str, Answer]:
 
     Args:
         moments: Of features (n, d).
+        spectrum: Of their covariance.
         classes: Class moments of the same rows.
+        sample: The sampled rows.
 
     Returns:
         About 0 to 1, and read-outs.
@@ -142,16 +175,33 @@ def vci(moments: Moments, classes: ClassMoments) -> dict[str, Answer]:
         return {"value": few, "raw": few}
     if moments.is_constant():
         raise MetricError(f"all {moments.n} feature rows are equal up to rounding: there is nothing to separate")
-    basis = _support(moments.covariance.detach())
-    rank = basis.shape[1]
-    total = basis.T @ moments.covariance @ basis
-    offsets = (classes.means - classes.mean) @ basis
-    signal = classes.shares @ (offsets * torch.linalg.solve(total, offsets.T).T).sum(dim=1)
-    raw = 1 - signal / min(rank, classes.c - 1)
+    kept = spectrum.values > _CUT * spectrum.values[-1]
+    scale = spectrum.values[kept].sqrt()
+    rank = len(scale)
+    offsets = ((classes.means - classes.mean) @ spectrum.vectors[:, kept]) / scale
+    signal = classes.shares @ offsets.square().sum(dim=1)
+    rows = spectrum.coordinates(sample)[:, kept] / scale.to(sample.features.dtype)
+    terms = _signal_terms(rows, offsets, classes.shares, sample.class_codes(classes.names))
     null = max(rank, classes.c - 1) / (moments.n - 1)
+    raw = 1 - signal / min(rank, classes.c - 1)
+    influence = -terms / min(rank, classes.c - 1)
     inflation = 1 / (1 - null)  # the inverse is fitted to the very rows whose influence is taken
-    value = Readout(1 - (1 - raw - null) / (1 - null), inflation=inflation)
-    return {"value": value, "raw": Readout(raw, inflation=inflation)}
+    return {
+        "value": Readout(1 - (1 - raw - null) / (1 - null), influence=influence / (1 - null), inflation=inflation),
+        "raw": Readout(raw, influence=influence, inflation=inflation),
+    }
+
+
+def _signal_terms(rows: Tensor, offsets: Tensor, shares: Tensor, codes: Tensor) -> Tensor:
+    """Influence of whitened rows (m, r) on tr(T^-1 B), for the whitened class means (C, r) about the mean, (m,)."""
+    between = ((offsets * shares[:, None]).T @ offsets).to(rows.dtype)
+    means = offsets.to(rows.dtype)
+
+    def terms(tile: Tensor, own: Tensor) -> Tensor:
+        mean = means.index_select(0, own)
+        return (mean * (2 * tile - mean)).sum(dim=1) - ((tile @ between) * tile).sum(dim=1)
+
+    return by_tile(terms, rows, codes).double()
 
 
 def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | None:
@@ -162,13 +212,6 @@ def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | No
             "inconclusive", f"n_over_d: {moments.n} rows of dimension {moments.d}; it needs at least {needed}", needed
         )
     return small_class(classes, 10)
-
-
-def _support(covariance: Tensor) -> Tensor:
-    """Orthonormal basis (d, r) of the directions that vary."""
-    values, vectors = torch.linalg.eigh(covariance)
-    kept: Tensor = vectors[:, values > _CUT * values[-1]]
-    return kept
 
 
 @metric(
@@ -184,6 +227,10 @@ def _support(covariance: Tensor) -> Tensor:
         "raw": "mean over pairs with the distance as it is, without the correction for class sizes",
     },
     limits=dict.fromkeys(("value", "mean", "max", "median", "raw"), (0.0, math.inf)),
+    elsewhere=(
+        "The package neural-collapse (2025-02) and the paper take distances between class means as they are, which "
+        "are too large when classes are small: `raw`."
+    ),
 )
 def cdnv(moments: Moments, classes: ClassMoments) -> dict[str, Answer]:
     """Class-distance normalised variance: how large classes are against the distance between them.

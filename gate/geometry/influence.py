@@ -63,6 +63,7 @@ class Readout:
         display: Monotone map from the natural scale to the one that is reported.
         influence: Of the natural value, (m,) over the sampled rows.
         variance: Of the natural value, where std(influence)^2 / n is not the best that is known.
+        unpaired: Part of `variance` that rows other than the probe's bring in: two versions do not share it row by row.
         interval: Interval on the displayed scale as a function of the normal quantile, for counts.
         trials: Effective number of rows of a proportion: its interval is Wilson's (Clopper-Pearson at 0 and 1).
         inflation: Factor of the variance, where influence on the rows that were fitted is too small.
@@ -78,6 +79,7 @@ class Readout:
     display: Callable[[Tensor], Tensor] = _same
     influence: Tensor | None = None
     variance: float | None = None
+    unpaired: float = 0.0
     interval: Callable[[float], tuple[float, float]] | None = None
     trials: float | None = None
     inflation: float = 1.0
@@ -100,12 +102,14 @@ class Measured:
         value, standard_error: Numbers; not finite where the read-out is not.
         interval: (low, high), None where the value is not finite.
         influence: (m,) float64, sums to zero.
+        unpaired: Variance that rows other than the probe's bring in.
     """
 
     value: float
     interval: tuple[float, float] | None
     standard_error: float
     influence: Tensor
+    unpaired: float = 0.0
 
 
 def quantile(confidence: float, comparisons: int = 1, degrees: int | None = None) -> float:
@@ -125,23 +129,40 @@ def tracked(statistic: Statistic) -> Statistic:
     return replace(statistic, **fields) if fields else statistic  # type: ignore[type-var]
 
 
-def row_influence(natural: Tensor, statistics: Sequence[Statistic], sample: Sample) -> Tensor:
-    """Influence of each sampled row on a function of the statistics, (m,) float64, summing to zero."""
+def row_influence(
+    natural: Tensor, statistics: Sequence[Statistic], sample: Sample, known: dict[int, Tensor] | None = None
+) -> Tensor:
+    """Influence of each sampled row on a function of the statistics, (m,) float64, summing to zero.
+
+    Args:
+        natural: Scalar.
+        statistics: What it is a function of.
+        sample: The sampled rows.
+        known: What was found for scalars so far: read-outs that differ in their display alone share one.
+    """
+    if known is not None and id(natural) in known:
+        return known[id(natural)]
     total = torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
     if natural.requires_grad:
         for statistic in statistics:
             total += _contribution(natural, statistic, sample)
-    return total - total.mean()
+    centred = total - total.mean()
+    if known is not None:
+        known[id(natural)] = centred
+    return centred
 
 
 def _contribution(natural: Tensor, statistic: Statistic, sample: Sample) -> Tensor:
     leaves = {name: getattr(statistic, name) for name in statistic.leaves}
-    slopes: tuple[Tensor, ...] = ()
-    if leaves:  # a leaf that the value does not depend on has the slope 0
-        slopes = torch.autograd.grad(
-            natural, list(leaves.values()), retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-    gradient = dict(zip(leaves, slopes, strict=True))
+    slopes: tuple[Tensor | None, ...] = ()
+    if leaves:
+        slopes = torch.autograd.grad(natural, list(leaves.values()), retain_graph=True, allow_unused=True)
+    if all(slope is None for slope in slopes):
+        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
+    gradient = {  # a leaf that the value does not depend on has the slope 0
+        name: torch.zeros_like(leaves[name]) if slope is None else slope
+        for name, slope in zip(leaves, slopes, strict=True)
+    }
     with torch.no_grad():
         return statistic.influence(gradient, sample)
 
@@ -173,6 +194,12 @@ def design_effect(influence: Tensor, clusters: Tensor | None, share: float) -> f
     return max(1.0, (together / own - (1 - share)) / share)
 
 
+def centred_influence(terms: Tensor) -> Tensor:
+    """Terms (m,) as an influence: they sum to zero and carry no gradient."""
+    plain = terms.detach()
+    return plain - plain.mean()
+
+
 def cluster_count(clusters: Tensor | None) -> int | None:
     """Number of clusters, None when rows are independent."""
     return None if clusters is None else len(clusters.unique())
@@ -185,6 +212,7 @@ def measured(
     n: int,
     confidence: float,
     limits: tuple[float, float],
+    known: dict[int, Tensor] | None = None,
 ) -> Measured | Refusal:
     """The value, interval, standard error and influence of a read-out, or the refusal of its guard."""
     if readout.guard is not None and not _holds(readout.guard, statistics, sample, n):
@@ -194,7 +222,7 @@ def measured(
     if groups is not None and groups < 2:
         return Refusal("inconclusive", "few_clusters: all rows are of one cluster; it needs at least 2, better 30")
     given = readout.influence
-    influence = row_influence(readout.natural, statistics, sample) if given is None else given - given.mean()
+    influence = row_influence(readout.natural, statistics, sample, known) if given is None else centred_influence(given)
     effect = design_effect(influence, sample.clusters, sample.m / max(sample.n, 1))
     readout = _for_clusters(readout, effect, groups)
     variance = variance_of_mean(influence, rows) if readout.variance is None else readout.variance
@@ -207,7 +235,7 @@ def measured(
     low, high = _interval(readout, error, confidence)
     interval = min(_clamp(low, limits), value), max(_clamp(high, limits), value)
     slope = _slope(readout, error, interval, quantile(confidence, readout.comparisons, readout.degrees))
-    return Measured(value, interval, abs(slope) * error, influence * slope)
+    return Measured(value, interval, abs(slope) * error, influence * slope, readout.unpaired * slope**2)
 
 
 def _for_clusters(readout: Readout, effect: float, groups: int | None) -> Readout:

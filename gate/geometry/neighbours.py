@@ -15,45 +15,14 @@ from gate.geometry.influence import (
     effective_trials,
     margins_of,
     missing_input,
-    noted,
-    variance_of_mean,
 )
+from gate.geometry.judged import Placement, distinct_rows
 from gate.geometry.registry import Answer, metric
-from gate.geometry.statistics import Sample
+from gate.geometry.search import nearest
+from gate.geometry.statistics import Codes, Sample
 from gate.geometry.statistics.batch import unit_rows
 
-_TILE = 1024
 _REFINE_TILE = 64
-_SPARE = 8  # candidates beyond the k-th whose distances are computed again in float64
-
-
-def nearest(rows: Tensor, k: int, *, refine: bool = True) -> Tensor:
-    """Index of the k nearest other rows of each unit row, (m, k), nearest first; ties by row order.
-
-    Candidates come from float32 products; the distances that decide are computed again in float64 by differences.
-    """
-    spare = min(len(rows) - 1, k + (_SPARE if refine else 0))
-    found = []
-    moved = rows - rows.mean(dim=0)  # in a tight cone the products of the rows themselves differ by rounding alone
-    single = moved.float()
-    half = moved.square().sum(dim=1).float() / 2
-    for start in range(0, len(rows), _TILE):
-        similar = single[start : start + _TILE] @ single.T - half
-        own = torch.arange(len(similar), device=rows.device)
-        similar[own, own + start] = -torch.inf
-        found.append(similar.topk(spare, dim=1).indices)
-    candidates = torch.cat(found)
-    return _refined(rows.double(), candidates)[:, :k] if refine else candidates
-
-
-def _refined(rows: Tensor, candidates: Tensor) -> Tensor:
-    ordered = candidates.sort(dim=1).values
-    parts = []
-    for start in range(0, len(rows), _REFINE_TILE):
-        picks = ordered[start : start + _REFINE_TILE]
-        gaps = (rows[picks] - rows[start : start + _REFINE_TILE, None]).square().sum(dim=2)
-        parts.append(picks.gather(1, gaps.argsort(dim=1, stable=True)))
-    return torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -90,7 +59,7 @@ class _Graph:
     invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
     needs={"labels"},
     ranges={"k": (1, 200), "vote_k": (1, 1000), "tau": (0.01, 1)},
-    domain="2 rows of each class; k is lowered to the smallest class less one",
+    domain="2 rows of each class in 2 clusters; k is lowered to the smallest class less one",
     paper="standard; vote after Wu et al. 2018, Non-Parametric Instance-level Discrimination (constants recollected)",
     readouts={
         "raw": "share of the k nearest rows that have the row's label",
@@ -98,11 +67,11 @@ class _Graph:
         "vote": "accuracy of a vote weighted by exp(cosine / tau) over 200 neighbours",
         "worst_class": "raw of the worst class",
         "recall@k": "share of the query rows (one hash fold) with their label among the k nearest of the others",
-        "fine": "value for the finer of two label levels",
-        "coarse": "value for the coarser of two label levels",
+        "fine": "value for the subclasses",
+        "coarse": "value for the classes, beside it",
     },
     limits={
-        "value": (-math.inf, 1),
+        **dict.fromkeys(("value", "fine", "coarse"), (-math.inf, 1.0)),
         **dict.fromkeys(("raw", "thornton", "vote", "worst_class", "recall@k"), (0.0, 1.0)),
     },
 )
@@ -110,7 +79,8 @@ def knn_label_agreement(sample: Sample, *, k: int = 20, vote_k: int = 200, tau: 
     """Do neighbours share the label: agreement of the k nearest rows on the sphere, beyond chance.
 
     (A - a0) / (1 - a0) for the mean share A of the k nearest unit rows that have the row's label, and its chance a0.
-    Rows with equal inputs count once; k is lowered to the size of the smallest class less one.
+    Rows with equal inputs count once, rows of one cluster are never neighbours; k is lowered to the smallest class less
+    one.
 
     Args:
         sample: The sampled rows of features (n, d).
@@ -121,86 +91,98 @@ def knn_label_agreement(sample: Sample, *, k: int = 20, vote_k: int = 200, tau: 
     Returns:
         Agreement of at most 1, 0 by chance, and read-outs.
     """
-    later: dict[str, Answer] = dict.fromkeys(("fine", "coarse"), missing_input("two levels of labels"))
-    names = ("value", "raw", "thornton", "vote", "worst_class", "recall@k")
-    kept, refusal = _distinct(sample)
+    names = ("value", "raw", "thornton", "vote", "worst_class", "recall@k", "fine", "coarse")
+    kept, refusal = distinct_rows(sample)
     if refusal:
-        return {**dict.fromkeys(names, refusal), **later}
-    labels = sample.rows.class_codes().rows(kept)
-    counts = torch.bincount(labels.values, minlength=len(labels.names))
-    smallest = int(counts[counts > 0].min())
-    if int((counts > 0).sum()) < 2 or smallest < 2:
-        few = Refusal("inconclusive", "small_class: it needs two classes of at least 2 rows each")
-        return {**dict.fromkeys(names, few), **later}
-    k = min(k, smallest - 1)
+        return dict.fromkeys(names, refusal)
     rows, _ = unit_rows(sample.features[kept].double())
-    graph = _Graph(labels.values, nearest(rows, min(2 * k, len(kept) - 1)), k)
-    place = _Placement(sample.m, kept, k)
-    answers = {
-        "value": _chance_corrected(graph, counts, place),
+    clusters = None if sample.clusters is None else sample.clusters[kept]
+    level = _Level.of(sample.rows.class_codes().rows(kept), clusters)
+    k = min(k, level.smallest)
+    if k < 1:
+        return dict.fromkeys(names, _small_class())
+    neighbours = nearest(rows, min(2 * k, level.reach), clusters=clusters)
+    graph, place = _Graph(level.codes.values, neighbours, k), Placement(sample.m, kept, k)
+    value = _chance_corrected(graph, level, place)
+    answers: dict[str, Answer] = {
+        "value": value,
         "raw": place.readout(*graph.jackknife(k)),
         "thornton": _single(graph, place),
-        "vote": _vote(rows, graph.codes, min(vote_k, len(kept) - 1), tau, place),
-        "worst_class": _worst_class(graph, labels.names, counts, place),
-        "recall@k": _recall(graph, rows, sample.rows.hashes[kept] % 10 == 0, place),
+        "vote": _vote(
+            rows, graph.codes, nearest(rows, min(vote_k, level.reach), clusters=clusters, refine=False), tau, place
+        ),
+        "worst_class": _worst_class(graph, level.codes.names, place),
+        "recall@k": _recall(graph, rows, clusters, sample.rows.hashes[kept] % 10 == 0, place),
+        **_levels(sample, clusters, neighbours, value, place),
     }
-    if len(kept) == sample.m:
-        return {**answers, **later}
-    note = f"{sample.m - len(kept)} sampled rows repeat an input or have no direction and are left out"
-    return {**{name: _noted(answer, note) for name, answer in answers.items()}, **later}
+    return {name: place.noted(answer) for name, answer in answers.items()}
 
 
-def _noted(answer: Answer, note: str) -> Answer:
-    if not isinstance(answer, Readout):
-        return answer
-    return replace(answer, detail=noted(answer.detail, note))
+def _small_class() -> Refusal:
+    return Refusal(
+        "inconclusive",
+        "small_class: it needs two classes of at least 2 rows each, and rows of every class in two clusters",
+    )
 
 
 @dataclass(frozen=True)
-class _Placement:
-    """Puts terms of the judged rows where they belong in the sample."""
+class _Level:
+    """The classes of the judged rows, and which rows may be neighbours.
 
-    m: int
-    kept: Tensor
-    k: int
+    Attributes:
+        codes: Of m rows.
+        same: (m,) rows of the same class and another cluster.
+        others: (m,) rows of another cluster; all but the row itself where rows are independent.
+    """
 
-    def spread(self, terms: Tensor) -> Tensor:
-        whole = torch.zeros(self.m, dtype=torch.float64, device=terms.device)
-        whole[self.kept] = terms * (self.m / len(self.kept)) ** 0.5
-        return whole
+    codes: Codes
+    same: Tensor
+    others: Tensor
 
-    def readout(self, share: Tensor, terms: Tensor, rows: int | None = None) -> Readout:
-        """A share of neighbours: Wilson's interval for as many rows as its jackknife variance amounts to."""
-        trials = effective_trials(share, variance_of_mean(terms, len(self.kept)), rows or len(self.kept))
-        return Readout(
-            share,
-            influence=self.spread(terms),
-            trials=trials,
-            n=len(self.kept),
-            k=self.k,
-            method="Wilson, jackknife over rows",
-        )
+    @classmethod
+    def of(cls, codes: Codes, clusters: Tensor | None) -> _Level:
+        m, values = len(codes), codes.values
+        own = torch.arange(m, device=values.device) if clusters is None else clusters
+        _, cluster, sizes = own.unique(return_inverse=True, return_counts=True)
+        _, cell, together = (values * len(sizes) + cluster).unique(return_inverse=True, return_counts=True)
+        return cls(codes, codes.counts()[values] - together[cell], m - sizes[cluster])
 
+    @property
+    def smallest(self) -> int:
+        """Neighbours of its own class that every row can have; none where there is one class only."""
+        return int(self.same.min()) if int((self.codes.counts() > 0).sum()) > 1 else 0
 
-def _distinct(sample: Sample) -> tuple[Tensor, Refusal | None]:
-    """The sampled rows that have a direction, the first of every group of equal inputs."""
-    _, alive = unit_rows(sample.features.double())
-    _, inverse = sample.rows.fingerprints.unique(return_inverse=True)
-    first = torch.full((int(inverse.max()) + 1,), sample.m, device=inverse.device)
-    order = torch.arange(sample.m, device=inverse.device)
-    first.scatter_reduce_(0, inverse, order, "amin")
-    kept = first[alive[first]].sort().values
-    if len(kept) < max(sample.m / 2, 3):
-        reason = f"duplicates: only {len(kept)} of {sample.m} sampled rows have an input of their own and a direction"
-        return kept, Refusal("inconclusive", reason)
-    return kept, None
+    @property
+    def reach(self) -> int:
+        """Neighbours that every row can have."""
+        return int(self.others.min())
+
+    @property
+    def chance(self) -> float:
+        """Share of possible neighbours that have a row's class, on average."""
+        return (self.same / self.others).mean().item()
 
 
-def _chance_corrected(graph: _Graph, counts: Tensor, place: _Placement) -> Readout:
+def _levels(
+    sample: Sample, clusters: Tensor | None, neighbours: Tensor, value: Readout, place: Placement
+) -> dict[str, Answer]:
+    """Agreement in the subclasses (fine) and in the classes they are of (coarse)."""
+    codes = sample.rows.codes("sublabels")
+    if codes is None:
+        return dict.fromkeys(("fine", "coarse"), missing_input("sublabels, a finer level of labels"))
+    level = _Level.of(codes.rows(place.kept), clusters)
+    k = min(place.k, level.smallest)
+    if k < 1:
+        return {"fine": _small_class(), "coarse": value}
+    graph = _Graph(level.codes.values, neighbours[:, : 2 * k], k)
+    fine = _chance_corrected(graph, level, Placement(place.m, place.kept, k))
+    return {"fine": replace(fine, c=len(level.codes.names)), "coarse": value}
+
+
+def _chance_corrected(graph: _Graph, level: _Level, place: Placement) -> Readout:
     raw, terms = graph.jackknife(graph.k)
-    m = len(graph.codes)
-    chance = float((counts * (counts - 1)).sum()) / (m * (m - 1))
-    shares = counts.double() / m
+    chance = level.chance
+    shares = level.codes.counts().double() / len(graph.codes)
     by_chance = 2 * (shares[graph.codes] - shares.square().sum())
     value = (raw - chance) / (1 - chance)
     return replace(
@@ -208,7 +190,8 @@ def _chance_corrected(graph: _Graph, counts: Tensor, place: _Placement) -> Reado
     )
 
 
-def _worst_class(graph: _Graph, names: tuple[str, ...], counts: Tensor, place: _Placement) -> Readout:
+def _worst_class(graph: _Graph, names: tuple[str, ...], place: Placement) -> Readout:
+    counts = torch.bincount(graph.codes, minlength=len(names))
     own = graph.agree[:, : graph.k].mean(dim=1)
     means = torch.zeros(len(names), dtype=torch.float64, device=own.device).index_add_(0, graph.codes, own) / counts
     worst = int(means.nan_to_num(2.0).argmin())
@@ -223,7 +206,7 @@ def _worst_class(graph: _Graph, names: tuple[str, ...], counts: Tensor, place: _
     )
 
 
-def _single(graph: _Graph, place: _Placement) -> Readout:
+def _single(graph: _Graph, place: Placement) -> Readout:
     """Agreement with the one nearest row.
 
     A single neighbour changes by leaps, so that the jackknife reads far too much; the variance is summed over the
@@ -248,9 +231,8 @@ def _single(graph: _Graph, place: _Placement) -> Readout:
     )
 
 
-def _vote(rows: Tensor, codes: Tensor, k: int, tau: float, place: _Placement) -> Readout:
+def _vote(rows: Tensor, codes: Tensor, neighbours: Tensor, tau: float, place: Placement) -> Readout:
     """Accuracy of a weighted vote; a row moves it by its own term and, as a voter, by the rows that it tips."""
-    neighbours = nearest(rows, k, refine=False)
     weights = _vote_weights(rows, neighbours, tau)
     votes = torch.zeros(len(rows), int(codes.max()) + 1, dtype=torch.float64, device=rows.device)
     votes.scatter_add_(1, codes[neighbours], weights)
@@ -261,7 +243,7 @@ def _vote(rows: Tensor, codes: Tensor, k: int, tau: float, place: _Placement) ->
     pull = density_at_zero(margins)[:, None] * weights * (sides - margins[:, None])
     as_voter = torch.zeros_like(correct).index_add_(0, neighbours.flatten(), pull.flatten())
     readout = place.readout(correct.mean(), correct - correct.mean() + as_voter)
-    return replace(readout, k=k, method="Wilson, own and cast votes")
+    return replace(readout, k=neighbours.shape[1], method="Wilson, own and cast votes")
 
 
 def _vote_weights(rows: Tensor, neighbours: Tensor, tau: float) -> Tensor:
@@ -272,12 +254,17 @@ def _vote_weights(rows: Tensor, neighbours: Tensor, tau: float) -> Tensor:
     return (torch.cat(cosines).double() / tau).softmax(dim=1)
 
 
-def _recall(graph: _Graph, rows: Tensor, queries: Tensor, place: _Placement) -> Answer:
+def _recall(graph: _Graph, rows: Tensor, clusters: Tensor | None, queries: Tensor, place: Placement) -> Answer:
     if int(queries.sum()) < 30 or int((~queries).sum()) < graph.k:
         return Refusal("inconclusive", f"few_rows: {int(queries.sum())} query rows; it needs at least 30")
     gallery = (~queries).nonzero()[:, 0]
     similar = rows[queries] @ rows[gallery].T
-    nearest_ones = gallery[similar.topk(graph.k, dim=1).indices]
+    if clusters is not None:
+        similar.masked_fill_(clusters[queries][:, None] == clusters[gallery], -torch.inf)
+    found = similar.topk(graph.k, dim=1)
+    if bool(found.values.isinf().any()):
+        return Refusal("inconclusive", f"few_rows: a query row has fewer than {graph.k} rows of other clusters to find")
+    nearest_ones = gallery[found.indices]
     hits = (graph.codes[nearest_ones] == graph.codes[queries][:, None]).any(dim=1).double()
     terms = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
     value = hits.mean()

@@ -11,6 +11,7 @@ from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, count_interval, missing_input, row_mean
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Channels, Sample
+from gate.geometry.statistics.batch import by_tile
 
 _ROUNDING = 2.0**-23
 
@@ -38,8 +39,13 @@ def _deviations(channels: Channels) -> tuple[Tensor, Tensor]:
         "heat_k": "active, for the absolute sum of each channel over space",
         "load": "(sum of mean |x|)^2 / (d times the sum of squares): 1 when all channels are equally loud",
     },
-    limits={"value": (0, 1), "never": (0, 1), "active": (0, 1), "load": (0, 1)},
+    limits=dict.fromkeys(("value", "never", "active", "heat_k", "load"), (0.0, 1.0)),
+    reads={"channel_mass"},
     ranges={"threshold": (0.001, 1), "tolerance": (0, 0.1)},
+    elsewhere=(
+        "Tools for sparse dictionaries, such as SAELens, call a unit dead that is active on less than 1e-8 to 1e-6 "
+        "of the inputs. Here a unit is dead when it does not vary, at whatever value it rests."
+    ),
 )
 def dead_unit_share(
     channels: Channels, sample: Sample, *, threshold: float = 0.01, tolerance: float = 0.01
@@ -59,10 +65,9 @@ def dead_unit_share(
     Returns:
         Share of the d channels in [0, 1], and read-outs.
     """
-    heat = missing_input("feature maps before spatial pooling")
     if channels.n < 1000:
         few = Refusal("inconclusive", f"few_rows: {channels.n} rows; it needs at least 1000", 1000)
-        return {"value": few, "never": few, "active": few, "heat_k": heat, "load": few}
+        return dict.fromkeys(("value", "never", "active", "heat_k", "load"), few)
     deviation, typical = _deviations(channels)
     never = (channels.high - channels.low <= 2 * tolerance * typical).double().mean()
     bound = f"a unit that never moved does so on at most {3 / channels.n:.2g} of all rows (95 %)"
@@ -71,11 +76,20 @@ def dead_unit_share(
         "value": _dead(channels, sample, deviation.detach(), typical.item() * threshold),
         "never": Readout(never.detach(), interval=lambda _: (never.item(), never.item()), method="count", detail=bound),
         "active": _active(sample.features),
-        "heat_k": heat,
+        "heat_k": _heat(sample),
         "load": Readout(loads.sum() ** 2 / (channels.d * loads.square().sum()))
         if loads.sum().item() > 0
         else _silent(),
     }
+
+
+def _heat(sample: Sample) -> Answer:
+    if not sample.rows.has({"channel_mass"}):
+        return missing_input("channel_mass")
+    masses = sample.rows.numbers("channel_mass")
+    if not bool(torch.isfinite(masses).all()):
+        raise MetricError("nonfinite_rows: channel_mass holds NaN or infinity")
+    return _active(masses)
 
 
 def _silent() -> Refusal:
@@ -92,8 +106,9 @@ def _dead(channels: Channels, sample: Sample, deviation: Tensor, threshold: floa
     kurtosis = (channels.fourth.detach() / variance.square()).nan_to_num(1.0)  # a channel that never moves has none
     error = ((kurtosis - 1).clamp_min(0) / (4 * channels.n)).sqrt().clamp(1e-12, 1e3)
     slope = -torch.distributions.Normal(0.0, 1.0).log_prob(distance / error).exp() / error
-    moved = (sample.features.double() - channels.mean.detach()).square() - variance
-    influence = moved @ (slope / (2 * variance)).nan_to_num(0.0) / channels.d
+    weights = (slope / (2 * variance)).nan_to_num(0.0) / channels.d
+    mean = channels.mean.detach()
+    influence = by_tile(lambda tile: (tile.double() - mean).square_() @ weights, sample.features) - variance @ weights
     dead = distance < 0
     return Readout(
         dead.double().mean(),
@@ -108,14 +123,18 @@ def _none(sample: Sample) -> Tensor:
     return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
 
 
+def _loudest_share(rows: Tensor) -> Tensor:
+    """Smallest share of the channels that holds 90 % of a row's absolute sum, (r,) float64; 0 for a zero row."""
+    sizes = rows.abs().sort(dim=1, descending=True).values.cumsum(dim=1, dtype=torch.float64)
+    totals = sizes[:, -1:]
+    return ((sizes < 0.9 * totals).sum(dim=1) + 1).double() / rows.shape[1] * (totals[:, 0] > 0)
+
+
 def _active(features: Tensor) -> Answer:
-    sizes = features.double().abs()
-    totals = sizes.sum(dim=1)
-    alive = totals > 0
+    held = by_tile(_loudest_share, features)
+    alive = held > 0
     if not bool(alive.any()):
         return _silent()
-    order = sizes.sort(dim=1, descending=True).values.cumsum(dim=1)
-    held = ((order < 0.9 * totals[:, None]).sum(dim=1) + 1) / sizes.shape[1]
     mean = held[alive].mean()
     terms = torch.where(alive, held, mean)
     return row_mean(terms, detail=None if bool(alive.all()) else f"{int((~alive).sum())} zero rows left out")
@@ -189,7 +208,7 @@ def _peak(channels: Channels, sample: Sample) -> Readout:
     return Readout(
         _log_ratio(channels.max_abs),
         torch.exp,
-        influence=_leave_one_out(sample.features.double().abs()),
+        influence=_leave_one_out(sample.features.abs()),
         variance=_block_variance(_log_ratio(channels.block_max)),
         degrees=len(channels.block_max) - 1,
         method="block maxima",
@@ -235,12 +254,12 @@ def _tails(channels: Channels) -> Answer:
 
 
 def _range_index(channels: Channels, sample: Sample) -> Answer:
-    entries = sample.features.double().abs().flatten()
-    ordinary = entries.topk(max(1, math.ceil(len(entries) / 1000))).values[-1]
+    entries = sample.features.abs().flatten()
+    ordinary = entries.kthvalue(len(entries) + 1 - max(1, math.ceil(len(entries) / 1000))).values.double()
     if float(ordinary) == 0:
         return Refusal("inconclusive", "few_rows: more than 99.9 % of all features are zero")
     peaks = channels.block_max.amax(dim=1)
-    rows = sample.features.double().abs().amax(dim=1)
+    rows = sample.features.abs().amax(dim=1).double()
     first, second = rows.topk(2).values
     influence = torch.where(rows == first, (first / second).log() * (sample.m - 1), 0.0)
     return Readout(

@@ -1,82 +1,36 @@
-"""What can be read off the features, judged on held-out rows.
-
-Sampled rows whose input is repeated are not judged: their copy may have been trained on.
-"""
+"""What can be read off the features, judged on held-out rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from gate.errors import MetricError
-from gate.geometry.classes import small_class
-from gate.geometry.influence import (
-    Readout,
-    Refusal,
-    density_at_zero,
-    effective_trials,
-    margins_of,
-    missing_input,
-    variance_of_mean,
+from gate.geometry.held_out import HeldOut, accuracies, balanced, gap, mean_of, unrepeated
+from gate.geometry.influence import Readout, Refusal, missing_input
+from gate.geometry.probing import (
+    components_note,
+    judged,
+    judged_classes,
+    nearest_means,
+    other_features,
+    require_spread,
 )
 from gate.geometry.registry import Answer, metric
-from gate.geometry.standard_probe import (
-    nearest_mean_scores,
-    nearest_mean_slopes,
-    ridge_scores,
-    ridge_slopes,
+from gate.geometry.standard_probe import Question, ridge_predictions
+from gate.geometry.statistics import (
+    CategoryFolds,
+    ClassFolds,
+    MomentFolds,
+    PretextFolds,
+    Sample,
+    TargetFolds,
+    TaskFolds,
 )
-from gate.geometry.statistics import ClassFolds, Sample
 
-
-@dataclass(frozen=True)
-class _HeldOut:
-    """The judged rows.
-
-    Attributes:
-        rows: (r,) index of each judged row in the sample.
-        codes: (r,) class of each.
-        margins: (r,) score of its class less that of the best other one: right when positive.
-        names: C classes.
-        m: Sampled rows.
-        training: Influence of each sampled row, as a training row, on a weighted mean of `correct`: weights (r,) with a
-            mean of 1 → (m,).
-    """
-
-    rows: Tensor
-    codes: Tensor
-    margins: Tensor
-    names: tuple[str, ...]
-    training: Callable[[Tensor], Tensor]
-    m: int
-
-    @property
-    def correct(self) -> Tensor:
-        return (self.margins > 0).double()
-
-    def counts(self) -> Tensor:
-        return torch.bincount(self.codes, minlength=len(self.names)).double()
-
-    def means(self, terms: Tensor) -> Tensor:
-        """Mean of one number a row, by class, (C,)."""
-        return torch.zeros_like(self.counts()).index_add_(0, self.codes, terms) / self.counts()
-
-    def weights(self) -> Tensor:
-        """What each row counts in a balanced mean, (r,), 1 on average."""
-        return (len(self.codes) / (len(self.names) * self.counts()))[self.codes]
-
-    def spread(self, terms: Tensor) -> Tensor:
-        """Terms of the judged rows placed among all sampled rows, with the same standard error."""
-        whole = torch.zeros(self.m, dtype=torch.float64, device=terms.device)
-        whole[self.rows] = terms * (self.m / len(terms)) ** 0.5
-        return whole
-
-    def balanced_influence(self, terms: Tensor) -> Tensor:
-        """Influence of each judged row on the balanced mean of the terms, (m,)."""
-        return self.spread((terms - self.means(terms)[self.codes]) * self.weights())
+_FEW = 50  # judged rows below which a regression is not judged
 
 
 @metric(
@@ -84,18 +38,29 @@ class _HeldOut:
     greater_is_better=True,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
     unasserted={"row_scaling", "channel_scaling", "linear_map"},
-    domain="20 judged rows of each class",
+    domain="20 judged rows of each class (of each category of a task; 50 rows with targets)",
     paper="Razavian et al. 2014, CNN Features off-the-shelf; protocol derived here",
+    reads={"baseline", "trivial"},
     readouts={
         "raw": "accuracy over rows",
         "worst_class": "recall of the worst class",
-        "r2": "held-out R^2 for continuous targets",
-        "task_ladder": "mean over several named tasks",
-        "pretext": "accuracy on free labels such as rotation",
+        "r2": "held-out R^2 for continuous targets, mean over targets",
+        "task_ladder": "balanced accuracy, mean over several named tasks",
+        "pretext": "balanced accuracy on free labels such as rotation",
     },
-    limits={"value": (0, 1), "raw": (0, 1), "worst_class": (0, 1)},
+    limits={
+        "r2": (-math.inf, 1),
+        **dict.fromkeys(("value", "raw", "worst_class", "task_ladder", "pretext"), (0.0, 1.0)),
+    },
 )
-def ridge_probe_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]:
+def ridge_probe_accuracy(
+    moments: MomentFolds,
+    sample: Sample,
+    folds: ClassFolds | None = None,
+    targets: TargetFolds | None = None,
+    tasks: TaskFolds | None = None,
+    pretext: PretextFolds | None = None,
+) -> dict[str, Answer]:
     """Linear decodability of the labels: balanced accuracy of a closed-form ridge probe on held-out rows.
 
     Features are centred and divided by one number, targets are one-hot, the penalty comes from an inner fold. With
@@ -103,8 +68,12 @@ def ridge_probe_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]
     more than two, equal counts of the sampled rows train.
 
     Args:
-        folds: Moments of each fold of features (n, d).
+        moments: Moments of each fold of features (n, d).
         sample: The sampled rows, held out fold by fold.
+        folds: Moments of each class, fold by fold.
+        targets: Continuous targets (n, q), fold by fold.
+        tasks: Moments of each category of each named task, fold by fold.
+        pretext: Moments of each free label, fold by fold.
 
     Returns:
         Balanced accuracy in [0, 1], and read-outs.
@@ -112,15 +81,87 @@ def ridge_probe_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]
     Raises:
         MetricError: All feature rows are equal.
     """
-    later = {
-        "r2": missing_input("continuous targets"),
-        "task_ladder": missing_input("several named label columns"),
-        "pretext": missing_input("free labels such as rotation"),
+    require_spread(moments)
+    return {
+        **_of_labels(moments, folds, sample),
+        "r2": missing_input("targets") if targets is None else _explained(moments, targets, sample),
+        "task_ladder": missing_input("tasks") if tasks is None else _ladder(moments, tasks, sample),
+        "pretext": missing_input("pretext") if pretext is None else _free_labels(moments, pretext, sample),
     }
-    held_out = _judge(folds, sample, ridge_scores, ridge_slopes, small=20)
-    if isinstance(held_out, Refusal):
-        return {"value": held_out, "raw": held_out, "worst_class": held_out, **later}
-    return {**_accuracies(held_out, sample), **later}
+
+
+def _of_labels(moments: MomentFolds, folds: ClassFolds | None, sample: Sample) -> dict[str, Answer]:
+    found = missing_input("labels") if folds is None else judged_classes(moments, folds, sample)
+    if isinstance(found, Refusal):
+        return dict.fromkeys(("value", "raw", "worst_class"), found)
+    return accuracies(found, components_note(moments))
+
+
+def _explained(moments: MomentFolds, targets: TargetFolds, sample: Sample) -> Answer:
+    """Mean over targets of 1 - SSE / SST, the latter about the mean of the training rows."""
+    rows = unrepeated(sample)
+    if isinstance(rows, Refusal):
+        return rows
+    if len(rows) < _FEW:
+        return Refusal("inconclusive", f"few_rows: {len(rows)} judged rows; it needs at least {_FEW}", _FEW)
+    constant = (targets.without().variance == 0).nonzero()[:, 0].tolist()
+    if constant:
+        return Refusal("inconclusive", f"constant_target: target {constant[0]} does not vary; leave it out")
+    guesses, means = ridge_predictions(moments, targets, sample)
+    wanted = sample.rows.numbers("targets").double()[rows]
+    missed, spread = (wanted - guesses[rows]).square(), (wanted - means[rows]).square()
+    ratio = missed.mean(dim=0) / spread.mean(dim=0)
+    lost = ratio.mean().clamp_min(torch.finfo(torch.float64).tiny)
+    terms = ((missed - ratio * spread) / spread.mean(dim=0)).mean(dim=1) / lost
+    influence = torch.zeros(sample.m, dtype=torch.float64, device=terms.device)
+    influence[rows] = terms * (sample.m / len(rows)) ** 0.5
+    return Readout(
+        lost.log(),
+        display=lambda natural: 1 - natural.exp(),
+        influence=influence,
+        n=len(rows),
+        method="delta method over held-out rows",
+        detail=components_note(moments),
+        breakdown={f"target {place}": 1 - each for place, each in enumerate(ratio.tolist())},
+    )
+
+
+def _free_labels(moments: MomentFolds, pretext: PretextFolds, sample: Sample) -> Answer:
+    codes = sample.class_codes(pretext.parts[0].names, "pretext")
+    found = judged(Question(codes, moments, pretext), sample)
+    return found if isinstance(found, Refusal) else accuracies(found, components_note(moments))["value"]
+
+
+def _ladder(moments: MomentFolds, tasks: TaskFolds, sample: Sample) -> Answer:
+    """Mean over tasks, and the mean rank over tasks among all features that come on the same rows."""
+    found: dict[str, Readout] = {}
+    for name, answers in tasks.parts.items():
+        codes = sample.class_codes(answers.parts[0].names, f"tasks.{name}")
+        held_out = judged(Question(codes, moments, answers), sample)
+        if isinstance(held_out, Refusal):
+            return replace(held_out, reason=f"{held_out.reason} (task {name!r})")
+        found[name] = balanced(held_out)
+    values = {name: each.natural.item() for name, each in found.items()}
+    rows = max(each.n or 0 for each in found.values())
+    mean = mean_of(list(found.values()), [1 / len(found)] * len(found), rows)
+    return replace(mean, detail=_rank(values, sample), breakdown=values)
+
+
+def _rank(values: Mapping[str, float], sample: Sample) -> str:
+    """Mean rank over tasks (Friedman 1937) among the baseline and the trivial features, the best being 1."""
+    others = [name for name in sample.rows.columns if name == "baseline" or name.startswith("trivial.")]
+    ranks = dict.fromkeys(values, 1.0)
+    for other in others:
+        rows = other_features(sample, other)
+        moments = MomentFolds.of(rows.rows)
+        for name, value in values.items():
+            codes = sample.rows.class_codes(f"tasks.{name}")
+            found = judged(Question(codes.values, moments, CategoryFolds.of_codes(rows.rows, codes)), rows)
+            rival = 0.0 if isinstance(found, Refusal) else balanced(found).natural.item()
+            ranks[name] += 1.0 if rival > value else 0.5 * (rival == value)
+    if not others:
+        return "no other features on these rows to be ranked among"
+    return f"mean rank {sum(ranks.values()) / len(ranks):.2f} of {len(others) + 1}, with {', '.join(others)}"
 
 
 @metric(
@@ -136,14 +177,15 @@ def ridge_probe_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]
     },
     limits={"value": (0, 1), "gap": (-1, 1), "per_class": (0, 1), "env_gap": (0, 1)},
 )
-def ncc_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]:
+def ncc_accuracy(folds: ClassFolds, moments: MomentFolds, sample: Sample) -> dict[str, Answer]:
     """Nearest-class-mean accuracy on held-out rows: a quality floor without parameters.
 
     Each sampled row goes to the class whose mean over the other folds is nearest. One loud channel ruins it where a
     linear probe does not notice.
 
     Args:
-        folds: Moments of each fold of features (n, d).
+        folds: Moments of each class of features (n, d), fold by fold.
+        moments: Moments of each fold.
         sample: The sampled rows, held out fold by fold.
 
     Returns:
@@ -152,128 +194,20 @@ def ncc_accuracy(folds: ClassFolds, sample: Sample) -> dict[str, Answer]:
     Raises:
         MetricError: All feature rows are equal.
     """
-    held_out = _judge(folds, sample, nearest_mean_scores, nearest_mean_slopes, small=5)
+    held_out = nearest_means(folds, sample)
     if isinstance(held_out, Refusal):
-        return {"value": held_out, "gap": held_out, "per_class": held_out, "env_gap": held_out}
-    ridge = _judge(folds, sample, ridge_scores, ridge_slopes, small=20)
-    accuracy = _accuracies(held_out, sample)
+        return dict.fromkeys(("value", "gap", "per_class", "env_gap"), held_out)
+    ridge = judged_classes(moments, folds, sample)
+    accuracy = accuracies(held_out)
     return {
         "value": accuracy["value"],
-        "gap": ridge if isinstance(ridge, Refusal) else _gap(ridge, held_out),
+        "gap": ridge if isinstance(ridge, Refusal) else gap(ridge, held_out),
         "per_class": accuracy["worst_class"],
         "env_gap": _group_gap(held_out, sample),
     }
 
 
-_Scores = Callable[[ClassFolds, Sample, tuple[str, ...]], Tensor]
-_Slopes = Callable[[ClassFolds, Sample, Tensor, Tensor, Tensor], Tensor]
-
-
-def _judge(folds: ClassFolds, sample: Sample, score: _Scores, slopes: _Slopes, *, small: int) -> _HeldOut | Refusal:
-    total, classes = folds.without()
-    few = small_class(classes, small)
-    if few:
-        return few
-    if total.is_constant():
-        raise MetricError(f"all {total.n} feature rows are equal up to rounding: nothing can be read off")
-    rows = _unrepeated(sample)
-    if len(rows) < sample.m / 2:
-        reason = f"duplicates: only {len(rows)} of {sample.m} sampled rows have an input of their own"
-        return Refusal("inconclusive", reason)
-    codes = sample.class_codes(classes.names)[rows]
-    counts = torch.bincount(codes, minlength=classes.c)
-    if int(counts.min()) < small:
-        name, found = classes.names[int(counts.argmin())], int(counts.min())
-        reason = f"small_class: class {name!r} has {found} of the {len(rows)} judged rows; each class needs {small}"
-        return Refusal("inconclusive", reason)
-    scores = score(folds, sample, classes.names)
-    margins, rivals = margins_of(scores[rows], codes)
-    margins = margins.nan_to_num(-1.0)
-
-    def training(weights: Tensor) -> Tensor:
-        """How the border moves with each training row, times the density of judged rows at the border."""
-        density = density_at_zero(margins) * weights / len(rows)
-        signs = torch.zeros_like(scores)
-        signs[rows, codes] = density
-        signs[rows, rivals] -= density
-        return slopes(folds, sample, sample.class_codes(classes.names), scores, signs)
-
-    return _HeldOut(rows, codes, margins, classes.names, training, sample.m)
-
-
-def _unrepeated(sample: Sample) -> Tensor:
-    """Index of the sampled rows whose input occurs once."""
-    _, inverse, counts = sample.rows.fingerprints.unique(return_inverse=True, return_counts=True)
-    once: Tensor = counts[inverse] == 1
-    return once.nonzero()[:, 0]
-
-
-def _accuracies(held_out: _HeldOut, sample: Sample) -> dict[str, Answer]:
-    correct, counts = held_out.correct, held_out.counts()
-    recalls = held_out.means(correct)
-    breakdown = dict(zip(held_out.names, recalls.tolist(), strict=True))
-    worst = int(recalls.argmin())
-    left_out = sample.m - len(correct)
-
-    def share(value: Tensor, influence: Tensor, rows: int) -> Readout:
-        trials = effective_trials(value, variance_of_mean(influence, len(correct)), rows)
-        return Readout(value, influence=influence, trials=trials, n=len(correct), method="Wilson, held-out rows")
-
-    in_worst = (held_out.codes == worst).double()
-    weights = in_worst / in_worst.mean()
-    terms = held_out.spread(weights * (correct - recalls[worst])) + held_out.training(weights)
-    return {
-        "value": replace(
-            _balanced(held_out),
-            breakdown=breakdown,
-            detail=f"{left_out} rows with a repeated input were not judged" if left_out else None,
-        ),
-        "raw": share(
-            correct.mean(),
-            held_out.spread(correct - correct.mean()) + held_out.training(torch.ones_like(correct)),
-            len(correct),
-        ),
-        "worst_class": replace(
-            share(recalls[worst], terms, int(counts[worst])),
-            comparisons=len(counts),
-            method="Wilson, held-out rows, Bonferroni over classes",
-            detail=f"worst class {held_out.names[worst]!r}",
-            breakdown=breakdown,
-        ),
-    }
-
-
-def _balanced(held_out: _HeldOut) -> Readout:
-    """Mean recall; a right and a wrong row are added to each class: a small one without errors is not certain."""
-    correct, counts = held_out.correct, held_out.counts()
-    recalls = held_out.means(correct)
-    smoothed = (recalls * counts + 1) / (counts + 2)
-    added = smoothed * (1 - smoothed) / (counts + 2) - recalls * (1 - recalls) / counts
-    influence = held_out.balanced_influence(correct) + held_out.training(held_out.weights())
-    variance = variance_of_mean(influence, len(correct)) + max(added.sum().item(), 0.0) / len(counts) ** 2
-    return Readout(
-        recalls.mean(),
-        influence=influence,
-        variance=variance,
-        trials=effective_trials(smoothed.mean(), variance, len(correct)),
-        n=len(correct),
-        method="Wilson, held-out rows",
-    )
-
-
-def _gap(first: _HeldOut, second: _HeldOut) -> Readout:
-    """Difference of two balanced accuracies on the same rows, paired."""
-    gain = first.correct - second.correct
-    training = first.training(first.weights()) - second.training(second.weights())
-    influence = first.balanced_influence(gain) + training
-    m = len(gain)
-    variance = (
-        variance_of_mean(influence, m) + 2 / m**2
-    )  # half a row added to each way of differing (Agresti and Min 2005)
-    return Readout(first.means(gain).mean(), influence=influence, variance=variance, n=m, method="paired difference")
-
-
-def _group_gap(held_out: _HeldOut, sample: Sample) -> Answer:
+def _group_gap(held_out: HeldOut, sample: Sample) -> Answer:
     """Best less worst accuracy of a group; a right and a wrong row added to each (Agresti and Caffo 2000)."""
     if sample.rows.groups is None:
         return missing_input("groups")

@@ -25,7 +25,35 @@ ModelKind = Literal[
     "classifier", "embedding", "backbone", "regression", "sequence", "generator", "autoencoder", "quantiser"
 ]
 Answer = Tensor | Readout | Refusal
-FAMILIES = ("spectral", "hypersphere", "outliers", "classes", "readout", "neighbours", "probe_rows")
+FAMILIES = (
+    "spectral",
+    "hypersphere",
+    "outliers",
+    "classes",
+    "separation",
+    "depth",
+    "smoothing",
+    "readout",
+    "neighbours",
+    "probe_rows",
+    "comparison",
+    "mapping",
+    "overlap",
+    "compatibility",
+    "regression",
+    "ood",
+    "latent",
+    "codebook",
+    "predictions",
+    "recalls",
+    "slices",
+    "behaviour",
+    "forgetting",
+    "groups",
+    "retention",
+    "head",
+    "trivial",
+)
 VALUE = "value"
 
 
@@ -50,6 +78,8 @@ class Metric:
         needs: Columns without which it is not applicable.
         params: What a policy may set, with the default.
         ranges: Smallest and largest value of each parameter: beyond them it would no longer measure what it says.
+        reads: Columns and weights that some of its read-outs read, where there are any.
+        elsewhere: What other libraries compute under this name, and how this differs; empty where all agree.
     """
 
     name: str
@@ -69,6 +99,8 @@ class Metric:
     needs: tuple[str, ...]
     params: Mapping[str, Any] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+    elsewhere: str = ""
 
     def addresses(self) -> tuple[str, ...]:
         """Every name a policy can use for it: the metric and its read-outs."""
@@ -95,6 +127,8 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
     limits: Mapping[str, tuple[float, float]] | None = None,
     needs: set[str] | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
+    reads: set[str] | None = None,
+    elsewhere: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Registers a function as the metric of its name.
 
@@ -110,6 +144,9 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
         limits: Smallest and largest possible value, by read-out.
         ranges: Smallest and largest value of each parameter.
         needs: Columns that it reads from the sampled rows; those that its statistics need are known.
+        reads: Columns and weights that it reads where there are any, and does without where there are none; those of
+            optional statistics are known.
+        elsewhere: What other libraries compute under this name, and how this differs.
 
     Raises:
         MetricError: The name is taken, or the docstring or an annotation is missing.
@@ -144,6 +181,8 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
             needs=_needs(statistics, optional, needs or set()),
             params=params,
             ranges=ranges or {},
+            reads=tuple(sorted(reads or ())),
+            elsewhere=elsewhere,
         )
         return function
 

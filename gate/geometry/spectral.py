@@ -12,7 +12,7 @@ from gate.errors import MetricError
 from gate.geometry import nulls
 from gate.geometry.influence import Readout, Refusal
 from gate.geometry.registry import Answer, metric
-from gate.geometry.statistics import Moments, Spectrum, UncentredSpectrum, UnitMoments, UnitSpectrum
+from gate.geometry.statistics import Moments, Sample, Spectrum, UncentredSpectrum, UnitMoments, UnitSpectrum
 
 _MIN_ROWS = 30
 _FAIR = 1.15  # how far the nulls of all dimensions and of those in use may differ
@@ -31,15 +31,6 @@ def too_few(n: int, d: int, factor: float) -> Refusal | None:
     return Refusal("inconclusive", f"n_over_d: {n} rows of dimension {d}; it needs at least {needed}", needed)
 
 
-def _dimensions(covariance: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Estimates of tr(C)^2 and tr(C^2) that are unbiased for Gaussian rows: their ratio is the participation ratio."""
-    nu = n - 1
-    unbiased = covariance * (n / nu)
-    trace, square = unbiased.diagonal().sum() ** 2, unbiased.square().sum()
-    b = (square - trace / nu) * (nu**2 / ((nu + 2) * (nu - 1)))
-    return trace - 2 * b / nu, b
-
-
 def _unfair_null(moments: Moments, gain: Callable[[int, float], float]) -> Refusal | None:
     """The refusal when the correction for n is that of isotropic rows only.
 
@@ -50,7 +41,7 @@ def _unfair_null(moments: Moments, gain: Callable[[int, float], float]) -> Refus
     few = too_few(moments.n, moments.d, 0.25)
     if few:
         return few
-    a, b = _dimensions(moments.covariance.detach(), moments.n)
+    a, b = _unbiased_traces(*_traces(moments.covariance.detach()), moments.n)
     in_use = min(max((a / b).item(), 1.0), float(moments.d)) if b.item() > 0 else float(moments.d)
     if gain(moments.n, moments.d) * _FAIR >= gain(moments.n, in_use):
         return None
@@ -87,6 +78,13 @@ def _require_directions(units: UnitMoments) -> None:
         "sv": (0, math.inf),
         "rankme": (0, math.inf),
     },
+    elsewhere=(
+        "Five numbers go by this name. Here it is the exponential of the entropy of the eigenvalues of the centred "
+        "covariance. RankMe, as its paper has it, takes the singular values of the features as they are: `rankme`. "
+        "reptrix 0.1.0 names RankMe what it computes from centred eigenvalues: the value here. MONAI 1.6.1 takes "
+        "the singular values of the centred features, `sv`, over min(n - 1, d), which isotropic rows do not reach "
+        "at finite n. vecscope 0.2.0 reports the participation ratio of the unit rows."
+    ),
 )
 def effective_rank(moments: Moments, spectrum: Spectrum, uncentred: UncentredSpectrum) -> dict[str, Answer]:
     """Effective number of directions in the feature cloud.
@@ -115,9 +113,9 @@ def effective_rank(moments: Moments, spectrum: Spectrum, uncentred: UncentredSpe
     raw = too_few(n, d, 4) if entropy.exp().item() > (n - 1) / 10 else None
     return {
         "value": raw or Readout(entropy, torch.exp),
-        "share": raw or Readout(entropy - math.log(d), torch.exp),
+        "share": raw or Readout(entropy, lambda natural: natural.exp() / d),
         "iso_ratio": _unfair_null(moments, lambda n, d: nulls.effective_rank(n, d) / d)
-        or Readout(entropy - math.log(nulls.effective_rank(n, d)), torch.exp),
+        or Readout(entropy, lambda natural: natural.exp() / nulls.effective_rank(n, d)),
         "sv": raw or Readout(_entropy(eigenvalues.sqrt()), torch.exp),
         "rankme": raw or Readout(-(share * share.log()).sum(), torch.exp),
     }
@@ -131,8 +129,12 @@ def effective_rank(moments: Moments, spectrum: Spectrum, uncentred: UncentredSpe
     paper="Gao et al. 2017, bioRxiv 214262; finite-sample correction derived here",
     readouts={"share": "value / d", "raw": "tr(S)^2 / tr(S^2) without the correction for n"},
     limits={"value": (0, math.inf), "share": (0, math.inf), "raw": (0, math.inf)},
+    elsewhere=(
+        "The formula is the same everywhere, but libraries do not correct it for n: `raw`, about d / (1 + d / n) "
+        "for isotropic rows. vecscope 0.2.0 takes that of the unit rows and calls it the effective rank."
+    ),
 )
-def participation_ratio(moments: Moments) -> dict[str, Answer]:
+def participation_ratio(moments: Moments, sample: Sample) -> dict[str, Answer]:
     """Number of directions that carry the variance, unbiased in n.
 
     tr(C)^2 / tr(C^2) for the feature covariance C, with numerator and denominator replaced by their unbiased estimates
@@ -140,6 +142,7 @@ def participation_ratio(moments: Moments) -> dict[str, Answer]:
 
     Args:
         moments: Of features of shape (n, d).
+        sample: The sampled rows.
 
     Returns:
         Dimensions, about 1 to d, and read-outs.
@@ -152,17 +155,53 @@ def participation_ratio(moments: Moments) -> dict[str, Answer]:
     if n < 50:
         few = Refusal("inconclusive", f"few_rows: {n} rows; it needs at least 50", 50)
         return {"value": few, "share": few, "raw": few}
-    a, b = _dimensions(moments.covariance, n)
-    noise = _second_moment_error(moments.covariance.detach() * (n / (n - 1)), n)
+    covariance = moments.covariance.detach()
+    b = _unbiased_traces(*_traces(covariance), n)[1]
+    noise = _second_moment_error(covariance * (n / (n - 1)), n)
     refusal = Refusal("inconclusive", f"n_over_d: {n} rows do not tell tr(S^2) from noise", None)
     if not b.item() > 3 * noise:
         return {"value": refusal, "share": refusal, "raw": refusal}
-    value = (a / b).log()
+    terms = _trace_terms(moments, sample)
+
+    def of_traces(function: Callable[[Tensor, Tensor], Tensor]) -> Readout:
+        trace, square = (each.requires_grad_() for each in _traces(covariance))
+        natural = function(trace, square)
+        slopes = torch.stack(torch.autograd.grad(natural, (trace, square)))
+        return Readout(natural.detach(), torch.exp, influence=terms @ slopes)
+
+    def corrected(trace: Tensor, square: Tensor) -> Tensor:
+        a, b = _unbiased_traces(trace, square, n)
+        return (a / b).log()
+
     return {
-        "value": Readout(value, torch.exp),
-        "share": Readout(value - math.log(d), torch.exp),
-        "raw": Readout((moments.covariance.diagonal().sum() ** 2 / moments.covariance.square().sum()).log(), torch.exp),
+        "value": of_traces(corrected),
+        "share": of_traces(lambda trace, square: corrected(trace, square) - math.log(d)),
+        "raw": of_traces(lambda trace, square: (trace**2 / square).log()),
     }
+
+
+def _traces(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """tr(C) and tr(C^2)."""
+    return covariance.diagonal().sum(), covariance.square().sum()
+
+
+def _unbiased_traces(trace: Tensor, square: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Estimates of tr(C)^2 and tr(C^2) that are unbiased for Gaussian rows: their ratio is the participation ratio."""
+    nu, grown = n - 1, n / (n - 1)
+    whole = (trace * grown) ** 2
+    b = (square * grown**2 - whole / nu) * (nu**2 / ((nu + 2) * (nu - 1)))
+    return whole - 2 * b / nu, b
+
+
+def _trace_terms(moments: Moments, sample: Sample) -> Tensor:
+    """Influence of each sampled row on tr(C) and tr(C^2), (m, 2): one product with the covariance serves both."""
+    covariance = moments.covariance.detach()
+    none = torch.zeros_like(moments.mean)
+    ones = torch.eye(moments.d, dtype=torch.float64, device=none.device)
+    parts = (ones, 2 * covariance)
+    return torch.stack(
+        [moments.influence({"mean": none, "covariance": part}, sample) for part in parts], dim=1
+    ).detach()
 
 
 def _second_moment_error(covariance: Tensor, n: int) -> float:
@@ -190,6 +229,10 @@ def _uniformity(spectrum: UnitSpectrum) -> Tensor:
         "w2": "the value itself",
     },
     limits={"value": (0, math.sqrt(2)), "w2": (0, math.sqrt(2)), "share": (0, 1), "iso_ratio": (0, math.inf)},
+    elsewhere=(
+        "Uniformity mostly means that of Wang and Isola (2020), the logarithm of the mean of exp(-2 |z - z'|^2) "
+        "over pairs of unit rows: another number, which hardly sees dead dimensions."
+    ),
 )
 def wasserstein_uniformity(units: UnitMoments, spectrum: UnitSpectrum) -> dict[str, Answer]:
     """Distance of the unit rows to an isotropic Gaussian; sees dead dimensions.
@@ -232,6 +275,12 @@ def wasserstein_uniformity(units: UnitMoments, spectrum: UnitSpectrum) -> dict[s
     },
     limits={"value": (0, 1), "cone": (0, 1), "dimensional": (0, 1)},
     ranges={"null_share": (0, 1)},
+    elsewhere=(
+        "MONAI 1.6.1 has a collapse score: the largest of several indicators on different scales, among them 1 - "
+        "effective rank / min(n - 1, d). Isotropic rows reach 0.12 to 0.2 in it when n is close to d; here they "
+        "read about 0. Its shift between domains is a CKA of rows that are not paired, d / (n + d) for two samples "
+        "of one distribution: nothing of that kind is part of this."
+    ),
 )
 def collapse_index(units: UnitMoments, spectrum: UnitSpectrum, *, null_share: float | None = None) -> dict[str, Answer]:
     """How far the cloud has collapsed: 0 as spread as an isotropic cloud, 1 a point or a line.
@@ -260,7 +309,7 @@ def collapse_index(units: UnitMoments, spectrum: UnitSpectrum, *, null_share: fl
         )
     null = isotropic if null_share is None else null_share
     share, cone = _uniformity(spectrum), units.mean @ units.mean
-    spread = units.covariance.diagonal().sum()
+    spread = spectrum.values.sum()
     lost = torch.ones_like(spread) if units.is_constant() else 1 - share / (spread * null)
     return {
         "value": few or Readout(1 - share / null),
@@ -276,6 +325,7 @@ def collapse_index(units: UnitMoments, spectrum: UnitSpectrum, *, null_share: fl
     domain="n >= 100",
     paper="a reading of Chen and He 2021, Exploring Simple Siamese Representation Learning (recollected form)",
     limits={"value": (0, 1)},
+    elsewhere="The plots of Chen and He (2021) leave out the factor sqrt(d): 1 / sqrt(d) there is 1 here.",
 )
 def channel_spread(units: UnitMoments) -> Answer:
     """Cheapest test for a constant output: the mean standard deviation of a channel of the unit rows.

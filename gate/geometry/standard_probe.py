@@ -2,124 +2,282 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gate.geometry.statistics import ClassFolds, ClassMoments, Sample
+from gate.geometry.statistics import (
+    Axes,
+    CategoryFolds,
+    CellFolds,
+    Centres,
+    ClassFolds,
+    Codes,
+    MomentFolds,
+    Sample,
+    TargetFolds,
+)
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 MAX_IMBALANCE = 2  # beyond it equal counts per class train, so that the large class does not decide
 
-
-def nearest_mean_scores(folds: ClassFolds, sample: Sample, names: tuple[str, ...]) -> Tensor:
-    """Minus the squared distance of each sampled row to each class mean over the other folds, (m, C)."""
-    scores = torch.full((sample.m, len(names)), -torch.inf, dtype=torch.float64, device=sample.features.device)
-    for fold, rows in _folds(folds, sample):
-        _, train = folds.without(fold)
-        known = (train.counts > 0).nonzero()[:, 0]
-        shift = train.mean
-        distances = torch.cdist(sample.features[rows].double() - shift, train.means[known] - shift)
-        scores[rows[:, None], _columns(train, names)[known]] = -distances.square()
-    return scores
+Pull = Callable[[Tensor], Tensor]  # what a unit of each score (m, K) is worth → influence of each training row (m,)
 
 
-def ridge_scores(folds: ClassFolds, sample: Sample, names: tuple[str, ...]) -> Tensor:
-    """Score of each sampled row for each class by the ridge probe of the other folds, (m, C).
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """Classes whose mean over the training folds is taken out of every row.
 
-    Features centred and divided by one number, one-hot targets, the penalty chosen on an inner fold by balanced
-    accuracy (of equal ones the largest).
+    Attributes:
+        classes: Moments of each class.
+        codes: (m,) class of each sampled row.
+        cells: How many rows are of each category that is read off, and class.
     """
-    counts = folds.without()[1].counts
-    if int(counts.max()) > MAX_IMBALANCE * int(counts.min()):
-        folds = _equal_counts(sample)
-    scores = torch.full((sample.m, len(names)), -torch.inf, dtype=torch.float64, device=sample.features.device)
-    codes = sample.class_codes(names)
-    members = dict(_folds(folds, sample))
-    for fold, rows in members.items():
-        inner = (fold + 1) % len(folds.moments)
-        penalty = PENALTIES[-1]
-        if inner in members:
-            tuned = _Ridge.trained(folds, (fold, inner))
-            penalty = max(
-                PENALTIES, key=lambda each: (tuned.accuracy(sample, members[inner], codes, names, each), each)
-            )
-        probe = _Ridge.trained(folds, (fold,))
-        scores[rows[:, None], _columns(probe.train, names)] = probe.scores(sample.features[rows], penalty)
-    return scores
+
+    classes: CategoryFolds
+    codes: Tensor
+    cells: CellFolds
 
 
-def nearest_mean_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor, signs: Tensor) -> Tensor:
-    """Influence through the class mean that a row moves; `signs` (m, C) is what a unit of each score is worth."""
-    del scores
-    _, classes = folds.without()
-    rows = sample.features.double()
-    pulls = 2 * (signs.T @ rows - signs.sum(dim=0)[:, None] * classes.means)
-    return ((rows - classes.means[codes]) * pulls[codes]).sum(dim=1) / classes.shares[codes]
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A column to be read off features, and what its probe is trained on.
+
+    Attributes:
+        codes: (m,) category of each sampled row.
+        moments: Of the features; several questions about the same rows share their principal axes.
+        answers: Moments of each of the K categories.
+        residual: Classes that are taken out first.
+    """
+
+    codes: Tensor
+    moments: MomentFolds
+    answers: CategoryFolds
+    residual: Residual | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """K categories."""
+        return self.answers.parts[0].names
+
+    def balanced(self, sample: Sample) -> Question:
+        """The same, trained on equally many sampled rows of each category, where those differ too much in size."""
+        counts = self.answers.centres_without().counts
+        if int(counts.max()) <= MAX_IMBALANCE * int(counts.min()):
+            return self
+        found = torch.bincount(self.codes, minlength=len(self.names))
+        smallest = int(found[found > 0].min())
+        kept = torch.cat([(self.codes == code).nonzero()[:smallest, 0] for code in range(len(self.names))])
+        batch, codes = sample.rows.rows(kept), self.codes[kept]
+        rest = self.residual
+        if rest is not None:
+            classes = Codes(rest.classes.parts[0].names, rest.codes[kept])
+            cells = CellFolds.of_codes(batch, Codes(self.names, codes), classes)
+            rest = replace(rest, classes=CategoryFolds.of_codes(batch, classes), cells=cells)
+        answers = CategoryFolds.of_codes(batch, Codes(self.names, codes))
+        return Question(self.codes, MomentFolds.of(batch), answers, rest)
 
 
-def ridge_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor, signs: Tensor) -> Tensor:
-    """Influence through the ridge weights: a row moves them by its residual, at the middle penalty."""
-    moments, _ = folds.without()
-    moved = sample.features.double() - moments.mean
-    penalty = 1e-2 * moments.covariance.diagonal().mean()
-    penalised = moments.covariance + penalty * torch.eye(moments.d, dtype=torch.float64, device=moved.device)
-    pulls: Tensor = torch.linalg.solve(penalised, moved.T @ signs)
-    residuals = functional.one_hot(codes, scores.shape[1]) - scores.clamp(-10, 10)
-    influence: Tensor = (residuals * (moved @ pulls + signs.sum(dim=0))).sum(dim=1)
-    return influence
-
-
-def _folds(folds: ClassFolds, sample: Sample) -> list[tuple[int, Tensor]]:
+def folds_of(sample: Sample, folds: int) -> list[tuple[int, Tensor]]:
     """Each fold with the index of its sampled rows, where it has any."""
-    which = sample.rows.hashes % len(folds.moments)
-    members = ((fold, (which == fold).nonzero()[:, 0]) for fold in range(len(folds.moments)))
+    which = sample.rows.folds % folds
+    members = ((fold, (which == fold).nonzero()[:, 0]) for fold in range(folds))
     return [(fold, rows) for fold, rows in members if len(rows)]
 
 
-def _columns(train: ClassMoments, names: tuple[str, ...]) -> Tensor:
-    index = {name: column for column, name in enumerate(names)}
-    return torch.tensor([index[name] for name in train.names], device=train.means.device)
+def _inner(fold: int, folds: int) -> int:
+    """The fold that picks the penalty: its neighbour in pairs, so that both of a pair need the same axes."""
+    return fold ^ 1 if fold ^ 1 < folds else 0
 
 
-def _equal_counts(sample: Sample) -> ClassFolds:
-    """Folds of the sampled rows with equally many of each class, those of the lowest hashes."""
-    codes = sample.rows.class_codes()
-    counts = codes.counts()
-    smallest = int(counts[counts > 0].min())
-    kept = torch.cat([(codes.values == code).nonzero()[:smallest, 0] for code in range(len(codes.names))])
-    return ClassFolds.of(sample.rows.rows(kept))
+def nearest_mean_scores(folds: ClassFolds, sample: Sample, *, cosine: bool = False) -> Tensor:
+    """Nearness of each sampled row to each class mean over the other folds, (m, C).
+
+    Minus the squared distance, or the cosine.
+    """
+    classes = len(folds.classes[0].names)
+    scores = torch.full((sample.m, classes), -torch.inf, dtype=torch.float64, device=sample.features.device)
+    for fold, rows in folds_of(sample, len(folds.classes)):
+        train = CategoryFolds(folds.classes).centres_without(fold)
+        known = (train.counts > 0).nonzero()[:, 0]
+        features, means = sample.features[rows].double(), train.means[known]
+        centre = train.shares @ train.means
+        if cosine:
+            scores[rows[:, None], known] = functional.normalize(features, dim=1) @ functional.normalize(means, dim=1).T
+        else:
+            scores[rows[:, None], known] = -torch.cdist(features - centre, means - centre).square()
+    return scores
 
 
-@dataclass(frozen=True)
+def nearest_mean_pull(folds: ClassFolds, sample: Sample, codes: Tensor) -> Pull:
+    """Influence through the class mean that a row moves."""
+    classes = CategoryFolds(folds.classes).centres_without()
+    rows = sample.features.double()
+
+    def pull(signs: Tensor) -> Tensor:
+        pulls = 2 * (signs.T @ rows - signs.sum(dim=0)[:, None] * classes.means)
+        influence: Tensor = ((rows - classes.means[codes]) * pulls[codes]).sum(dim=1) / classes.shares[codes]
+        return influence
+
+    return pull
+
+
+def cosine_pull(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor) -> Pull:
+    """Influence through the direction of the class mean that a row moves."""
+    classes = CategoryFolds(folds.classes).centres_without()
+    rows, ways = sample.features.double(), functional.normalize(classes.means, dim=1)
+    lengths = classes.means.norm(dim=1)
+
+    def pull(signs: Tensor) -> Tensor:
+        along = (signs * scores.nan_to_num(0, 0, 0)).sum(dim=0)
+        pulls = (signs.T @ functional.normalize(rows, dim=1) - along[:, None] * ways) / lengths[:, None]
+        influence: Tensor = ((rows - classes.means[codes]) * pulls[codes]).sum(dim=1) / classes.shares[codes]
+        return influence
+
+    return pull
+
+
+def probe_scores(question: Question, sample: Sample) -> Tensor:
+    """Score of each sampled row for each category by the ridge probe of the other folds, (m, K).
+
+    Features centred, by class where classes are taken out, and divided by one number, one-hot targets, the penalty
+    chosen on an inner fold by balanced accuracy (of equal ones the largest).
+    """
+    codes, count = question.codes, len(question.moments.parts)
+    trained = question.balanced(sample)
+    scores = torch.full((sample.m, len(question.names)), -torch.inf, dtype=torch.float64, device=codes.device)
+    members = dict(folds_of(sample, count))
+    for fold, rows in members.items():
+        inner, penalty = _inner(fold, count), PENALTIES[-1]
+        if inner in members:
+            probe, judged = _Ridge.trained(trained, (fold, inner)), members[inner]
+            penalty = max(PENALTIES, key=lambda each: (probe.accuracy(sample, judged, codes, each), each))
+        scores[rows] = _Ridge.trained(trained, (fold,)).scores(sample, rows, penalty)
+    return scores
+
+
+def probe_pull(question: Question, sample: Sample, scores: Tensor) -> Pull:
+    """Influence through the ridge weights: a row moves them by its residual, at the middle penalty."""
+    moments = question.moments.without()
+    centre, covariance = moments.mean, moments.covariance
+    if question.residual is not None:
+        classes = question.residual.classes.centres_without()
+        offsets = (classes.means - centre) * classes.shares.sqrt()[:, None]
+        centre, covariance = classes.means[question.residual.codes], covariance - offsets.T @ offsets
+    moved = sample.features.double() - centre
+    penalised = covariance.clone()
+    penalised.diagonal().add_(1e-2 * covariance.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny))
+    residuals = functional.one_hot(question.codes, scores.shape[1]) - scores.clamp(-10, 10)
+
+    def pull(signs: Tensor) -> Tensor:
+        pulls = torch.linalg.solve(penalised, moved.T @ signs)
+        influence: Tensor = (residuals * (moved @ pulls + signs.sum(dim=0))).sum(dim=1)
+        return influence
+
+    return pull
+
+
+@dataclass(frozen=True, eq=False)
 class _Ridge:
-    """The eigenbasis in which a ridge probe of any penalty is one product."""
+    """What a ridge probe of any penalty follows from.
 
-    train: ClassMoments
-    mean: Tensor
-    basis: Tensor  # (d, r), of the scaled covariance, divided by the scale
-    values: Tensor  # (r,)
-    targets: Tensor  # (r, C)
+    Attributes:
+        axes: Principal axes of the training rows.
+        train: Where the rows of each category lie.
+        targets: (r, K) covariance of the axes with the one-hot categories.
+        centres: (C, d) what rows are taken about: the mean, or the mean of their class.
+        lost: (r, C) what the class means take: the covariance is diag(axes.values) - lost lost^T.
+        codes: (m,) index into the centres of each sampled row.
+        shares: (K,) of all rows: those of the training rows would be low where the fold holds many, which reads random
+            labels below chance.
+    """
+
+    axes: Axes
+    train: Centres
+    targets: Tensor
+    centres: Tensor
+    lost: Tensor | None
+    codes: Tensor
+    shares: Tensor
 
     @classmethod
-    def trained(cls, folds: ClassFolds, held_out: tuple[int, ...]) -> _Ridge:
-        moments, train = folds.without(*held_out)
-        scale = moments.covariance.diagonal().mean().sqrt()
-        values, vectors = torch.linalg.eigh(moments.covariance / scale**2)
-        if moments.n < 4 * (moments.d + 1):
-            kept = max(1, moments.n // 8)
-            values, vectors = values[-kept:], vectors[:, -kept:]
-        targets = vectors.T @ (((train.means - moments.mean) / scale) * train.shares[:, None]).T
-        return cls(train, moments.mean, vectors / scale, values.clamp_min(0), targets)
+    def trained(cls, question: Question, held_out: tuple[int, ...]) -> Self:
+        axes = question.moments.axes_without(*held_out)
+        train = question.answers.centres_without(*held_out)
+        shares = question.answers.centres_without().shares
+        sums = (train.means - axes.mean) * train.shares[:, None]
+        rest = question.residual
+        if rest is None:
+            codes = torch.zeros_like(question.codes)
+            return cls(axes, train, axes.vectors.T @ sums.T, axes.mean[None], None, codes, shares)
+        classes = rest.classes.centres_without(*held_out)
+        centres = torch.where(classes.counts[:, None] > 0, classes.means, axes.mean)
+        offsets = centres - axes.mean
+        sums = sums - rest.cells.without(*held_out).double() @ offsets / axes.n
+        lost = axes.vectors.T @ (offsets * classes.shares.sqrt()[:, None]).T
+        return cls(axes, train, axes.vectors.T @ sums.T, centres, lost, rest.codes, shares)
 
-    def scores(self, features: Tensor, penalty: float) -> Tensor:
-        projected = (features.double() - self.mean) @ self.basis
-        return projected / (self.values + penalty) @ self.targets + self.train.shares
+    def weights(self, penalty: float) -> Tensor:
+        """(d, K)."""
+        if self.lost is None:
+            return self.axes.vectors @ (self.targets / (self.axes.values + penalty)[:, None])
+        within = (self.axes.values.sum() - self.lost.square().sum()) / self.axes.values.sum()
+        covariance = torch.diag(self.axes.values + penalty * within.clamp_min(1e-10)) - self.lost @ self.lost.T
+        return self.axes.vectors @ torch.cholesky_solve(self.targets, torch.linalg.cholesky(covariance))
 
-    def accuracy(self, sample: Sample, rows: Tensor, codes: Tensor, names: tuple[str, ...], penalty: float) -> float:
-        guesses = _columns(self.train, names)[self.scores(sample.features[rows], penalty).argmax(dim=1)]
-        counts = torch.bincount(codes[rows], minlength=len(names)).double()
+    def scores(self, sample: Sample, rows: Tensor, penalty: float) -> Tensor:
+        moved = sample.features[rows].double() - self.centres[self.codes[rows]]
+        return moved @ self.weights(penalty) + self.shares
+
+    def accuracy(self, sample: Sample, rows: Tensor, codes: Tensor, penalty: float) -> float:
+        guesses = self.scores(sample, rows, penalty).argmax(dim=1)
+        counts = torch.bincount(codes[rows], minlength=len(self.train.counts)).double()
         hits = torch.zeros_like(counts).index_add_(0, codes[rows], (guesses == codes[rows]).double())
         return round((hits[counts > 0] / counts[counts > 0]).mean().item(), 12)
+
+
+def ridge_scores(folds: ClassFolds, sample: Sample, names: tuple[str, ...]) -> Tensor:
+    """Score of each sampled row for each class by the ridge probe of the other folds, (m, C)."""
+    return probe_scores(_of_classes(folds, sample, names), sample)
+
+
+def ridge_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor, signs: Tensor) -> Tensor:
+    """Influence of the training rows; `signs` (m, C) is what a unit of each score is worth."""
+    del codes
+    return probe_pull(_of_classes(folds, sample, folds.classes[0].names), sample, scores)(signs)
+
+
+def _of_classes(folds: ClassFolds, sample: Sample, names: tuple[str, ...]) -> Question:
+    return Question(sample.class_codes(names), MomentFolds(folds.moments), CategoryFolds(folds.classes))
+
+
+def ridge_predictions(moments: MomentFolds, targets: TargetFolds, sample: Sample) -> tuple[Tensor, Tensor]:
+    """Continuous targets of each sampled row by the ridge of the other folds, and their mean over these, both (m, q).
+
+    The penalty is chosen on an inner fold by the squared error of targets of unit variance (of equal ones the largest).
+    """
+    wanted = sample.rows.numbers("targets").double()
+    guesses, means = torch.zeros_like(wanted), torch.zeros_like(wanted)
+    members = dict(folds_of(sample, len(moments.parts)))
+
+    def predicted(rows: Tensor, penalty: float, *held_out: int) -> tuple[Tensor, Tensor, Tensor]:
+        axes, train = moments.axes_without(*held_out), targets.without(*held_out)
+        weights = axes.vectors @ (axes.vectors.T @ train.cross / (axes.values + penalty)[:, None])
+        return (sample.features[rows].double() - axes.mean) @ weights + train.mean, train.mean, train.variance
+
+    for fold, rows in members.items():
+        inner, penalty = _inner(fold, len(moments.parts)), PENALTIES[-1]
+        if inner in members:
+
+            def error(each: float, fold: int = fold, inner: int = inner) -> tuple[float, float]:
+                found, _, variance = predicted(members[inner], each, fold, inner)
+                missed = (found - wanted[members[inner]]).square().mean(dim=0) / variance
+                return round(missed.mean().item(), 12), -each
+
+            penalty = min(PENALTIES, key=error)
+        guesses[rows], means[rows], _ = predicted(rows, penalty, fold)
+    return guesses, means

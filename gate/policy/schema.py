@@ -61,6 +61,10 @@ def _column_names(value: object) -> object:
     return value if isinstance(value, str) else tuple(names)
 
 
+def _optional_column_names(value: object) -> object:
+    return None if value is None else _column_names(value)
+
+
 def _parameter(value: object) -> object:
     if isinstance(value, str):
         return value
@@ -101,6 +105,9 @@ class Columns(_Keys):
     group: Text | None = None
     length: Text | None = None
     id: Text | None = None
+    cluster: Text | None = None  # rows of one are not independent: intervals widen
+    sublabel: Text | None = None
+    target: Annotated[str | tuple[str, ...] | None, BeforeValidator(_optional_column_names)] = None
 
 
 class Probe(_Keys):

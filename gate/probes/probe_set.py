@@ -31,6 +31,9 @@ class Columns:
         group: Site, batch or speaker of a row.
         length: A number that describes the row (tokens, pixels).
         id: Unique name of the row; without it rows are named by their number in the file, counting from 0.
+        cluster: Document, patient or user of a row: rows of one are not independent.
+        sublabel: Subclass of the row, finer than its class.
+        target: One column of numbers, or several.
     """
 
     input: str | tuple[str, ...]
@@ -38,6 +41,9 @@ class Columns:
     group: str | None = None
     length: str | None = None
     id: str | None = None
+    cluster: str | None = None
+    sublabel: str | None = None
+    target: str | tuple[str, ...] | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -45,14 +51,19 @@ class Columns:
         return (self.input,) if isinstance(self.input, str) else tuple(self.input)
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns of `target`: none, one or several."""
+        return (self.target,) if isinstance(self.target, str) else tuple(self.target or ())
+
+    @property
     def texts(self) -> frozenset[str]:
         """The columns that are texts, even where they look like numbers."""
-        return frozenset(name for name in (self.label, self.group, self.id) if name is not None)
+        return frozenset(filter(None, (self.label, self.group, self.id, self.cluster, self.sublabel)))
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every column that is read, once."""
-        optional = (self.label, self.group, self.length, self.id)
+        optional = (self.label, self.group, self.length, self.id, self.cluster, self.sublabel, *self.targets)
         return tuple(dict.fromkeys((*self.inputs, *(name for name in optional if name is not None))))
 
 
@@ -67,6 +78,9 @@ class ProbeBatch:
         groups: b texts, None without such a column.
         lengths: b finite numbers, None without such a column.
         fingerprints: (b,), int64; equal for equal inputs.
+        clusters: b texts, None without such a column.
+        sublabels: b texts, None without such a column.
+        targets: (b, q), float64 and finite, None without such columns.
     """
 
     inputs: np.ndarray[Any, Any]
@@ -75,6 +89,9 @@ class ProbeBatch:
     groups: tuple[str, ...] | None
     lengths: tuple[float, ...] | None
     fingerprints: np.ndarray[Any, Any]
+    clusters: tuple[str, ...] | None = None
+    sublabels: tuple[str, ...] | None = None
+    targets: np.ndarray[Any, Any] | None = None
 
 
 def open_probe(uri: str, *, columns: Columns, shape: tuple[int, ...] | None = None) -> ProbeSet:
@@ -91,8 +108,9 @@ def open_probe(uri: str, *, columns: Columns, shape: tuple[int, ...] | None = No
     if "://" in uri or uri.startswith(("runs:", "models:")):
         raise ProbeError(f"{uri!r}: probe sets are read from local files; other places are not supported yet")
     table = open_table(Path(uri))
-    if not columns.inputs:
-        raise ProbeError(f"{uri}: columns.input names no column; there are: {', '.join(table.columns)}")
+    empty = [key for key, named in (("input", columns.inputs), ("target", columns.targets)) if not named]
+    if "input" in empty or (columns.target is not None and empty):
+        raise ProbeError(f"{uri}: columns.{empty[0]} names no column; there are: {', '.join(table.columns)}")
     for name in columns.all:
         _require_column(uri, name, table.columns)
     return ProbeSet(uri, table, columns, shape)
@@ -156,7 +174,7 @@ class ProbeSet:
             size: Rows in each batch but the last, at least 1.
 
         Raises:
-            ProbeError: No row at all, an id twice, a missing label, group, length or input, inputs of unequal size.
+            ProbeError: No row at all, an id twice, a missing input or value of another column, inputs of unequal size.
                 A repeated id may be found only at the end of the pass.
         """
         if size < 1:
@@ -190,14 +208,17 @@ class ProbeSet:
         import numpy as np
 
         ids = self._ids(record, start)
-        labels = self._texts(record, "label", self.columns.label, ids)
-        groups = self._texts(record, "group", self.columns.group, ids)
-        lengths = self._lengths(record, ids)
+        roles = ("label", "group", "cluster", "sublabel")
+        labels, groups, clusters, sublabels = (self._texts(record, role, ids) for role in roles)
+        lengths = self._numbers(record, "length", self.columns.length, ids) if self.columns.length else None
+        targets = [self._numbers(record, "target", name, ids) for name in self.columns.targets]
         inputs = self._shaped(rows.canonical(self._values(record, ids)))
         hashed = rows.input_digests(inputs)
-        digests += rows.row_digests(hashed, labels, groups, lengths, ids)
+        later = {"cluster": clusters, "sublabel": sublabels} | {f"target{i}": each for i, each in enumerate(targets)}
+        digests += rows.row_digests(hashed, labels, groups, lengths, ids, **later)
         fingerprints = np.frombuffer(hashed, dtype="<i8")[::2].astype(np.int64)
-        return ProbeBatch(inputs, ids, labels, groups, lengths, fingerprints)
+        stacked = np.column_stack(targets) if targets else None
+        return ProbeBatch(inputs, ids, labels, groups, lengths, fingerprints, clusters, sublabels, stacked)
 
     def _ids(self, record: pa.RecordBatch, start: int) -> tuple[str, ...]:
         name = self.columns.id
@@ -205,14 +226,12 @@ class ProbeSet:
             return tuple(map(str, range(start, start + record.num_rows)))
         return rows.texts(record.column(name), self._what("id", name), None, start)
 
-    def _texts(
-        self, record: pa.RecordBatch, role: str, name: str | None, ids: tuple[str, ...]
-    ) -> tuple[str, ...] | None:
+    def _texts(self, record: pa.RecordBatch, role: str, ids: tuple[str, ...]) -> tuple[str, ...] | None:
+        name = getattr(self.columns, role)
         return None if name is None else rows.texts(record.column(name), self._what(role, name), ids, 0)
 
-    def _lengths(self, record: pa.RecordBatch, ids: tuple[str, ...]) -> tuple[float, ...] | None:
-        name = self.columns.length
-        return None if name is None else rows.lengths(record.column(name), self._what("length", name), ids)
+    def _numbers(self, record: pa.RecordBatch, role: str, name: str, ids: tuple[str, ...]) -> tuple[float, ...]:
+        return rows.numbers(record.column(name), self._what(role, name), ids)
 
     def _values(self, record: pa.RecordBatch, ids: tuple[str, ...]) -> np.ndarray[Any, Any]:
         import numpy as np

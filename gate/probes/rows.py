@@ -18,7 +18,7 @@ DIGEST_BYTES = 16
 
 
 def texts(column: pa.Array, what: str, ids: Sequence[str] | None, start: int) -> tuple[str, ...]:
-    """A column of labels, groups or ids as texts; a missing one is refused.
+    """A column of names, such as labels or ids, as texts; a missing one is refused.
 
     Args:
         column: Strings, numbers, booleans or dates, of length b.
@@ -41,7 +41,7 @@ def texts(column: pa.Array, what: str, ids: Sequence[str] | None, start: int) ->
     return tuple(values)
 
 
-def lengths(column: pa.Array, what: str, ids: Sequence[str]) -> tuple[float, ...]:
+def numbers(column: pa.Array, what: str, ids: Sequence[str]) -> tuple[float, ...]:
     """A column of finite numbers.
 
     Raises:
@@ -114,18 +114,24 @@ def input_digests(inputs: np.ndarray[Any, Any]) -> bytes:
     )
 
 
-def row_digests(inputs: bytes, *columns: Sequence[str] | Sequence[float] | None) -> bytes:
+def row_digests(
+    inputs: bytes, *columns: Sequence[str] | Sequence[float] | None, **later: Sequence[str] | Sequence[float] | None
+) -> bytes:
     """One digest for all of each row, concatenated.
 
     Args:
         inputs: 16 b bytes, from `input_digests`.
         columns: Each of length b, or None where the probe set has no such column.
+        later: The same by name, for columns that a probe set without them has no trace of.
 
     Returns:
         16 b bytes.
     """
     count = len(inputs) // DIGEST_BYTES
     encoded = [_encoded(column, count) for column in columns]
+    for name, column in later.items():
+        if column is not None:
+            encoded += [[f"{name}=".encode()] * count, _encoded(column, count)]
     return b"".join(
         hashlib.blake2b(
             inputs[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] + b"".join(parts), digest_size=DIGEST_BYTES

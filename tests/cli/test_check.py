@@ -299,6 +299,30 @@ def test_a_rule_that_cannot_be_evaluated_is_no_pass_and_reads_as_an_error(
     assert registry.tags(uri)["gate"] == "ERROR"
 
 
+def written_by_few(table: pa.Table) -> pa.Table:
+    """Every digit four times, with the same cluster: rows that tell as much as a quarter of them."""
+    few = table.slice(0, ROWS // 4)
+    ids = [f"digit-{row:03d}" for row in range(len(few) * 4)]
+    copies = pa.concat_tables([few] * 4).drop_columns("id").append_column("id", [ids])
+    return copies.append_column("writer", [few["id"].to_pylist() * 4])
+
+
+def test_a_cluster_column_widens_the_intervals_and_is_named_as_their_method(check: Check, tmp_path: Path) -> None:
+    table = written_by_few(probe_table())
+    plain = check("models:/encoder/1", written(tmp_path, table=table), "--no-record", "-o", "json").document
+    named = written(tmp_path, ("id: id}", "id: id, cluster: writer}"), table=table)
+    done = check("models:/encoder/1", named, "--no-record", "-o", "json").document
+    assert plain["probe"]["columns"]["cluster"] is None
+    assert done["probe"]["columns"]["cluster"] == "writer"
+    assert done["probe"]["digest"] != plain["probe"]["digest"]
+    for rule in ("collapse", "rank"):
+        one, other = (next(each for each in every["results"] if each["rule"] == rule) for every in (plain, done))
+        assert one["value"] == pytest.approx(other["value"], rel=1e-6)
+        assert other["method"] == f"{one['method']}, 75 clusters"
+        (low, high), (lower, higher) = one["interval"], other["interval"]
+        assert 1.6 < (higher - lower) / (high - low) < 2.6  # four copies: twice, and a little for the few clusters
+
+
 # What cannot be evaluated: one message, and nothing is left behind.
 
 
@@ -324,6 +348,10 @@ def without_a_label(table: pa.Table) -> pa.Table:
     return table.set_column(1, "label", [[None, *table["label"].to_pylist()[1:]]])
 
 
+def without_a_cluster(table: pa.Table) -> pa.Table:
+    return table.append_column("writer", [["a", None, *table["label"].to_pylist()[2:]]])
+
+
 REFUSALS: dict[str, tuple[int, str, list[tuple[str, str]], Callable[[pa.Table], pa.Table]]] = {
     "NaN features": (
         3,
@@ -347,6 +375,12 @@ REFUSALS: dict[str, tuple[int, str, list[tuple[str, str]], Callable[[pa.Table], 
     "an id in two batches": (3, "id 'digit-000' occurs more than once", [], lambda table: named_twice(table, 299)),
     "an empty probe": (3, "holds no row, so nothing can be measured", [], lambda table: table.slice(0, 0)),
     "a missing label": (3, "label 'label': is missing in row 'digit-000'", [], without_a_label),
+    "a missing cluster": (
+        3,
+        "cluster 'writer': is missing in row 'digit-001'",
+        [("id: id}", "id: id, cluster: writer}")],
+        without_a_cluster,
+    ),
     "no probe set": (
         3,
         "there is no such file; check probe.uri",

@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics import COLUMNS
+from gate.geometry.statistics import COLUMNS, token_means, token_terms
 from tests.geometry import data
 
 NAMES_OF_CLASSES = ("0", "1", "2", "3")
+CHECKPOINTS = (("first", 0.5), ("second", 1.0), ("third", 1.5))
 SPLITS = ("reference", "ood", "shifted")
 
 
 def everything(n: int = 1200, d: int = 16, seed: int = 0) -> dict[str, Any]:
-    """Arguments of `measure`: a healthy model with four classes, its baseline and head, and all that is known of rows."""
+    """Arguments of `measure`: a healthy model with four classes, its baseline and head, all that is known of rows."""
     rows, labels = data.structured(n, d, 4, seed, signal=0.5)
     features = rows.double()
     g = data.generator(seed + 1000)
@@ -24,12 +25,17 @@ def everything(n: int = 1200, d: int = 16, seed: int = 0) -> dict[str, Any]:
     def noise(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64)
 
+    fixed = data.generator(99)  # what belongs to a model is the same in every draw
+
+    def constant(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=fixed, dtype=torch.float64)
+
     sublabels = 2 * labels + (features[:, -1] > 0.3).long()
     groups = torch.arange(n) % 3
     features[:, 2] += 0.4 * groups
     logits = 2.0 * torch.nn.functional.one_hot(labels, 4) + noise(n, 4)
     earlier = features @ data.rotation(d, 11) + 0.6 * noise(n, d)
-    reference, reference_labels = data.structured(n, d, 4, seed + 77, signal=0.5)
+    reference, reference_labels = data.structured(n, d, 4, 77, signal=0.5)
     return {
         "features": features,
         "labels": labels,
@@ -44,10 +50,11 @@ def everything(n: int = 1200, d: int = 16, seed: int = 0) -> dict[str, Any]:
         "logits": logits,
         "view_logits": {"left": logits + noise(n, 4), "right": logits + 2 * noise(n, 4)},
         "baseline": earlier,
+        "earlier": {"first": earlier + 0.5 * data.isotropic(n, d, seed + 2000)},
         "baseline_logits": 1.5 * torch.nn.functional.one_hot(labels, 4) + noise(n, 4),
         "before": features + 0.5 + 0.2 * noise(n, d),
         "depths": {"first": noise(n, 8) + features[:, :8], "second": features + 0.5 * noise(n, d)},
-        "trivial": {"random weights": (features @ noise(d, d)).tanh()},
+        "trivial": {"random weights": (features @ constant(d, d)).tanh()},
         "encoded": noise(n, 8),
         "channel_mass": features.abs() * (1 + torch.rand(n, d, generator=g, dtype=torch.float64)),
         "latent_means": noise(n, 6) * torch.tensor([1.0, 0.8, 0.6, 0.3, 0.05, 0.02], dtype=torch.float64),
@@ -58,10 +65,27 @@ def everything(n: int = 1200, d: int = 16, seed: int = 0) -> dict[str, Any]:
         "ood": {"features": 1.6 * noise(n, d) + 0.3},
         "shifted": {"features": features[: n // 2] + 0.2 + 0.3 * noise(n // 2, d)},
         "weights": {
-            "head.weight": noise(4, d),
-            "head.bias": noise(4),
-            "codebook": noise(32, 6),
+            "head.weight": constant(4, d),
+            "head.bias": constant(4),
+            "codebook": constant(32, 6),
         },
+        **tokens_of(features, noise),
+        "history": {name: part * torch.nn.functional.one_hot(labels, 4) + noise(n, 4) for name, part in CHECKPOINTS},
+    }
+
+
+def tokens_of(features: Tensor, noise: Callable[..., Tensor]) -> dict[str, Any]:
+    """Terms of six tokens a row at two layers, their mean, and what is known of attention and edges."""
+    n = len(features)
+    content = features[:, None, :8] + 1.0
+    shallow, deep = (share * content + noise(n, 6, 8) for share in (0.5, 1.0))
+    spoken = torch.arange(6).expand(n, -1) >= 2
+    return {
+        "tokens": {"first": token_terms(shallow, None, spoken), "last": token_terms(deep, None, spoken)},
+        "token_mean": token_means(deep),
+        "baseline_tokens": {"last": token_terms(0.8 * content + (0.1 + 3 * noise(n, 1, 1).abs()) * noise(n, 6, 8))},
+        "attention_filter": noise(n).abs(),
+        "dirichlet": noise(n).square(),
     }
 
 

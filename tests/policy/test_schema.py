@@ -13,6 +13,7 @@ from gate.policy.references import conflicts, did_you_mean, metric_fault, params
 from gate.policy.schema import Policy, Rule
 
 DIGEST = "sha256:" + "0a" * 32
+ROLES = ("label", "group", "length", "id", "cluster", "sublabel")
 
 
 def policy(**changes: Any) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def test_a_whole_policy_is_read() -> None:
             probe={
                 "uri": "p.parquet",
                 "digest": DIGEST,
-                "columns": {"input": ["a", "b"], "label": "y", "group": "g", "length": "n", "id": "i"},
+                "columns": {"input": ["a", "b"], "target": ["t", "u"], **dict(zip(ROLES, "ygnics", strict=True))},
                 "shape": [1, 8, 8],
             },
             run={"seed": 7, "precision": "float32", "batch_size": 64, "allow_pickle": True, "isolation": "none"},
@@ -64,7 +65,8 @@ def test_a_whole_policy_is_read() -> None:
         )
     )
     assert read.probe is not None
-    assert read.probe.columns.input == ("a", "b")
+    assert (read.probe.columns.input, read.probe.columns.target) == (("a", "b"), ("t", "u"))
+    assert "".join(getattr(read.probe.columns, role) for role in ROLES) == "ygnics"
     assert read.probe.shape == (1, 8, 8)
     assert read.run.batch_size == 64
     assert (read.rules[0].layer, read.rules[0].max, read.rules[0].severity) == ("embedding", 9.0, "warn")
@@ -167,6 +169,11 @@ def test_values_of_later_versions_are_refused_by_name(block: str, content: dict[
         ("probe", {"uri": "p", "columns": {"input": []}}, "probe.columns.input"),
         ("probe", {"uri": "p", "columns": {"input": ["a", "a"]}}, "probe.columns.input"),
         ("probe", {"uri": "p", "columns": {"input": 3}}, "probe.columns.input"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "cluster": ["a", "b"]}}, "probe.columns.cluster"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "sublabel": ""}}, "probe.columns.sublabel"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "target": []}}, "probe.columns.target"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "target": ["t", "t"]}}, "probe.columns.target"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "target": 3}}, "probe.columns.target"),
         ("probe", {"uri": "p", "columns": {"input": "x"}, "shape": [0]}, "probe.shape.0"),
         ("probe", {"uri": " ", "columns": {"input": "x"}}, "probe.uri"),
         ("layers", {"e": {"path": "1", "pooling": "avg"}}, "layers.e.pooling"),
@@ -187,6 +194,14 @@ def test_values_out_of_their_range_are_refused(block: str, content: dict[str, An
 def test_a_refusal_says_what_was_found(where: str, message: str) -> None:
     data = policy(run={"batch_size": 0}, probe={"uri": "p", "columns": {"input": []}})
     assert message in faults(data)[where]
+
+
+def test_a_column_may_be_named_or_left_out() -> None:
+    for target, expected in (("t", "t"), (["t"], ("t",)), (None, None)):
+        columns = {"input": "x", "cluster": None, "target": target}
+        read = Policy.model_validate(policy(probe={"uri": "p", "columns": columns}))
+        assert read.probe is not None
+        assert (read.probe.columns.cluster, read.probe.columns.target) == (None, expected)
 
 
 def test_columns_of_another_kind_are_refused_with_what_was_found() -> None:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROWS = 23
-ALL = Columns(input="x", label="topic", group="site", length="tokens", id="name")
-WIDE = Columns(input=("x0", "x1"), label="topic", group="site", length="tokens", id="name")
+FORMER = Columns(input="x", label="topic", group="site", length="tokens", id="name")
+ALL = replace(FORMER, cluster="patient", sublabel="kind", target=("dose", "score"))
+WIDE = replace(ALL, input=("x0", "x1"))
 
 
 def table(rows: int = ROWS) -> dict[str, Any]:
@@ -33,6 +35,10 @@ def table(rows: int = ROWS) -> dict[str, Any]:
         "site": np.array([f"site {row % 2}" for row in range(rows)]),
         "tokens": np.arange(rows),
         "name": np.array([f"row-{row}" for row in range(rows)]),
+        "patient": np.arange(rows) // 4,
+        "kind": np.array([f"0{row % 6}" for row in range(rows)]),
+        "dose": np.arange(rows) % 5,
+        "score": np.arange(rows) / 8,
     }
 
 
@@ -85,6 +91,11 @@ def test_rows_come_as_they_are_in_the_file(tmp_path: Path, name: str, columns: C
     assert [label for batch in batches for label in batch.labels] == data["topic"].tolist()
     assert [group for batch in batches for group in batch.groups] == data["site"].tolist()
     assert [length for batch in batches for length in batch.lengths] == data["tokens"].tolist()
+    assert [cluster for batch in batches for cluster in batch.clusters] == [str(row // 4) for row in range(ROWS)]
+    assert [sublabel for batch in batches for sublabel in batch.sublabels] == data["kind"].tolist()
+    targets = np.concatenate([batch.targets for batch in batches])
+    assert targets.dtype == np.float64
+    np.testing.assert_allclose(targets, np.column_stack([data["dose"], data["score"]]), rtol=1e-6)
     assert probe.rows == ROWS
 
 
@@ -108,12 +119,12 @@ def test_the_digest_does_not_depend_on_format_batches_row_groups_compression_or_
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", digests.pop())
 
 
-@pytest.mark.parametrize("name", ["x", "topic", "site", "tokens", "name"])
+@pytest.mark.parametrize("name", ["x", "topic", "site", "tokens", "name", "patient", "kind", "dose", "score"])
 @pytest.mark.parametrize("row", [0, ROWS - 1])
 def test_the_digest_depends_on_every_value_of_every_row(tmp_path: Path, name: str, row: int) -> None:
     data, changed = table(), table()
     changed[name] = changed[name].copy()
-    changed[name][row] = {"topic": "9", "site": "z", "name": "z"}.get(name, -1)
+    changed[name][row] = {"topic": "9", "site": "z", "name": "z", "kind": "9"}.get(name, -1)
     assert digest(probe_of(tmp_path / "a.npz", data)) != digest(probe_of(tmp_path / "b.npz", changed))
 
 
@@ -125,8 +136,21 @@ def test_the_digest_depends_on_the_number_of_rows_and_on_which_columns_are_read(
         probe_of(tmp_path / "d.npz", table(), Columns(input="x", label="name", id="name")),
         probe_of(tmp_path / "e.npz", table(), Columns(input="x", group="name", id="name")),
         probe_of(tmp_path / "f.npz", table() | {"x": table()["x"].astype(np.int64)}),
+        probe_of(tmp_path / "g.npz", table(), Columns(input="x", cluster="name", id="name")),
+        probe_of(tmp_path / "h.npz", table(), Columns(input="x", sublabel="name", id="name")),
+        probe_of(tmp_path / "i.npz", table(), Columns(input="x", target="dose", id="name")),
+        probe_of(tmp_path / "j.npz", table(), Columns(input="x", target=("dose", "score"), id="name")),
+        probe_of(tmp_path / "k.npz", table(), Columns(input="x", target=("score", "dose"), id="name")),
     ]
     assert len({digest(probe) for probe in probes}) == len(probes)
+
+
+def test_a_digest_that_was_pinned_before_there_were_clusters_still_holds(tmp_path: Path) -> None:
+    whole = {"x": np.arange(6).reshape(3, 2), "topic": np.array(["a", "b", "a"]), "site": np.array(["s", "t", "s"])}
+    probe = probe_of(
+        tmp_path / "a.npz", whole | {"tokens": np.arange(3), "name": np.array(["p", "q", "r"])}, columns=FORMER
+    )
+    assert digest(probe) == "sha256:b70d25cc54847eba53109ed5eb821eeb5fdd98d1e2f5eef92f66971e2ab0c530"
 
 
 def test_texts_cannot_move_from_one_column_to_the_next_unseen(tmp_path: Path) -> None:
@@ -153,6 +177,7 @@ def test_rows_without_an_id_column_are_named_by_their_number(tmp_path: Path) -> 
     batches = read(probe_of(tmp_path / "a.npz", table(), Columns(input="x")))
     assert [name for batch in batches for name in batch.ids] == [str(row) for row in range(ROWS)]
     assert (batches[0].labels, batches[0].groups, batches[0].lengths) == (None, None, None)
+    assert (batches[0].clusters, batches[0].sublabels, batches[0].targets) == (None, None, None)
 
 
 def test_equal_inputs_have_equal_fingerprints(tmp_path: Path) -> None:
@@ -209,10 +234,12 @@ def test_one_array_in_a_file_of_its_own_has_the_name_features(tmp_path: Path) ->
     assert digest(probe) == digest(probe_of(tmp_path / "b.npz", table(), Columns(input="x")))
 
 
-def test_labels_in_csv_are_what_is_written_there(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("x,y\n1.5,007\nnan,NA\n")
-    batch = read(open_probe(str(tmp_path / "a.csv"), columns=Columns(input="x", label="y")))[0]
-    assert batch.labels == ("007", "NA")
+@pytest.mark.parametrize("role", ["label", "group", "cluster", "sublabel"])
+def test_names_in_csv_are_what_is_written_there(tmp_path: Path, role: str) -> None:
+    columns: Any = {role: "y"}
+    (tmp_path / "a.csv").write_text("x,y\n1.5,007\nnan,012\n")
+    batch = read(open_probe(str(tmp_path / "a.csv"), columns=Columns(input="x", **columns)))[0]
+    assert getattr(batch, f"{role}s") == ("007", "012")
     assert np.isnan(batch.inputs[1, 0])
 
 
@@ -222,7 +249,7 @@ def test_labels_in_csv_are_what_is_written_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.npz"])
 def test_a_missing_column_is_refused_with_those_there_are_nearest_first(tmp_path: Path, name: str) -> None:
     columns = Columns(input="x0", label="topics")
-    with pytest.raises(ProbeError, match=r"there is no column 'topics'; of \d columns, nearest first: topic, tokens"):
+    with pytest.raises(ProbeError, match=r"there is no column 'topics'; of \d+ columns, nearest first: topic, tokens"):
         probe_of(tmp_path / name, table(), columns)
 
 
@@ -258,6 +285,8 @@ def test_a_place_that_is_not_local_is_refused(uri: str) -> None:
 def test_no_input_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProbeError, match=r"columns.input names no column"):
         probe_of(tmp_path / "a.npz", table(), Columns(input=()))
+    with pytest.raises(ProbeError, match=r"columns.target names no column"):
+        probe_of(tmp_path / "a.npz", table(), Columns(input="x", target=()))
 
 
 def test_a_batch_of_no_rows_is_refused(tmp_path: Path) -> None:
@@ -305,6 +334,8 @@ def test_an_id_that_occurs_twice_is_named(tmp_path: Path, name: str, first: int,
         ("topic", "label 'topic': is missing in row 'row-9'"),
         ("site", "group 'site': is missing in row 'row-9'"),
         ("name", "id 'name': is missing in row number 9"),
+        ("patient", "cluster 'patient': is missing in row 'row-9'"),
+        ("kind", "sublabel 'kind': is missing in row 'row-9'"),
     ],
 )
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv"])
@@ -312,7 +343,7 @@ def test_a_missing_text_is_refused_with_its_row(
     tmp_path: Path, name: str, column: str, message: str, value: Any
 ) -> None:
     data = {key: values for key, values in table().items() if key != "x"}
-    values = data[column].tolist()
+    values = list(map(str, data[column]))
     values[9] = value
     content = arrow(data).set_column(list(data).index(column), column, pa.array(values, pa.string()))
     if name == "a.csv":
@@ -335,15 +366,33 @@ def test_a_label_without_a_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_length_that_is_not_finite_is_refused(tmp_path: Path, value: Any) -> None:
-    data = table() | {"tokens": np.where(np.arange(ROWS) == 8, value, 1.0)}
-    with pytest.raises(ProbeError, match=rf"length 'tokens': is {value} in row 'row-8', expected a finite number"):
+@pytest.mark.parametrize(("role", "name"), [("length", "tokens"), ("target", "dose"), ("target", "score")])
+def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, role: str, name: str, value: Any) -> None:
+    data = table() | {name: np.where(np.arange(ROWS) == 8, value, 1.0)}
+    with pytest.raises(ProbeError, match=rf"{role} '{name}': is {value} in row 'row-8', expected a finite number"):
         read(probe_of(tmp_path / "a.npz", data))
 
 
-def test_a_length_that_is_a_list_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProbeError, match=r"length 'x': has the type .*, expected one number for each row"):
-        read(probe_of(tmp_path / "a.npz", table(), Columns(input="x", length="x", id="name")))
+@pytest.mark.parametrize(("role", "name"), [("length", "tokens"), ("target", "dose"), ("target", "score")])
+def test_a_missing_number_is_refused_with_its_row(tmp_path: Path, role: str, name: str) -> None:
+    data = table()
+    values = [None if row == 8 else value for row, value in enumerate(data[name].tolist())]
+    content = arrow(data).set_column(list(data).index(name), name, [values])
+    with pytest.raises(ProbeError, match=rf"{role} '{name}': is missing in row 'row-8'"):
+        read(open_probe(write_parquet(tmp_path / "a.parquet", content), columns=ALL))
+
+
+@pytest.mark.parametrize("target", ["topic", ("dose", "topic")])
+def test_a_target_that_is_a_text_is_refused(tmp_path: Path, target: Any) -> None:
+    with pytest.raises(ProbeError, match="target 'topic': has the type string, expected numbers"):
+        read(probe_of(tmp_path / "a.parquet", table(), Columns(input="x", target=target)))
+
+
+@pytest.mark.parametrize("role", ["length", "target"])
+def test_a_number_that_is_a_list_is_refused(tmp_path: Path, role: str) -> None:
+    columns: Any = {role: "x"}
+    with pytest.raises(ProbeError, match=rf"{role} 'x': has the type .*, expected one number for each row"):
+        read(probe_of(tmp_path / "a.npz", table(), replace(Columns("x", id="name"), **columns)))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
@@ -26,8 +26,7 @@ def row_fingerprints(rows: Tensor) -> Tensor:
     words = -(-rows.shape[1] * rows.element_size() // 8)
     generator = torch.Generator().manual_seed(0x5EED)
     odd = (torch.randint(-(2**62), 2**62, (words,), generator=generator, dtype=torch.int64) * 2 + 1).to(rows.device)
-    sums = [(_mix(_words(tile)) * odd).sum(dim=1) for tile in rows.split(_IN_CACHE)]
-    return _mix(torch.cat(sums)) if sums else torch.empty(0, dtype=torch.int64, device=rows.device)
+    return _mix(by_tile(lambda tile: (_mix(_words(tile)) * odd).sum(dim=1), rows))
 
 
 def _words(rows: Tensor) -> Tensor:
@@ -246,8 +245,7 @@ def _largest(rows: Tensor) -> float:
 
 def unit_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     """1 / |x| of each row (n,), and which rows (n,) bool have a direction at all; the others are zero rows."""
-    norms = [torch.linalg.vector_norm(tile, dim=1, dtype=torch.float64) for tile in rows.split(_IN_CACHE)]
-    lengths = torch.cat(norms) if norms else torch.empty(0, dtype=torch.float64, device=rows.device)
+    lengths = by_tile(lambda tile: torch.linalg.vector_norm(tile, dim=1, dtype=torch.float64), rows)
     return lengths.clamp_min(_SMALLEST).reciprocal().to(rows.dtype), lengths > 0
 
 
@@ -255,6 +253,11 @@ def unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of length one, and which rows (n,) bool have a direction at all; the others are zero rows."""
     scale, alive = unit_scale(rows)
     return rows * scale[:, None], alive
+
+
+def by_tile(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """A function of each row, tile by tile: what lies between stays in the cache."""
+    return torch.cat([function(*tiles) for tiles in zip(*(each.split(_IN_CACHE) for each in rows), strict=True)])
 
 
 def per_live_row(influence: Tensor, alive: Tensor) -> Tensor:

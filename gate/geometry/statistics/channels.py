@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch, Split
+from gate.geometry.statistics.batch import Batch, Split, by_tile
 from gate.geometry.statistics.moments import column_sums
 
 if TYPE_CHECKING:
@@ -119,12 +119,19 @@ class Channels:
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the channel moments with this gradient, (m,) float64."""
-        rows = sample.features.double()
-        u = rows - self.mean
-        return (
-            u @ gradient["mean"]
-            + (u**2 - self.variance) @ gradient["variance"]
-            + (u**3 - self.third - 3 * self.variance * u) @ gradient["third"]
-            + (u**4 - self.fourth - 4 * self.third * u) @ gradient["fourth"]
-            + (rows.abs() - self.mean_abs) @ gradient["mean_abs"]
-        )
+        first, second = gradient["mean"], gradient["variance"]
+        third, fourth, size = gradient["third"], gradient["fourth"], gradient["mean_abs"]
+        linear = first - 3 * self.variance * third - 4 * self.third * fourth
+        tails, sizes = bool((third != 0).any() or (fourth != 0).any()), bool((size != 0).any())
+
+        def terms(tile: Tensor) -> Tensor:
+            rows = tile.double()
+            u = rows - self.mean
+            square = u.square()
+            total = u @ linear + square @ second
+            if tails:
+                total = total + u.mul_(square) @ third + square.square() @ fourth
+            return total + rows.abs() @ size if sizes else total
+
+        centre = self.variance @ second + self.third @ third + self.fourth @ fourth + self.mean_abs @ size
+        return by_tile(terms, sample.features) - centre

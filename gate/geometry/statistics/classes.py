@@ -10,15 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gate.geometry.statistics.batch import Batch, Split, per_live_row, unit_rows, unit_scale
+from gate.geometry.statistics.batch import Batch, Split, by_tile, per_live_row, unit_rows, unit_scale
 from gate.geometry.statistics.columns import Codes, place, union
-from gate.geometry.statistics.moments import column_sums, scaled
+from gate.geometry.statistics.moments import Moments, add_upper, column_sums, mirrored, scaled
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
 
 
-_TILE = 1024
+_TILE = 2048
+_NEGLIGIBLE = 1e-9  # share of the scatter that the rounding of class means may add to it
+
+
+def class_sums(rows: Tensor, codes: Codes) -> Tensor:
+    """Sum of the rows of each class, (C, d), in the rows' precision."""
+    return _class_sums(rows, codes.values.argsort(stable=True), codes.counts(), None)
 
 
 def _class_sums(rows: Tensor, order: Tensor, counts: Tensor, scale: Tensor | None) -> Tensor:
@@ -65,9 +71,14 @@ class ClassMoments:
 
     @classmethod
     def of_rows(cls, rows: Tensor, codes: Codes, scale: Tensor | None = None) -> Self:
-        """Of rows (n, d), each times its `scale` (n,), and the class of each.
+        """Of rows (n, d), each times its `scale` (n,), and the class of each."""
+        return cls.scattered(rows, codes, scale, None)
 
-        They are moved by their rounded class means, so that tight classes stay exact.
+    @classmethod
+    def scattered(cls, rows: Tensor, codes: Codes, scale: Tensor | None, scatter: Tensor | None) -> Self:
+        """As `of_rows`; adds the products of the rows about their class means to the upper half of `scatter` (d, d).
+
+        Rows are moved by their rounded class means, so that tight classes stay exact.
         """
         counts = codes.counts()
         divisor = counts.clamp_min(1)[:, None]
@@ -83,12 +94,16 @@ class ClassMoments:
             low, high = int(own[0]), int(own[-1]) + 1
             inside = torch.bincount(own - low, minlength=high - low)
             rest[low:high] += _class_sums(moved, torch.arange(len(own), device=own.device), inside, None)
+            if scatter is not None:
+                add_upper(scatter, moved)
             squares = moved.square_()
             sizes[picks] = squares.sum(dim=1).double()
             channels += column_sums(squares)
         rest /= divisor
         within = torch.zeros(len(counts), dtype=torch.float64, device=rows.device).index_add_(0, codes.values, sizes)
         n = max(len(rows), 1)
+        if scatter is not None and rest.square().sum(dim=1) @ counts.double() > _NEGLIGIBLE * channels.sum():
+            add_upper(scatter, rest * counts.double().sqrt()[:, None], sign=-1)
         return cls(
             codes.names,
             counts,
@@ -159,21 +174,24 @@ class ClassMoments:
     @property
     def unbiased_within(self) -> Tensor:
         """Unbiased total variance of each class, (C,): v_c."""
-        return self.within * (self.counts / (self.counts - 1))
+        return self.within * (self.counts.double() / (self.counts - 1))
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the class moments with this gradient, (m,) float64."""
-        return self._influence(
-            gradient, sample.rows.numbers(self.column).double(), sample.class_codes(self.names, self.by)
-        )
+        return self._influence(gradient, sample.rows.numbers(self.column), sample.class_codes(self.names, self.by))
 
     def _influence(self, gradient: Mapping[str, Tensor], rows: Tensor, codes: Tensor) -> Tensor:
-        moved = rows - self.means[codes]
-        own = (moved * gradient["means"][codes]).sum(dim=1)
-        own = own + gradient["within"][codes] * (moved.square().sum(dim=1) - self.within[codes])
+        pulls, channels = gradient["means"], gradient["within_channels"]
+
+        def terms(tile: Tensor, own: Tensor) -> Tensor:
+            moved = tile.double() - self.means.index_select(0, own)
+            along = (moved * pulls.index_select(0, own)).sum(dim=1)
+            squares = moved.square_()
+            spread = gradient["within"][own] * (squares.sum(dim=1) - self.within[own])
+            return (along + spread) / self.shares[own] + (squares @ channels)
+
         share = gradient["shares"][codes] - gradient["shares"] @ self.shares
-        channels = (moved.square() - self.within_channels) @ gradient["within_channels"]
-        return share + own / self.shares[codes] + channels
+        return share + by_tile(terms, rows, codes) - self.within_channels @ channels
 
 
 class UnitClassMoments(ClassMoments):
@@ -195,5 +213,50 @@ class UnitClassMoments(ClassMoments):
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """As for `ClassMoments`, over the rows that have a direction."""
-        rows, alive = unit_rows(sample.rows.numbers(self.column).double())
+        rows, alive = unit_rows(sample.rows.numbers(self.column))
         return per_live_row(self._influence(gradient, rows, sample.class_codes(self.names, self.by)), alive)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledMoments:
+    """Moments of all rows and of each class, from one product of the rows about their class means.
+
+    The spread of the class means is added in float64: nothing else is exact for tight classes far apart.
+    """
+
+    moments: Moments
+    classes: ClassMoments
+
+    split: ClassVar[Split] = "probe"
+    needs: ClassVar[tuple[str, ...]] = ("labels",)
+    leaves: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def of(cls, batch: Batch) -> Self:
+        """Of one batch.
+
+        Raises:
+            MetricError: The batch has no labels.
+        """
+        return cls.of_rows(batch.features, batch.class_codes(), batch.resolution)
+
+    @classmethod
+    def of_rows(cls, rows: Tensor, codes: Codes, resolution: float) -> Self:
+        """Of rows (n, d) and the class of each."""
+        if 2 * int(codes.counts().count_nonzero()) > len(rows):  # hardly any row is beside one of its class
+            return cls(Moments.of_rows(rows, resolution), ClassMoments.of_rows(rows, codes))
+        n, d = rows.shape
+        scatter = torch.zeros(d, d, dtype=torch.float64, device=rows.device)
+        classes = ClassMoments.scattered(rows, codes, None, scatter)
+        kept = classes.counts > 0
+        add_upper(scatter, (classes.means - classes.mean)[kept] * classes.counts[kept].double().sqrt()[:, None])
+        return cls(Moments(n, classes.mean, mirrored(scatter).div_(n), resolution), classes)
+
+    def merge(self, other: Self) -> Self:
+        """Of the rows of both."""
+        return type(self)(self.moments.merge(other.moments), self.classes.merge(other.classes))
+
+    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
+        """Nothing: its parts have influence."""
+        del gradient
+        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)

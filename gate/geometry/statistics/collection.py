@@ -11,11 +11,22 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.census import RowCensus
-from gate.geometry.statistics.classes import ClassMoments
-from gate.geometry.statistics.folds import ClassFolds
+from gate.geometry.statistics.classes import ClassMoments, LabelledMoments
+from gate.geometry.statistics.folds import ClassFolds, MomentFolds
 from gate.geometry.statistics.moments import Moments
+from gate.geometry.statistics.pairs import BaselineMoments, CrossMoments, FeatureMoments, PairMoments
+from gate.geometry.statistics.precision import full_precision
 from gate.geometry.statistics.sample import Sample
 from gate.geometry.statistics.spectrum import Spectrum
+from gate.geometry.statistics.versions import CrossFolds
+
+# What the statistic of all rows follows from when its folds are kept anyway.
+_HELD: Mapping[type, tuple[type, ...]] = {
+    ClassFolds: (Moments, ClassMoments, MomentFolds, LabelledMoments),
+    MomentFolds: (Moments,),
+    LabelledMoments: (Moments, ClassMoments),
+    CrossFolds: (FeatureMoments, BaselineMoments, CrossMoments),
+}
 
 
 class Statistic(Protocol):
@@ -56,12 +67,16 @@ class Collection:
     derived: dict[type[Statistic], Statistic] = field(default_factory=dict)
 
     @classmethod
+    @full_precision()
     def of(cls, batch: Batch, kinds: Iterable[type[Statistic]]) -> Self:
         """Of one batch; kinds of other rows, and those whose columns the rows do not have, are left out."""
         folded = dict.fromkeys(_source(kind) for kind in kinds)
         wanted = [kind for kind in folded if kind.split == batch.split and batch.has(kind.needs)]
-        if ClassFolds in wanted:  # they hold these, fold by fold
-            wanted = [kind for kind in wanted if kind not in (Moments, ClassMoments)]
+        if {Moments, ClassMoments} <= set(wanted):
+            wanted.append(LabelledMoments)
+        for whole, held in _HELD.items():
+            if whole in wanted:
+                wanted = [kind for kind in wanted if kind not in held]
         if batch.split == Sample.split and Sample not in wanted:
             wanted.append(Sample)
         return cls({batch.split: RowCensus.of(batch)}, {kind: kind.of(batch) for kind in wanted})
@@ -98,13 +113,19 @@ class Collection:
         return self.derived[kind]
 
     def _derive(self, kind: type[Statistic]) -> Statistic | None:
-        folds = self.parts.get(ClassFolds)
-        if isinstance(folds, ClassFolds) and kind in (Moments, ClassMoments):
-            return folds.without()[0 if kind is Moments else 1]
         if issubclass(kind, Spectrum):
             moments = self.get(kind.source)
             return kind.of_moments(moments) if isinstance(moments, Moments) else None
-        return None
+        if issubclass(kind, PairMoments):
+            versions = self.parts.get(CrossFolds)
+            return versions.held(kind) if isinstance(versions, CrossFolds) else None
+        labelled, folds, rows = (self.parts.get(held) for held in (LabelledMoments, ClassFolds, MomentFolds))
+        if isinstance(labelled, LabelledMoments):
+            parts: dict[type, Statistic] = {Moments: labelled.moments, ClassMoments: labelled.classes}
+            return parts.get(kind)
+        if isinstance(folds, ClassFolds):
+            return folds.held(kind)
+        return rows.without() if kind is Moments and isinstance(rows, MomentFolds) else None
 
 
 def _source(kind: type[Statistic]) -> type[Statistic]:

@@ -52,6 +52,12 @@ COLUMNS: Mapping[str, Column] = {
     ),
     "baseline": Column("features of the baseline on the same rows (n, e)", "vector", source="baseline"),
     "baseline_logits": Column("outputs of the baseline on the same rows (n, C)", "vector", source="baseline"),
+    "earlier": Column(
+        "features (n, e) of versions before the baseline, oldest first", "vector", several=True, source="baseline"
+    ),
+    "history": Column(
+        "outputs (n, C) of earlier checkpoints, by name, from first to last", "vector", several=True, source="baseline"
+    ),
     "before": Column("features before the layer (n, e)", "vector", source="model"),
     "depths": Column(
         "features of earlier layers (n, e), by name, from shallow to deep", "vector", several=True, source="model"
@@ -62,6 +68,11 @@ COLUMNS: Mapping[str, Column] = {
         "token states of each row by layer, as their terms (n, K)", "vector", several=True, source="model"
     ),
     "token_mean": Column("mean token state of each row at the last layer (n, d)", "vector", source="model"),
+    "baseline_tokens": Column(
+        "token states of the baseline by layer, as their terms (n, K)", "vector", several=True, source="baseline"
+    ),
+    "attention_filter": Column("norm of the attention of each row less its mean over tokens", "number", source="model"),
+    "dirichlet": Column("share of the energy of node states that varies along edges", "number", source="model"),
     "channel_mass": Column("sum of |a| over space of each channel (n, channels)", "vector", source="model"),
     "latent_means": Column("posterior means (n, z)", "vector", source="model"),
     "latent_log_variances": Column("posterior log variances (n, z)", "vector", source="model"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch, Split, per_live_row, unit_rows, unit_scale
+from gate.geometry.statistics.batch import Batch, Split, by_tile, per_live_row, unit_rows, unit_scale
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
@@ -23,19 +23,20 @@ def gram(rows: Tensor) -> Tensor:
     """Sum of outer products of the rows, (d, d) float64."""
     total = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
     for tile in rows.split(_TILE):
-        _add_upper(total, tile)
-    return _mirrored(total)
+        add_upper(total, tile)
+    return mirrored(total)
 
 
-def _add_upper(total: Tensor, tile: Tensor) -> None:
+def add_upper(total: Tensor, tile: Tensor, sign: int = 1) -> None:
     """Adds the products of the columns of a tile on and above the diagonal blocks, half of the work of all."""
     d = tile.shape[1]
     width = d if d <= _NARROW else -(-d // _STRIPES)
     for start in range(0, d, width):
-        total[start : start + width, start:] += tile[:, start : start + width].T @ tile[:, start:]
+        total[start : start + width, start:].add_(tile[:, start : start + width].T @ tile[:, start:], alpha=sign)
 
 
-def _mirrored(upper: Tensor) -> Tensor:
+def mirrored(upper: Tensor) -> Tensor:
+    """The symmetric matrix that a matrix is the upper half of."""
     above = upper.triu()
     return above + above.triu(1).T
 
@@ -43,6 +44,11 @@ def _mirrored(upper: Tensor) -> Tensor:
 def scaled(rows: Tensor, factor: Tensor | None) -> Tensor:
     """Rows (n, d), each times its factor (n, 1)."""
     return rows if factor is None else rows * factor
+
+
+def centred(rows: Tensor, mean: Tensor) -> Tensor:
+    """A tile of rows less a float64 mean, in their own precision."""
+    return (rows.double() - mean).to(rows.dtype)
 
 
 def column_sums(rows: Tensor) -> Tensor:
@@ -92,9 +98,9 @@ class Moments:
         for tile, factor in zip(rows.split(_TILE), scales, strict=False):
             moved = scaled(tile, factor) - shift
             rest += column_sums(moved)
-            _add_upper(covariance, moved)
+            add_upper(covariance, moved)
         rest /= n
-        covariance = _mirrored(covariance).div_(n).addr_(rest, rest, alpha=-1)
+        covariance = mirrored(covariance).div_(n).addr_(rest, rest, alpha=-1)
         return cls(n, shift.double() + rest, covariance, resolution)
 
     def merge(self, other: Self) -> Self:
@@ -122,13 +128,18 @@ class Moments:
         return self._influence(gradient, sample.rows.numbers(self.column))
 
     def _influence(self, gradient: Mapping[str, Tensor], rows: Tensor) -> Tensor:
-        moved = (rows.double() - self.mean).to(rows.dtype)
-        linear = moved @ gradient["mean"].to(rows.dtype)
-        if not bool(gradient["covariance"].any()):
-            return linear.double()
-        quadratic = gradient["covariance"].to(rows.dtype)
-        products = ((moved @ quadratic) * moved).sum(dim=1)
-        return (linear + products).double() - (gradient["covariance"] * self.covariance).sum()
+        linear, quadratic = gradient["mean"].to(rows.dtype), gradient["covariance"]
+        diagonal = quadratic.diagonal()
+        on_diagonal = int(quadratic.count_nonzero()) == int(diagonal.count_nonzero())
+        plain, dense = diagonal.to(rows.dtype), quadratic.to(rows.dtype)
+
+        def terms(tile: Tensor) -> Tensor:
+            moved = centred(tile, self.mean)
+            if on_diagonal:
+                return moved @ linear + moved.square() @ plain
+            return moved @ linear + ((moved @ dense) * moved).sum(dim=1)
+
+        return by_tile(terms, rows).double() - (quadratic * self.covariance).sum()
 
 
 class UnitMoments(Moments):

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch, Split
+from gate.geometry.statistics.batch import Batch, Split, by_tile
 from gate.geometry.statistics.columns import place
 
 CAPACITY = 8192
@@ -64,7 +64,7 @@ class Sample:
 
     def zero_share(self) -> float:
         """Share of the rows that are zero, or too small against the others to have a direction."""
-        norms = torch.linalg.vector_norm(self.features, dim=1, dtype=torch.float64)
+        norms = by_tile(lambda tile: torch.linalg.vector_norm(tile, dim=1, dtype=torch.float64), self.features)
         alive = norms[norms > 0]
         return (norms < 1e-12 * alive.median()).double().mean().item() if len(alive) else 1.0
 
@@ -99,3 +99,9 @@ class OodSample(Sample):
     """The sampled rows out of distribution."""
 
     split: ClassVar[Split] = "ood"
+
+
+class ShiftedSample(Sample):
+    """The sampled rows of the probe set under a shift."""
+
+    split: ClassVar[Split] = "shifted"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.statistics.batch import Batch, Split, per_live_row, unit_rows
-from gate.geometry.statistics.moments import Moments, UnitMoments
+from gate.geometry.statistics.batch import Batch, Split, by_tile, per_live_row, unit_rows, unit_scale
+from gate.geometry.statistics.moments import Moments, UnitMoments, centred
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
@@ -30,7 +30,7 @@ class Spectrum:
         vectors: (d, d) float64, eigenvectors as columns.
         centre: (d,) float64, what rows are taken about.
         constant: Whether the rows do not vary by more than rounding.
-        projections: Squared projections of the sampled rows, once they have been asked for.
+        known: Coordinates of the sampled rows, once they have been asked for.
     """
 
     n: int
@@ -38,7 +38,7 @@ class Spectrum:
     vectors: Tensor
     centre: Tensor
     constant: bool
-    projections: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    known: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     source: ClassVar[type[Moments]] = Moments
     split: ClassVar[Split] = Moments.split
@@ -87,20 +87,22 @@ class Spectrum:
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the eigenvalues with this gradient, (m,) float64."""
-        slopes = gradient["values"]
-        return self._squares(sample) @ slopes - (slopes * self.values).sum()
+        slopes, along = gradient["values"], self.coordinates(sample)
+        weights = slopes.to(along.dtype)
+        return by_tile(lambda tile: tile.square() @ weights, along).double() - (slopes * self.values).sum()
 
-    def _squares(self, sample: Sample) -> Tensor:
-        if id(sample) not in self.projections:
-            self.projections[id(sample)] = self._projected(self._rows(sample))
-        return self.projections[id(sample)]
+    def coordinates(self, sample: Sample) -> Tensor:
+        """The sampled rows about their centre, along the eigenvectors, (m, d) in their own precision."""
+        if id(sample) not in self.known:
+            self.known[id(sample)] = self._projected(self._rows(sample))
+        return self.known[id(sample)]
 
     def _rows(self, sample: Sample) -> Tensor:
         return sample.rows.numbers(self.source.column)
 
     def _projected(self, rows: Tensor) -> Tensor:
-        moved = (rows.double() - self.centre).to(rows.dtype)
-        return (moved @ self.vectors.to(rows.dtype)).square().double()
+        vectors = self.vectors.to(rows.dtype)
+        return by_tile(lambda tile: centred(tile, self.centre) @ vectors, rows)
 
 
 class UncentredSpectrum(Spectrum):
@@ -122,8 +124,8 @@ class UnitSpectrum(Spectrum):
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """As for `Spectrum`, over the rows that have a direction."""
-        _, alive = unit_rows(sample.features)
+        _, alive = unit_scale(sample.rows.numbers(self.source.column))
         return per_live_row(super().influence(gradient, sample), alive)
 
     def _rows(self, sample: Sample) -> Tensor:
-        return unit_rows(sample.features)[0]
+        return unit_rows(super()._rows(sample))[0]

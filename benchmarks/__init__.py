@@ -1,0 +1,1 @@
+"""Measurements of the suite against public packages and against the machine."""

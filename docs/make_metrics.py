@@ -1,0 +1,216 @@
+# ruff: noqa: INP001 - a script beside the page that it makes, not a package
+"""The reference of the metrics, from what the code says of them: `python docs/make_metrics.py` writes `metrics.md`.
+
+What is shown is the registry's own text: docstrings, and the arguments of the decorator.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gate.geometry import catalogue
+from gate.geometry.catalogue import SPLITS, WEIGHTS, Entry, in_words
+from gate.geometry.statistics import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+PAGE = Path(__file__).with_name("metrics.md")
+HEAD = """\
+# Metrics
+
+All {count} metrics that a rule of a policy, or `gate.measure`, can name. The text is that of the code:
+`python docs/make_metrics.py` writes this page, and a test fails when it is stale. `gate metrics` lists the same in a
+terminal, `gate metrics ID` shows one of them.
+
+How to read an entry:
+
+- **Better** is the direction. Where it says *range*, both ends are bad: a rule needs `min` and `max`.
+- **Decides when** is the domain in which the number may decide. Outside of it the answer is *inconclusive* (other or
+  more rows could answer) or *not applicable* (the question does not exist for this model), never a number, never a
+  pass.
+- **Needs** are columns, other rows or tensors of the model without which it is not applicable. **Reads if given** are
+  those that only some of its read-outs need. [Inputs](#inputs) says how to give them.
+- **Models** are the kinds of model for which it means something.
+- **Unchanged by** are the changes of the features that leave the number as it is. Every other change under
+  [Changes of the features](#changes-of-the-features) moves it; of those under **Not said of** nothing is claimed.
+- A **read-out** is a further number of the same metric, `id.readout`. Each has an interval and the rows that move it,
+  and each can be ruled on.
+
+In formulas, n is the number of rows, d the dimension of the features, C the number of classes, and a unit row is a row
+divided by its length.
+"""
+CHANGES = {
+    "translation": "one vector is added to every row",
+    "scaling": "all rows are multiplied by one positive number",
+    "row_scaling": "each row is multiplied by a positive number of its own",
+    "rotation": "an orthogonal map of the features",
+    "permutation": "the channels in another order",
+    "channel_scaling": "each channel is multiplied by a positive number of its own",
+    "linear_map": "any invertible linear map of the features",
+}
+IN_A_POLICY = {
+    "labels": "label",
+    "sublabels": "sublabel",
+    "groups": "group",
+    "clusters": "cluster",
+    "lengths": "length",
+    "targets": "target",
+}
+ELSEWHERE = """\
+Several libraries use one name for different numbers. A bound that was found with another library holds here only if the
+definition is the same. What others compute is what was found in the versions that are named, by running them or by
+reading their code.
+"""
+
+
+def registered() -> tuple[dict[str, str], list[Entry]]:
+    """Families and metrics as the code has them now, whatever the catalogue's file says."""
+    return catalogue.loads(catalogue.render())
+
+
+def render(titles: Mapping[str, str], entries: Sequence[Entry]) -> str:
+    """The page.
+
+    Args:
+        titles: Family → what it is about, in order.
+        entries: The metrics.
+    """
+    by_family = {family: [entry for entry in entries if entry.family == family] for family in titles}
+    ordered = [entry for each in by_family.values() for entry in each]
+    blocks = [HEAD.format(count=len(entries)), "## All metrics\n", overview(ordered)]
+    for family, some in by_family.items():
+        blocks += [f"## {heading(titles[family])}\n", *introduction(titles[family])]
+        for entry in some:
+            blocks += section(entry)
+    return "\n".join([*blocks, *appendix(ordered)]).rstrip("\n") + "\n"
+
+
+def heading(title: str) -> str:
+    """What stands before the colon of a family's title."""
+    return title.partition(": ")[0]
+
+
+def introduction(title: str) -> Iterator[str]:
+    """What stands behind the colon, if anything does."""
+    _, colon, rest = title.partition(": ")
+    if colon:
+        yield f"*{escaped(rest)}*\n"
+
+
+def overview(entries: Iterable[Entry]) -> str:
+    """The table at the top."""
+    rows = [(link(entry.name), escaped(entry.meaning), entry.better, names(entry.required) or "-") for entry in entries]
+    return table(("Metric", "What it says", "Better", "Needs"), rows)
+
+
+def section(entry: Entry) -> Iterator[str]:
+    """One metric in full."""
+    yield f"### `{entry.name}`\n"
+    yield f"**{escaped(entry.meaning)}.**\n"
+    if entry.description:
+        yield f"{escaped(entry.description)}\n"
+    yield "".join(f"- **{name}**: {fact}\n" for name, fact in facts(entry))
+    numbers = [("value", "the metric itself"), *entry.readouts.items()]
+    rows = [(f"`{address(entry, name)}`", escaped(text), in_words(entry.limits[name])) for name, text in numbers]
+    yield table(("Read-out", "What it says", "Possible values"), rows)
+    if entry.params:
+        settings = [
+            (f"`{name}`", code(default), in_words(entry.ranges[name]), escaped(entry.explanations[name]))
+            for name, default in entry.params.items()
+        ]
+        yield table(("Parameter", "Default", "Range", "What it is"), settings)
+    if entry.elsewhere:
+        yield f"Other libraries compute another number under this name: see [The same name elsewhere](#{ANCHOR}).\n"
+
+
+ANCHOR = "the-same-name-elsewhere"
+
+
+def facts(entry: Entry) -> Iterator[tuple[str, str]]:
+    """What is said of a metric in a line each."""
+    yield "Better", entry.better
+    yield "Unit", escaped(entry.unit)
+    yield "Decides when", escaped(entry.domain)
+    yield "Needs", names(entry.required) or "only the features"
+    if entry.optional:
+        yield "Reads if given", names(entry.optional)
+    yield "Models", ", ".join(entry.kinds) or "every kind"
+    yield "Unchanged by", changes(entry.invariant_to) or "none of the listed changes"
+    if entry.unasserted:
+        yield "Not said of", changes(entry.unasserted)
+    yield "Paper", escaped(entry.paper)
+
+
+def appendix(entries: Sequence[Entry]) -> Iterator[str]:
+    """What belongs to all metrics: other definitions, inputs, changes."""
+    yield "## The same name elsewhere\n"
+    yield ELSEWHERE
+    yield table(
+        ("Metric", "What differs"), [(link(each.name), escaped(each.elsewhere)) for each in entries if each.elsewhere]
+    )
+    yield "## Inputs\n"
+    yield "`gate.measure` takes all of them, a policy those that have a key; `gate check` reads no others yet.\n"
+    yield table(("Input", "What it holds", "In `gate.measure`", "In a policy"), inputs())
+    yield "## Changes of the features\n"
+    yield table(("Change", "What is done"), [(change.replace("_", " "), what) for change, what in CHANGES.items()])
+
+
+def inputs() -> Iterator[tuple[str, str, str, str]]:
+    """Every input, and how it is given."""
+    for name, column in COLUMNS.items():
+        given = f'`{name}={{"NAME": ...}}`' if column.several else f"`{name}=...`"
+        key = f"`probe.columns.{IN_A_POLICY[name]}`" if name in IN_A_POLICY else "-"
+        yield f"`{name}`", escaped(column.meaning), given, key
+    for name, meaning in SPLITS.items():
+        yield f"`{name}`", f"{meaning}; `{name}.labels` is a column of theirs", f"`{name}=...`", "-"
+    for name, meaning in WEIGHTS.items():
+        tensors = '"head.weight": ..., "head.bias": ...' if name == "head" else f'"{name}": ...'
+        yield f"`{name}`", escaped(meaning), f"`weights={{{tensors}}}`", "-"
+
+
+def address(entry: Entry, readout: str) -> str:
+    """The name by which a rule asks for a read-out."""
+    return entry.name if readout == "value" else f"{entry.name}.{readout}"
+
+
+def link(name: str) -> str:
+    """To the section of a metric."""
+    return f"[`{name}`](#{name})"
+
+
+def names(columns: Iterable[str]) -> str:
+    """Inputs as code."""
+    return ", ".join(f"`{name}`" for name in columns)
+
+
+def changes(some: Iterable[str]) -> str:
+    """Changes as words."""
+    return ", ".join(some).replace("_", " ")
+
+
+def code(value: object) -> str:
+    """A default as a policy would write it."""
+    return "none" if value is None else f"`{json.dumps(value)}`"
+
+
+def escaped(text: str) -> str:
+    """Text in which Markdown sees nothing but what stands between backticks."""
+    parts = text.split("`")
+    outside = [re.sub(r"([\\*]|<(?=[A-Za-z/!?])|](?=\()|(?<!\w)_|_(?!\w))", r"\\\1", part) for part in parts[::2]]
+    return "`".join(
+        part for pair in zip(outside, [*parts[1::2], None], strict=False) for part in pair if part is not None
+    )
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells in which no line is too many."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(*registered()), encoding="utf-8")

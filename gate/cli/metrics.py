@@ -1,0 +1,197 @@
+"""`gate metrics`: what can be measured, read from the catalogue; nothing heavy is imported."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gate.cli import outputs
+from gate.errors import UsageError
+from gate.geometry import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from rich.console import Console, RenderableType
+
+    from gate.geometry.catalogue import Entry
+
+Address = Annotated[
+    str | None,
+    typer.Argument(metavar="[ID]", help="A metric, or ID.READOUT, to see in full.", show_default=False),
+]
+Family = Annotated[str | None, typer.Option(metavar="NAME", help="Only the metrics of one family.")]
+Needs = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Only the metrics that read a column, such as labels.")
+]
+Format = Annotated[Literal["text", "json"], typer.Option("--format", help="What is written to stdout.")]
+
+EPILOG = "A policy names a metric as ID, or as ID.READOUT for one of its further numbers."
+_WIDTH = 110  # of a page that goes to a file or another program
+_NARROW = 60
+_DIRECTIONS = {
+    "higher": "higher: give `min`",
+    "lower": "lower: give `max`",
+    "range": "a range: give `min` and `max`",
+}
+
+
+def metrics(address: Address = None, *, family: Family = None, needs: Needs = None, format_: Format = "text") -> None:
+    """List the metrics that a policy can name, or show one in full."""
+    if address is None:
+        entries = _selected(family, needs)
+    elif family or needs:
+        raise UsageError("--family and --needs narrow the list; leave them out to see one metric")
+    else:
+        entries = [_found(address)]
+    if format_ == "json":
+        outputs.to_stdout(catalogue.dumps(entries, catalogue.families()))
+    else:
+        outputs.to_stdout(_page(_overview(entries) if address is None else _detail(entries[0], address)))
+
+
+def _found(address: str) -> Entry:
+    from gate.policy.references import metric_fault
+
+    if fault := metric_fault(address):
+        raise UsageError(f"{fault} `gate metrics` lists them all.")
+    return catalogue.load()[address.partition(".")[0]]
+
+
+def _selected(family: str | None, needs: str | None) -> list[Entry]:
+    entries = list(catalogue.load().values())
+    if family is not None:
+        _require("family", family, catalogue.families())
+    read = {entry.name: {name.partition(".")[0] for name in (*entry.required, *entry.optional)} for entry in entries}
+    if needs is not None:
+        _require("column", needs, sorted(set().union(*read.values())))
+    kept = [entry for entry in entries if family in (None, entry.family) and (not needs or needs in read[entry.name])]
+    if not kept:
+        raise UsageError(f"no metric of the family {family!r} reads {needs!r}; leave one of the two out")
+    return kept
+
+
+def _require(what: str, name: str, known: Collection[str]) -> None:
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        offer = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(known)}."
+        raise UsageError(f"no metric has the {what} {name!r}. {offer}")
+
+
+def _page(parts: Iterable[RenderableType]) -> str:
+    """The parts below each other, as wide as the terminal."""
+    from gate.evidence.wording import printable
+
+    console = _console()
+    for part in parts:
+        console.print(part)
+    text = str(console.file.getvalue())  # type: ignore[attr-defined]
+    return "\n".join(printable(line.rstrip(), keep="\x1b") for line in text.splitlines())
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    color = outputs.stdout_has_color()
+    return Console(
+        file=io.StringIO(),
+        width=max(shutil.get_terminal_size((_WIDTH, 0)).columns, _NARROW),
+        force_terminal=color,
+        color_system="standard" if color else None,
+        **dict.fromkeys(("highlight", "markup", "emoji"), False),  # type: ignore[arg-type]
+    )
+
+
+def _overview(entries: Sequence[Entry]) -> list[RenderableType]:
+    """Every metric in a few lines, family by family."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for family, title in catalogue.families().items():
+        of_it = [entry for entry in entries if entry.family == family]
+        if of_it:
+            parts.append(Text.assemble((family, "bold cyan"), f": {title}\n"))
+        for entry in of_it:
+            parts.append(Padding(Text.assemble((entry.name, "bold"), f"  {entry.meaning}"), (0, 0, 0, 2)))
+            parts.append(Padding(Text("\n".join([*_in_short(entry), ""]), style="dim"), (0, 0, 0, 6)))
+    return parts
+
+
+def _in_short(entry: Entry) -> list[str]:
+    inputs = [*entry.required, *(f"{name} (optional)" for name in entry.optional)]
+    return [
+        f"better: {entry.better}; reads: {', '.join(['features', *inputs])}; models: {_models(entry)}",
+        f"decides when: {entry.domain}",
+        f"paper: {entry.paper}",
+    ]
+
+
+def _models(entry: Entry) -> str:
+    return ", ".join(entry.kinds) or "every kind"
+
+
+def _detail(entry: Entry, address: str) -> list[RenderableType]:
+    """All that is known of one metric."""
+    from rich.text import Text
+
+    readout = address.partition(".")[2]
+    meaning = entry.readouts.get(readout, entry.meaning)
+    parts: list[RenderableType] = [Text.assemble((address, "bold"), f"  {meaning}\n")]
+    if readout:
+        parts.append(Text(f"A read-out of {entry.name}: {entry.meaning}\n"))
+    parts += [Text(f"{paragraph}\n") for paragraph in entry.description.split("\n\n") if paragraph]
+    parts.append(_grid(_facts(entry)))
+    numbers = [("value", "the metric itself"), *entry.readouts.items()]
+    named = [(_address(entry, name), catalogue.in_words(entry.limits[name]), meaning) for name, meaning in numbers]
+    parts += [Text("\nread-outs", style="bold"), _grid(named)]
+    settings = [
+        (
+            name,
+            "none" if default is None else f"{default}",
+            catalogue.in_words(entry.ranges[name]),
+            entry.explanations[name],
+        )
+        for name, default in entry.params.items()
+    ]
+    parts += [Text("\nparameters: default, range", style="bold"), _grid(settings)] if settings else []
+    parts += [Text("\nthe same name elsewhere", style="bold"), Text(entry.elsewhere)] if entry.elsewhere else []
+    return parts
+
+
+def _address(entry: Entry, readout: str) -> str:
+    return entry.name if readout == "value" else f"{entry.name}.{readout}"
+
+
+def _facts(entry: Entry) -> list[tuple[str, str]]:
+    facts = [
+        ("better", _DIRECTIONS[entry.better]),
+        ("unit", entry.unit),
+        ("decides when", entry.domain),
+        ("needs", "\n".join(f"{name}: {meaning}" for name, meaning in entry.required.items()) or "only the features"),
+        ("reads if given", "\n".join(f"{name}: {meaning}" for name, meaning in entry.optional.items())),
+        ("models", _models(entry)),
+        ("unchanged by", _changes(entry.invariant_to) or "none of the changes that are tested"),
+        ("not said of", _changes(entry.unasserted)),
+        ("family", f"{entry.family}: {catalogue.families()[entry.family]}"),
+        ("paper", entry.paper),
+    ]
+    return [(name, fact) for name, fact in facts if fact]
+
+
+def _changes(names: Iterable[str]) -> str:
+    return ", ".join(names).replace("_", " ")
+
+
+def _grid(rows: Iterable[tuple[str, ...]]) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for name, *cells in rows:
+        grid.add_row(Text(name, style="cyan"), *map(Text, cells))
+    return grid

@@ -1,0 +1,156 @@
+"""How alike two versions' features of the same rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from gate.errors import MetricError
+from gate.geometry.influence import (
+    Readout,
+    Refusal,
+    missing_input,
+    tracked,
+)
+from gate.geometry.judged import u_statistic_variance
+from gate.geometry.registry import Answer, metric
+from gate.geometry.statistics import (
+    BaselineMoments,
+    CrossMoments,
+    FeatureMoments,
+    PairMoments,
+    Sample,
+)
+
+_LEAST = 100  # rows
+_SHIFTS = 16  # partners of each row among which the second-order part of a U-statistic is judged
+
+
+@metric(
+    unit="similarity",
+    greater_is_better=True,
+    invariant_to={"translation", "scaling", "rotation", "permutation"},
+    domain="100 rows; dominated by directions of large variance: a warning, never the only reason to refuse",
+    paper="Kornblith et al. 2019; debiased HSIC of Song et al. 2012; form from streams derived here",
+    readouts={
+        "per_layer_pair": "largest similarity of two named layers of this model: near 1, one of them does nothing",
+        "block": "similarity of the first and the second half of the channels",
+    },
+    limits={"value": (-1, 1), "per_layer_pair": (-1, 1), "block": (-1, 1)},
+    reads={"depths"},
+    elsewhere="mostly the biased form, d / (n + d) for unrelated rows; some subtract uncentred float32 Gram matrices",
+)
+def cka_debiased(own: FeatureMoments, other: BaselineMoments, pair: CrossMoments, sample: Sample) -> dict[str, Answer]:
+    """Linear similarity to the baseline's features, whatever their rotation and scale: 1 equal, 0 unrelated.
+
+    HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)) with the unbiased HSIC of linear kernels: the plain form reads 0.8 for
+    unrelated rows when n is below d. It is not the similarity of what the two models do.
+
+    Args:
+        own: Moments of the features (n, d) with themselves.
+        other: Of the baseline's features (n, e) with themselves.
+        pair: Of both with each other.
+        sample: The sampled rows; the read-outs are of them alone.
+
+    Returns:
+        -1 to 1, and read-outs.
+
+    Raises:
+        MetricError: All feature rows are equal, or all of the baseline's.
+    """
+    if own.n < _LEAST:
+        few = _few_rows(own.n)
+        return {"value": few, "per_layer_pair": few, "block": few}
+    if pair.is_constant():
+        raise MetricError(f"all {pair.n} rows of the features or of the baseline are equal up to rounding")
+    rows = sample.rows
+    return {
+        "value": _similarity(own, other, pair, rows.numbers("features"), rows.numbers("baseline")),
+        "per_layer_pair": _layer_pairs(sample),
+        "block": _blocks(sample),
+    }
+
+
+def _few_rows(n: int, needed: int = _LEAST) -> Refusal:
+    return Refusal("inconclusive", f"few_rows: found {n} rows; it needs {needed}", needed)
+
+
+def _similarity(own: PairMoments, other: PairMoments, pair: PairMoments, x: Tensor, y: Tensor) -> Answer:
+    """The ratio of tracked moments, over the pairs of some rows."""
+    scales = own.hsic, other.hsic
+    if not min(scale.item() for scale in scales) > 0:
+        return Refusal("inconclusive", f"n_over_d: {own.n} rows do not resolve the spread of the features", 2 * own.n)
+    ratio = pair.hsic / (scales[0] * scales[1]).sqrt()
+    parts = ((own, x, x), (other, y, y), (pair, x, y))
+    influence = sum((_through(ratio, *part) for part in parts), start=torch.zeros_like(x[:, 0], dtype=torch.float64))
+    n = own.n
+    variance = u_statistic_variance(influence, n, _second_moment(pair, x, y, *scales, ratio))
+    return Readout(ratio.detach(), influence=influence, variance=variance, n=n, method="U-statistic projection")
+
+
+def _through(ratio: Tensor, part: PairMoments, x: Tensor, y: Tensor) -> Tensor:
+    leaves = [getattr(part, name) for name in part.leaves]
+    slopes = torch.autograd.grad(ratio, leaves, retain_graph=True, allow_unused=True, materialize_grads=True)
+    with torch.no_grad():
+        return part.influence_of(dict(zip(part.leaves, slopes, strict=True)), x, y)
+
+
+def _second_moment(pair: PairMoments, x: Tensor, y: Tensor, xx: Tensor, yy: Tensor, ratio: Tensor) -> float:
+    """Mean square of the kernel of the ratio over pairs of sampled rows: each row with the 16 after it."""
+    with torch.no_grad():
+        u, v = x.double() - pair.mean_x, y.double() - pair.mean_y
+        total = torch.zeros((), dtype=torch.float64, device=x.device)
+        for shift in range(1, _SHIFTS + 1):
+            k, q = (u * u.roll(shift, 0)).sum(dim=1), (v * v.roll(shift, 0)).sum(dim=1)
+            kernel = k * q / (xx * yy).sqrt() - ratio / 2 * (k.square() / xx + q.square() / yy)
+            total += kernel.square().mean()
+    return float(total) / _SHIFTS
+
+
+def _tracked_pair(x: Tensor, y: Tensor, resolution: float) -> PairMoments:
+    return cast("PairMoments", tracked(PairMoments.of_rows(x, y, resolution)))
+
+
+def _layer_pairs(sample: Sample) -> Answer:
+    named = sample.rows.named("depths")
+    layers = {name: rows for name, rows in named.items() if isinstance(rows, Tensor)}
+    if not layers:
+        return missing_input("the features of several layers")
+    layers["this layer"] = sample.features
+    resolution = sample.rows.resolution
+    own = {name: _tracked_pair(rows, rows, resolution) for name, rows in layers.items()}
+    still = [name for name, moments in own.items() if moments.is_constant()]
+    if still:
+        return Refusal("inconclusive", f"degenerate_layer: all rows of {still[0]!r} are equal up to rounding")
+    found: dict[str, Readout] = {}
+    for a, b in combinations(layers, 2):
+        pair = _tracked_pair(layers[a], layers[b], resolution)
+        answer = _similarity(own[a], own[b], pair, layers[a], layers[b])
+        if isinstance(answer, Readout):
+            found[f"{a} and {b}"] = answer
+    return _largest(found)
+
+
+def _largest(found: Mapping[str, Readout]) -> Answer:
+    if not found:
+        return Refusal("inconclusive", "n_over_d: the rows do not resolve the spread of any two layers")
+    name = max(found, key=lambda each: float(found[each].natural))
+    breakdown = {each: float(readout.natural) for each, readout in found.items()}
+    return replace(found[name], comparisons=len(found), detail=f"layers {name}", breakdown=breakdown)
+
+
+def _blocks(sample: Sample) -> Answer:
+    half = sample.features.shape[1] // 2
+    if half == 0:
+        return Refusal("not_applicable", "missing_input: it needs two channels")
+    blocks = sample.features[:, :half], sample.features[:, half:]
+    resolution = sample.rows.resolution
+    first, second = (_tracked_pair(block, block, resolution) for block in blocks)
+    if first.is_constant() or second.is_constant():
+        return Refusal("inconclusive", "degenerate_block: one half of the channels does not vary")
+    return _similarity(first, second, _tracked_pair(*blocks, resolution), *blocks)

@@ -1,0 +1,182 @@
+"""What a version has forgotten: recall that its baseline or an earlier checkpoint had."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from gate.geometry.behaviour import BASELINE, same_classes
+from gate.geometry.influence import Readout, Refusal, missing_input, quantile
+from gate.geometry.rates import (
+    OF_FEATURES,
+    Bounds,
+    Parts,
+    classes_of,
+    extreme,
+    judged,
+    paired_bounds,
+    shortened,
+    too_few,
+)
+from gate.geometry.recalls import two_classes
+from gate.geometry.registry import Answer, metric
+from gate.geometry.statistics import Ledger, Sample
+
+
+@metric(
+    unit="recall",
+    greater_is_better=False,
+    invariant_to=OF_FEATURES,
+    needs={BASELINE, "labels"},
+    reads={"groups", "history"},
+    kinds={"classifier", "embedding"},
+    domain="2 classes and 30 rows of each",
+    paper="standard; forgetting after Chaudhry et al. 2018, Riemannian Walk for Incremental Learning (recollected)",
+    readouts={
+        "forgetting": "mean over groups, or classes, of the best accuracy of an earlier checkpoint minus that of now",
+        "poor_rich": "mean change of recall of the weakest third of the classes minus that of the strongest third",
+        "which": "number of classes whose recall has dropped beyond doubt; the text names them",
+    },
+    limits={"value": (-1, 1), "forgetting": (-1, 1), "poor_rich": (-2, 2), "which": (0, math.inf)},
+)
+def max_class_regression(ledger: Ledger, sample: Sample) -> dict[str, Answer]:
+    """A class forgotten between versions: the largest drop of a class's recall.
+
+    max over classes of recall_old - recall_new. The largest of many noisy drops is above 0 even when nothing has
+    changed: its interval holds all classes at once.
+
+    Args:
+        ledger: Of the outputs (n, C) of both versions on all rows, with labels.
+        sample: The sampled rows.
+
+    Returns:
+        Drop in [-1, 1], negative where every class gains, and read-outs.
+
+    Raises:
+        MetricError: No output stands for a label.
+    """
+    few = too_few(ledger, 60) or same_classes(ledger)
+    parts = None if few else classes_of(ledger)
+    if parts is not None:
+        few = two_classes(parts)
+    if few or parts is None:
+        return dict.fromkeys(("value", "forgetting", "poor_rich", "which"), few or missing_input("labels"))
+    now, before = ledger.right(), ledger.right(BASELINE)
+    drops = parts.means(before - now)
+    bounds = paired_bounds(parts.sums(before * (1 - now)), parts.sums(now * (1 - before)), parts.counts)
+    value, ends = extreme(drops, bounds, largest=True)
+    worst = int(drops.argmax())
+    readout = judged(
+        ledger,
+        sample,
+        value,
+        parts.influence(before - now, parts.one(worst)),
+        interval=ends,
+        comparisons=parts.g,
+        method="paired proportions, all classes at once (Bonferroni)",
+        detail=f"worst class {parts.names[worst]!r}",
+        breakdown=shortened(dict(sorted(parts.breakdown(drops).items(), key=lambda entry: -entry[1]))),
+    )
+    return {
+        "value": replace(readout, c=parts.g),
+        "forgetting": _forgetting(ledger, sample, parts, now),
+        "poor_rich": _poor_rich(ledger, sample, parts, before, now),
+        "which": _which(ledger, sample, parts, drops, bounds),
+    }
+
+
+def _forgetting(ledger: Ledger, sample: Sample, parts: Parts, now: Tensor) -> Answer:
+    """Best earlier accuracy less the present one, slice by slice; the best of several is a little optimistic."""
+    history = ledger.named("history")
+    if not history:
+        return missing_input("history of earlier checkpoints")
+    groups = ledger.codes("groups")
+    slices = parts if groups is None else Parts.of(groups.names, groups.values)
+    few = slices.too_small(30, "small_group", "group")
+    if few:
+        return few
+    right = torch.stack([ledger.right(name) for name in history])
+    means = torch.stack([slices.means(each) for each in right])
+    best = means.max(dim=0)
+    drops = best.values - slices.means(now)
+    terms = torch.zeros_like(now)
+    for checkpoint, each in enumerate(right):
+        weights = (best.indices == checkpoint).double() / slices.g
+        terms += slices.influence(each - now, weights)
+    return judged(
+        ledger,
+        sample,
+        drops.mean(),
+        terms,
+        method="paired difference",
+        detail=f"over {slices.g} {'classes' if groups is None else 'groups'} and {len(history)} earlier checkpoints",
+        breakdown=shortened(slices.breakdown(drops)),
+    )
+
+
+def _poor_rich(ledger: Ledger, sample: Sample, parts: Parts, before: Tensor, now: Tensor) -> Answer:
+    """Classes are ranked on one half of the rows and judged on the other, both ways: luck makes no class weak."""
+    half = ledger.numbers("fold") % 2
+    poor, rich = [], []
+    terms, added = torch.zeros_like(now), 0.0
+    for judging in (0, 1):
+        ranking = Parts(parts.names, torch.where(half == judging, -1, parts.codes), parts.counts)
+        inside = torch.where(half == judging, parts.codes, -1)
+        counts = torch.bincount(inside[inside >= 0], minlength=parts.g).double()
+        if not bool(((counts > 0) & (counts < parts.counts)).all()):
+            return Refusal(
+                "inconclusive", "small_class: a class lies in one half of the rows alone; it needs more rows"
+            )
+        weak, strong = (side.double() for side in _thirds(ranking.sums(before) / (parts.counts - counts)))
+        if bool((weak * strong).any()):
+            return Refusal("inconclusive", "no_class_signal: classes of the baseline do not differ in recall")
+        judged_on = Parts(parts.names, inside, counts)
+        gains = judged_on.means(now - before)
+        poor.append((weak / weak.sum()) @ gains)
+        rich.append((strong / strong.sum()) @ gains)
+        weights = (weak / weak.sum() - strong / strong.sum()) / 2
+        terms += judged_on.influence(now - before, weights)
+        added += 2 * float((weights / counts).square().sum())  # half a row in each cell (Agresti and Min 2005)
+    means = {"poor": sum(map(float, poor)) / 2, "rich": sum(map(float, rich)) / 2}
+    value = (poor[0] + poor[1] - rich[0] - rich[1]) / 2
+    method = "paired difference, cross-fitted halves"
+    readout = judged(ledger, sample, value, terms, method=method, breakdown=means)
+    return replace(readout, variance=(readout.variance or 0.0) + added)
+
+
+def _thirds(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Which values are in the lowest and in the highest third; equal ones stay together."""
+    third = max(1, len(values) // 3)
+    ordered = values.sort().values
+    return values <= ordered[third - 1], values >= ordered[-third]
+
+
+def _which(ledger: Ledger, sample: Sample, parts: Parts, drops: Tensor, bounds: Bounds) -> Readout:
+    """Counted at 95 % for all classes at once."""
+    low, high = bounds(quantile(0.95, parts.g))
+    worse = (low > 0).nonzero()[:, 0]
+    names = ", ".join(repr(parts.names[code]) for code in worse[drops[worse].argsort(descending=True)].tolist()[:20])
+
+    def ends(z: float) -> tuple[float, float]:
+        least, most = bounds(z)
+        return float((least > 0).sum()), float((most > 0).sum())
+
+    certain = [
+        NormalDist().cdf(float(end / width))
+        for end, width in zip(low, (high - low) / (2 * quantile(0.95, parts.g)), strict=True)
+    ]
+    readout = judged(
+        ledger,
+        sample,
+        torch.tensor(float(len(worse)), dtype=torch.float64, device=drops.device),
+        torch.zeros_like(ledger.numbers("confidence")),
+        interval=ends,
+        comparisons=parts.g,
+        method="count, paired proportions of all classes at once (Bonferroni)",
+        detail=f"worse beyond doubt: {names}" if names else "no class is worse beyond doubt",
+    )
+    return replace(readout, variance=math.fsum(share * (1 - share) for share in certain))

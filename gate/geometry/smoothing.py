@@ -1,0 +1,185 @@
+"""Depth: do the tokens of one input become alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from gate.errors import MetricError
+from gate.geometry.influence import (
+    Readout,
+    Refusal,
+    missing_input,
+    noted,
+    proportion,
+    row_mean,
+)
+from gate.geometry.registry import Answer, metric
+from gate.geometry.statistics import Sample, TokenCentres, TokenMeans
+from gate.geometry.statistics.batch import per_live_row
+from gate.geometry.statistics.tokens import QUANTITIES, token_quantities
+
+_FEW_TEXTS = 200
+_SMOOTH = 0.1  # share of the baseline's median diversity below which an input counts as over-smoothed
+
+
+@metric(
+    unit="cosine",
+    greater_is_better=False,
+    invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
+    unasserted={"translation", "channel_scaling", "linear_map"},
+    domain="200 inputs of at least 4 tokens",
+    kinds={"sequence", "backbone"},
+    paper="after Tang et al. 2021, Augmented Shortcuts for Vision Transformers (residual form recollected); identity "
+    "standard",
+    readouts={
+        "rise": "value at the last layer less that at the middle one",
+        "diversity": "|Z - 1 z^T|_F / |Z|_F of the tokens Z of an input and their mean z",
+        "pairs09": "share of the pairs of tokens of one input with a cosine above 0.9",
+        "low_share": "share of inputs whose diversity is below a tenth of the baseline's median",
+        "between_share": "share of the variance of the tokens, their common mean removed, that lies between inputs",
+        "dirichlet": "share of the energy of node states that varies along the edges of their graph",
+        "per_output": "value over the generated tokens alone",
+    },
+    limits={
+        "value": (-1, 1),
+        "rise": (-2, 2),
+        "diversity": (0, 1),
+        "pairs09": (0, 1),
+        "low_share": (0, 1),
+        "between_share": (0, 1),
+        "dirichlet": (0, math.inf),
+        "per_output": (-1, 1),
+    },
+    reads={"baseline_tokens", "dirichlet"},
+)
+def token_mean_cosine(tokens: TokenMeans, sample: Sample, centres: TokenCentres | None = None) -> dict[str, Answer]:
+    """Over-smoothing: tokens or patches of one input become parallel at the last layer.
+
+    Mean over inputs of (|sum of unit tokens|^2 - T) / (T (T - 1)), exactly the mean cosine of two tokens; real tokens
+    only, every input counts alike, inputs with fewer than 4 tokens are left out and counted. A common offset of all
+    tokens reads high without any smoothing: `between_share` is the intraclass correlation of the mean-removed tokens,
+    which an offset does not move.
+
+    Args:
+        tokens: Means over rows of what their tokens are like, by layer.
+        sample: The sampled rows.
+        centres: Spread of the mean tokens, where they are given.
+
+    Returns:
+        Cosine in [-1/3, 1], and read-outs.
+    """
+    names = ("value", "rise", "diversity", "pairs09", "between_share", "per_output")
+    found = int(tokens.counts[-1, 0])
+    enough = found >= _FEW_TEXTS
+    reason = f"few_rows: {found} of {tokens.n} inputs have at least 4 tokens; it needs at least {_FEW_TEXTS}"
+    few = Refusal("inconclusive", reason, math.ceil(_FEW_TEXTS * tokens.n / max(found, 1)))
+    skipped = tokens.n - found
+    note = f"{skipped} inputs with fewer than 4 tokens left out" if skipped else None
+    answers = {
+        "value": _layered(tokens, "cosine", note),
+        "rise": _rise(tokens),
+        "diversity": _diversity(tokens, note),
+        "pairs09": _layered(tokens, "pairs09", note),
+        "between_share": _between_share(tokens, centres),
+        "per_output": _per_output(tokens),
+    }
+    return {
+        **{name: answers[name] if enough or isinstance(answers[name], Refusal) else few for name in names},
+        "low_share": _low_share(sample) if enough else few,
+        "dirichlet": _dirichlet(sample),
+    }
+
+
+def _quantity(tokens: TokenMeans, name: str) -> Tensor:
+    """Mean over rows at every layer, (L,)."""
+    return tokens.means[:, QUANTITIES.index(name)]
+
+
+def _layered(tokens: TokenMeans, name: str, note: str | None) -> Readout:
+    values = _quantity(tokens, name)
+    return Readout(
+        values[-1],
+        method="mean over rows",
+        detail=note,
+        breakdown=dict(zip(tokens.layers, values.tolist(), strict=True)),
+    )
+
+
+def _rise(tokens: TokenMeans) -> Answer:
+    if len(tokens.layers) < 2:
+        return missing_input("tokens of two layers")
+    middle = (len(tokens.layers) - 1) // 2
+    cosines = _quantity(tokens, "cosine")
+    return Readout(
+        cosines[-1] - cosines[middle],
+        method="mean over rows",
+        detail=f"from {tokens.layers[middle]!r} to {tokens.layers[-1]!r}",
+    )
+
+
+def _diversity(tokens: TokenMeans, note: str | None) -> Readout:
+    """At the last layer; the detail tells how fast it falls: least squares of its logarithm on the layer number."""
+    plain = _layered(tokens, "diversity", note)
+    logs = _quantity(tokens, "diversity").detach().log()
+    if len(logs) < 2 or not bool(torch.isfinite(logs).all()):
+        return plain
+    place = torch.arange(len(logs), dtype=torch.float64, device=logs.device)
+    place -= place.mean()
+    slope = (place @ logs / place.square().sum()).item()
+    return replace(plain, detail=noted(note, f"slope of its logarithm {slope:.3g} per named layer"))
+
+
+def _between_share(tokens: TokenMeans, centres: TokenCentres | None) -> Answer:
+    """B / (B + W): W the variance of a token about its input's mean, B that of the means less what W adds to it."""
+    if centres is None:
+        return missing_input("token_mean")
+    within, noise = _quantity(tokens, "variance")[-1], _quantity(tokens, "mean_noise")[-1]
+    between = centres.within[0] * (centres.n / max(centres.n - 1, 1)) - noise
+    total = (between + within).item()
+    if total <= 0:
+        return Refusal("inconclusive", "saturated: every token of every input is the same")
+    return Readout(between / (between + within))
+
+
+def _per_output(tokens: TokenMeans) -> Answer:
+    found = int(tokens.counts[-1, QUANTITIES.index("output_cosine")])
+    if found == 0:
+        return missing_input("token_outputs: which tokens are generated")
+    if found < _FEW_TEXTS:
+        reason = f"few_rows: {found} inputs have at least 4 generated tokens; it needs at least {_FEW_TEXTS}"
+        return Refusal("inconclusive", reason)
+    return Readout(_quantity(tokens, "output_cosine")[-1], method="mean over rows", detail=f"{found} inputs")
+
+
+def _low_share(sample: Sample) -> Answer:
+    layers, earlier = list(sample.rows.named("tokens")), list(sample.rows.named("baseline_tokens"))
+    if not earlier:
+        return missing_input("baseline_tokens")
+    column = QUANTITIES.index("diversity")
+    values, exists = token_quantities(sample.rows.numbers(f"tokens.{layers[-1]}"))
+    before, known = token_quantities(sample.rows.numbers(f"baseline_tokens.{earlier[-1]}"))
+    if not bool(torch.isfinite(before[known]).all()):
+        raise MetricError("nonfinite_rows: token states of the baseline hold NaN or infinity")
+    if not bool(known[:, column].any()):
+        return Refusal("inconclusive", "few_rows: no input of the baseline has at least 4 tokens")
+    limit = _SMOOTH * before[known[:, column], column].median()
+    low = (values[:, column] < limit) & exists[:, column]
+    alone = proportion(low[exists[:, column]], method="Wilson over rows")
+    terms = per_live_row(low.double() - alone.natural, exists[:, column])
+    return replace(alone, influence=terms, detail=f"diversity below {limit.item():.3g}")
+
+
+def _dirichlet(sample: Sample) -> Answer:
+    if not sample.rows.has({"dirichlet"}):
+        return missing_input("dirichlet")
+    terms = sample.rows.numbers("dirichlet")
+    if not bool(torch.isfinite(terms).all()):
+        raise MetricError("nonfinite_rows: dirichlet holds NaN or infinity; a graph of zero states has no energy")
+    if len(terms) < _FEW_TEXTS:
+        reason = f"few_rows: {len(terms)} inputs; it needs at least {_FEW_TEXTS}"
+        return Refusal("inconclusive", reason, _FEW_TEXTS)
+    return row_mean(terms)

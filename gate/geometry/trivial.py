@@ -1,0 +1,103 @@
+"""Does the model beat features that know nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from gate.geometry.held_out import HeldOut, balanced, gap
+from gate.geometry.influence import Refusal, design_effect, noted
+from gate.geometry.probing import judged, judged_classes, other_features, require_spread
+from gate.geometry.registry import Answer, metric
+from gate.geometry.standard_probe import Question
+from gate.geometry.statistics import CategoryFolds, ClassFolds, Codes, MomentFolds, Sample
+
+PERMUTED, CONSTANT = "permuted labels", "constant"
+
+
+@metric(
+    unit="balanced accuracy",
+    greater_is_better=True,
+    invariant_to={"translation", "scaling", "rotation", "permutation"},
+    unasserted={"row_scaling", "channel_scaling", "linear_map"},
+    domain="20 judged rows of each class; the same rows for all features",
+    paper="idea of On zero-shot recognition of generic objects; protocol derived here",
+    reads={"trivial"},
+    readouts={"in_errors": "the margin in units of its own standard error"},
+    limits={"value": (-1, 1)},
+)
+def trivial_margin(moments: MomentFolds, folds: ClassFolds, sample: Sample) -> dict[str, Answer]:
+    """Does the model beat trivial features on this probe set.
+
+    `ridge_probe_accuracy` of the features minus the best of that of permuted labels, of a constant and of every column
+    `trivial.*` (raw inputs, a random-weight network), all trained and judged on the same sampled rows. A column whose
+    name holds "backbone" is reported and not subtracted. The interval holds for all of them at once.
+
+    Args:
+        moments: Moments of each fold of features (n, d).
+        folds: Moments of each class, fold by fold.
+        sample: The sampled rows, held out fold by fold.
+
+    Returns:
+        Difference of two accuracies in [-1, 1], and the same in standard errors.
+
+    Raises:
+        MetricError: All feature rows are equal.
+    """
+    require_spread(moments)
+    if sample.m < sample.n:  # a baseline has no more than the sampled rows to train on
+        moments, folds = MomentFolds.of(sample.rows), ClassFolds.of(sample.rows)
+    model = judged_classes(moments, folds, sample)
+    if isinstance(model, Refusal):
+        return {"value": model, "in_errors": model}
+    baselines = _baselines(moments, sample)
+    refused = next((each for each in baselines.values() if isinstance(each, Refusal)), None)
+    if refused is not None:
+        return {"value": refused, "in_errors": refused}
+    return _margins(model, {name: each for name, each in baselines.items() if isinstance(each, HeldOut)}, sample)
+
+
+def _baselines(moments: MomentFolds, sample: Sample) -> dict[str, HeldOut | Refusal]:
+    """What the probe reads off features that know nothing; folds are 10, or 5 for a column wider than 1024."""
+    labels = sample.rows.class_codes()
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(sample.m, generator=generator).to(labels.values.device)
+    permuted = Codes(labels.names, labels.values[order])
+    answers = CategoryFolds.of_codes(sample.rows, permuted)
+    found: dict[str, HeldOut | Refusal] = {PERMUTED: judged(Question(permuted.values, moments, answers), sample)}
+    for name in sample.rows.named("trivial"):
+        rows = other_features(sample, f"trivial.{name}")
+        own = MomentFolds.of(rows.rows)
+        if not own.without().is_constant():
+            found[name] = judged(Question(labels.values, own, CategoryFolds.of_codes(rows.rows, labels)), rows)
+    return found
+
+
+def _margins(model: HeldOut, baselines: Mapping[str, HeldOut], sample: Sample) -> dict[str, Answer]:
+    own = balanced(model)
+    scores = {name: balanced(each).natural.item() for name, each in baselines.items()}
+    scores[CONSTANT] = 1 / len(model.names)
+    judging = {name: score for name, score in scores.items() if "backbone" not in name.lower()}
+    best = max(judging, key=lambda name: judging[name])
+    if best in baselines:
+        margin = gap(model, baselines[best])
+    else:
+        margin = replace(own, natural=own.natural - scores[CONSTANT], trials=None)
+    detail = f"best trivial features: {best!r}"
+    margin = replace(
+        margin,
+        comparisons=len(judging),
+        method="paired difference, Bonferroni over trivial features",
+        detail=noted(detail, model.note) if model.note else detail,
+        breakdown={"features": own.natural.item(), **scores},
+    )
+    influence, variance = margin.influence, margin.variance
+    if influence is None or variance is None:
+        raise TypeError("a difference of accuracies has its own influence and variance")
+    effect = design_effect(influence - influence.mean(), sample.clusters, sample.m / max(sample.n, 1))
+    error = math.sqrt(variance * effect)
+    units = replace(margin, natural=margin.natural / error, influence=influence / error, variance=1 / effect)
+    return {"value": margin, "in_errors": units}

@@ -1,0 +1,190 @@
+"""`gate metrics`: the catalogue on stdout, in a moment and without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pty
+import re
+import resource
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gate.cli import main
+from gate.geometry import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ENTRIES = catalogue.load()
+Asked = tuple[int, str, str]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gate", "metrics", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Asked]:
+    """Exit code, stdout and stderr of the command in this process, on a wide page so that nothing is wrapped."""
+    monkeypatch.setenv("COLUMNS", "10000")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+    def asked(*arguments: str) -> Asked:
+        capsys.readouterr()
+        return main(["metrics", *arguments]), *capsys.readouterr()
+
+    return asked
+
+
+def test_the_list_is_there_in_under_half_a_second_without_torch() -> None:
+    seconds = []  # of a processor: what else runs on this machine does not count
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = run()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert min(seconds) < 0.5
+    heavy = "{'torch', 'mlflow', 'numpy', 'pandas', 'matplotlib', 'great_expectations'} & set(sys.modules)"
+    for arguments in (["metrics"], ["metrics", "vci"], ["metrics", "--format", "json"], ["metrics", "vcii"]):
+        code = f"import sys; from gate.cli import main; main({arguments!r}); print(); print({heavy})"
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert shown.endswith("\nset()\n"), arguments
+
+
+def test_the_list_says_of_every_metric_what_it_is(ask: Callable[..., Asked]) -> None:
+    code, out, err = ask()
+    assert (code, err) == (0, "")
+    for name, entry in ENTRIES.items():
+        lines = out[out.index(f"\n  {name}  {entry.meaning}\n") :].splitlines()[2:5]
+        assert lines[0].startswith(f"      better: {entry.better}; reads: features")
+        assert all(column in lines[0] for column in (*entry.required, *entry.optional, *entry.kinds))
+        assert lines[1:] == [f"      decides when: {entry.domain}", f"      paper: {entry.paper}"]
+    headings = re.findall(r"^(\w+): ", out, flags=re.MULTILINE)
+    assert headings == list(catalogue.families())
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_one_metric_is_shown_with_all_that_is_known_of_it(name: str, ask: Callable[..., Asked]) -> None:
+    entry = ENTRIES[name]
+    code, out, err = ask(name)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{name}  {entry.meaning}\n")
+    said = [entry.unit, entry.domain, entry.paper, *entry.description.split("\n\n"), *entry.readouts.values()]
+    said += [f"{column}: {meaning}" for each in (entry.required, entry.optional) for column, meaning in each.items()]
+    said += [f"{name}.{readout}" for readout in entry.readouts] + [
+        change.replace("_", " ") for change in entry.invariant_to
+    ]
+    said += [each for param in entry.params for each in (param, entry.explanations[param])]
+    said += [entry.elsewhere, ", ".join(entry.kinds) or "every kind"]
+    assert [each for each in said if each not in out] == []
+
+
+def test_a_read_out_is_shown_with_its_metric(ask: Callable[..., Asked]) -> None:
+    _, out, _ = ask("effective_rank.share")
+    assert out.startswith(f"effective_rank.share  {ENTRIES['effective_rank'].readouts['share']}\n")
+    assert f"A read-out of effective_rank: {ENTRIES['effective_rank'].meaning}" in out
+    assert re.search(r"^effective_rank\.share +0 to 1 +value / d$", out, flags=re.MULTILINE)
+    assert re.search(r"^effective_rank +at least 0 +the metric itself$", out, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["effective_rnak"], "there is no metric 'effective_rnak'. Did you mean `effective_rank`?"),
+        (["effective_rank.shar"], "has no read-out 'shar'. Did you mean `effective_rank.share`?"),
+        (["channel_spread.x"], "'channel_spread' has no read-out 'x'. It has: none."),
+        (["--family", "spektral"], "no metric has the family 'spektral'. Did you mean `spectral`?"),
+        (["--needs", "lables"], "no metric has the column 'lables'. Did you mean `labels`?"),
+        (["--family", "zzz"], f"There are: {', '.join(catalogue.families())}."),
+        (["--family", "spectral", "--needs", "labels"], "no metric of the family 'spectral' reads 'labels'"),
+        (["vci", "--needs", "labels"], "--family and --needs narrow the list"),
+        (["--format", "yaml"], "'yaml' is not one of"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_what_does(
+    arguments: list[str], message: str, ask: Callable[..., Asked]
+) -> None:
+    code, out, err = ask(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("error[") == 1
+
+
+def test_the_list_can_be_narrowed(ask: Callable[..., Asked]) -> None:
+    narrowed = {
+        ("--family", "spectral"): {name for name, each in ENTRIES.items() if each.family == "spectral"},
+        ("--needs", "labels"): {name for name, each in ENTRIES.items() if "labels" in {*each.required, *each.optional}},
+        ("--family", "hypersphere", "--needs", "labels"): {
+            name
+            for name, each in ENTRIES.items()
+            if each.family == "hypersphere" and "labels" in {*each.required, *each.optional}
+        },
+    }
+    for arguments, expected in narrowed.items():
+        shown = json.loads(ask(*arguments, "--format", "json")[1])
+        assert {each["name"] for each in shown["metrics"]} == expected != set()
+        assert set(shown["families"]) == {ENTRIES[name].family for name in expected}
+        headings = re.findall(r"^  (\w+)  ", ask(*arguments)[1], flags=re.MULTILINE)
+        assert set(headings) == expected
+
+
+def test_as_json_it_is_the_catalogue_and_infinite_limits_are_null(ask: Callable[..., Asked]) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    code, out, err = ask("--format", "json")
+    assert (code, err) == (0, "")
+    titles, entries = catalogue.loads(out)
+    assert titles == catalogue.families()
+    assert {entry.name: entry for entry in entries} == ENTRIES
+    shown: dict[str, Any] = json.loads(out, parse_constant=refuse)
+    limits = {each["name"]: each["limits"]["value"] for each in shown["metrics"]}
+    assert limits["effective_rank"] == [0, None]
+    assert limits["vci"] == [None, None]
+    assert ENTRIES["effective_rank"].limits["value"][1] == math.inf
+    one = json.loads(ask("vci.raw", "--format", "json")[1], parse_constant=refuse)
+    assert [each["name"] for each in one["metrics"]] == ["vci"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["vci"], ["--format", "json"]])
+def test_what_is_no_terminal_gets_no_colour_and_no_trailing_space(arguments: list[str]) -> None:
+    done = run(*arguments, FORCE_COLOR="")
+    assert "\x1b" not in done.stdout
+    assert not re.search(r" $", done.stdout, flags=re.MULTILINE)
+    assert done.stdout.endswith("\n")
+
+
+@pytest.mark.parametrize(("environment", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_a_terminal_gets_colours_unless_it_asks_for_none(environment: dict[str, str], coloured: bool) -> None:
+    parent, child = pty.openpty()
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    command = [sys.executable, "-m", "gate", "metrics", "channel_spread"]
+    started = subprocess.Popen(command, stdout=child, env=kept | {"TERM": "xterm"} | environment)
+    os.close(child)
+    shown = b""
+    while b"paper" not in shown:
+        shown += os.read(parent, 65536)
+    assert started.wait() == 0
+    os.close(parent)
+    assert (b"\x1b[1mchannel_spread" in shown) == coloured
+
+
+def test_a_reader_that_has_gone_is_no_crash() -> None:
+    command = f"{sys.executable} -m gate metrics | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(next(iter(catalogue.families())))
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "200"])
+def test_no_line_is_wider_than_the_page(columns: str) -> None:
+    for arguments in ([], ["effective_rank"], ["knn_label_agreement"]):
+        out = run(*arguments, COLUMNS=columns, FORCE_COLOR="").stdout
+        assert max(map(len, out.splitlines())) <= max(int(columns), 60)

@@ -1,0 +1,141 @@
+"""Rows of one cluster are not independent: intervals widen, folds keep clusters together."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from gate.estimate import Estimate
+from gate.geometry.influence import design_effect
+from gate.geometry.statistics import Batch
+from gate.measurement import measure
+from tests.geometry import data
+
+DOCUMENTS, SENTENCES, D, C = 40, 25, 6, 3
+
+
+def documents(seed: int, count: int = DOCUMENTS, spread: float = 1.0) -> dict[str, Tensor]:
+    """Sentences that are near the middle of their document; a document is of one class."""
+    g = data.generator(seed)
+    clusters = torch.arange(count).repeat_interleave(SENTENCES)
+    middle = spread * torch.randn(count, D, generator=g)
+    labels = (torch.arange(count) % C)[clusters]
+    means = torch.randn(C, D, generator=data.generator(3))
+    rows = means[labels] + middle[clusters] + torch.randn(len(clusters), D, generator=g)
+    return {"features": rows.double(), "labels": labels, "clusters": clusters}
+
+
+def ask(name: str, given: dict[str, Tensor], **changes: Tensor | None) -> Estimate:
+    return measure(metrics=[name], **{**given, **changes})[name]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["mean_cosine", "effective_rank", "within_between_ratio.between_share", "vci"])
+def test_an_interval_widens_with_clusters_and_says_so(name: str) -> None:
+    given = documents(0)
+    plain, clustered = ask(name, given, clusters=None), ask(name, given)
+    assert clustered.value == plain.value
+    assert clustered.standard_error is not None
+    assert plain.standard_error is not None
+    assert clustered.standard_error > 2 * plain.standard_error
+    assert clustered.method == f"{plain.method}, {DOCUMENTS} clusters"
+
+
+def test_every_row_in_a_cluster_of_its_own_is_as_good_as_no_clusters() -> None:
+    given = documents(0)
+    lone = ask("mean_cosine", given, clusters=torch.arange(DOCUMENTS * SENTENCES))
+    plain = ask("mean_cosine", given, clusters=None)
+    assert lone.standard_error == pytest.approx(plain.standard_error, rel=0.01)
+
+
+def test_clusters_may_have_any_names() -> None:
+    given = documents(0)
+    named = [f"document {code}" for code in given["clusters"].tolist()]
+    numbered = ask("mean_cosine", given)
+    assert measure(given["features"], clusters=named, metrics=["mean_cosine"])["mean_cosine"].interval == pytest.approx(
+        numbered.interval
+    )
+
+
+def test_one_cluster_decides_nothing() -> None:
+    given = documents(0)
+    found = ask("mean_cosine", given, clusters=torch.zeros(DOCUMENTS * SENTENCES, dtype=torch.int64))
+    assert found.status == "inconclusive"
+    assert found.reason is not None
+    assert found.reason.startswith("few_clusters: all rows are of one cluster")
+
+
+def test_rows_of_a_cluster_share_a_fold() -> None:
+    given = documents(0)
+    batch = Batch.of(
+        given["features"], ids=[str(row) for row in range(len(given["features"]))], clusters=given["clusters"]
+    )
+    for cluster in range(DOCUMENTS):
+        assert len((batch.folds[given["clusters"] == cluster] % 10).unique()) == 1
+    assert len((batch.folds % 10).unique()) > 5
+
+
+def test_the_design_effect_of_equal_rows_is_the_size_of_their_cluster() -> None:
+    terms = torch.randn(200, generator=data.generator(1), dtype=torch.float64)
+    influence = (terms - terms.mean()).repeat_interleave(5)
+    clusters = torch.arange(200).repeat_interleave(5)
+    assert design_effect(influence, clusters, 1.0) == pytest.approx(5, rel=0.01)
+    assert design_effect(influence, None, 1.0) == 1
+
+
+def test_a_cluster_of_which_a_part_was_sampled_counts_whole() -> None:
+    terms = torch.randn(2000, generator=data.generator(1), dtype=torch.float64)
+    influence = (terms - terms.mean()).repeat_interleave(10)
+    clusters = torch.arange(2000).repeat_interleave(10)
+    kept = torch.rand(20_000, generator=data.generator(2)) < 0.3
+    part = influence[kept] - influence[kept].mean()
+    assert design_effect(part, clusters[kept], 0.3) == pytest.approx(10, rel=0.1)
+
+
+def test_where_nothing_is_known_rows_of_a_cluster_count_as_copies() -> None:
+    clusters = torch.arange(20).repeat_interleave(10)
+    assert design_effect(torch.zeros(200, dtype=torch.float64), clusters, 1.0) == pytest.approx(10)
+
+
+def test_a_paired_difference_is_judged_by_clusters() -> None:
+    given = documents(0)
+    baseline = given["features"] + 0.5 * documents(1)["features"]
+    plain = ask("mean_cosine", given, clusters=None, baseline=baseline).change
+    clustered = ask("mean_cosine", given, baseline=baseline).change
+    assert plain is not None
+    assert clustered is not None
+    assert clustered.standard_error is not None
+    assert plain.standard_error is not None
+    assert clustered.standard_error > 1.5 * plain.standard_error
+
+
+COVERED: tuple[str, ...] = (
+    "mean_cosine",
+    "effective_rank",
+    "participation_ratio",
+    "within_between_ratio.between_share",
+    "vci",
+    "class_separation_r2.tolerance",
+    "channel_spread",
+    "ncc_accuracy",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_intervals_of_clustered_rows_cover() -> None:
+    draws = 120
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in COVERED}
+    for seed in range(draws):
+        given = documents(seed, count=60)
+        for name, each in measure(metrics=COVERED, seed=seed, **given).items():  # type: ignore[arg-type]
+            if name in found and each.interval is not None and each.value is not None:
+                found[name].append((each.value, *each.interval))
+    for name, rows in found.items():
+        intervals = torch.tensor(rows, dtype=torch.float64)
+        assert len(intervals) == draws, name
+        centre = intervals[:, 0].mean()
+        share = ((intervals[:, 1] <= centre) & (centre <= intervals[:, 2])).double().mean().item()
+        assert share > 0.95 - 3.5 * math.sqrt(0.95 * 0.05 / draws), (name, share)

@@ -1,0 +1,94 @@
+"""The reference of the metrics: rendered from the registry, never stale, and every link in it leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from gate.geometry import catalogue
+from gate.geometry.registry import Change
+from gate.geometry.statistics import COLUMNS
+from gate.policy.schema import Columns
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "metrics.md").read_text(encoding="utf-8")
+MAKE: dict[str, Any] = runpy.run_path(str(DOCS / "make_metrics.py"))
+ENTRIES = catalogue.load()
+
+
+def section(name: str) -> str:
+    found = re.search(rf"^### `{name}`\n(.*?)(?=^##)", PAGE, flags=re.DOTALL | re.MULTILINE)
+    assert found, name
+    return found.group(1)
+
+
+def test_the_page_is_what_the_registry_says() -> None:
+    rendered = MAKE["render"](*MAKE["registered"]())
+    assert rendered == PAGE, "stale: run `python -m gate.geometry.catalogue`, then `python docs/make_metrics.py`"
+
+
+def test_the_page_does_not_depend_on_the_order_of_the_metrics_within_a_family_or_on_a_second_run() -> None:
+    assert MAKE["render"](catalogue.families(), list(ENTRIES.values())) == PAGE
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_every_metric_has_an_entry_with_all_that_a_user_needs(name: str) -> None:
+    entry, text = ENTRIES[name], section(name).replace("\\", "")
+    rows = re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
+    assert rows == [name, *(f"{name}.{readout}" for readout in entry.readouts), *entry.params]
+    for fact in ("Better", "Unit", "Decides when", "Needs", "Models", "Unchanged by", "Paper"):
+        assert f"- **{fact}**: " in text
+    needs = next(line for line in text.splitlines() if line.startswith("- **Needs**"))
+    assert all(f"`{column}`" in needs for column in entry.required)
+    assert entry.description in text
+    assert ("#the-same-name-elsewhere" in text) == bool(entry.elsewhere)
+
+
+def test_every_link_leads_to_a_heading_of_the_page() -> None:
+    headings = re.findall(r"^#+ (.*)$", PAGE, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(([^)]*)\)", PAGE)
+    assert {link for link in links if link.removeprefix("#") not in anchors} == set()
+    assert {f"#{name}" for name in ENTRIES} <= set(links)
+
+
+def test_other_definitions_stand_in_one_place() -> None:
+    listed = re.findall(r"^\| \[`(\w+)`\]", PAGE.split("## The same name elsewhere\n")[1], flags=re.MULTILINE)
+    assert set(listed) == {name for name, entry in ENTRIES.items() if entry.elsewhere}
+    assert {"effective_rank", "collapse_index", "vci", "within_between_ratio", "mean_cosine"} <= set(listed)
+    assert "reptrix" in ENTRIES["effective_rank"].elsewhere
+
+
+def test_every_input_and_every_change_is_explained() -> None:
+    inputs = PAGE.split("## Inputs\n")[1].split("\n## ")[0]
+    named = set(re.findall(r"^\| `(\w+)` \|", inputs, flags=re.MULTILINE))
+    assert named == {*COLUMNS, *catalogue.SPLITS, *catalogue.WEIGHTS}
+    assert set(MAKE["CHANGES"]) == set(get_args(Change))
+
+
+def test_what_a_policy_can_name_is_what_the_page_says() -> None:
+    roles = {*Columns.model_fields} - {"input", "id"}
+    assert set(re.findall(r"`probe\.columns\.(\w+)`", PAGE)) == roles
+    assert {column.rstrip("s"): role for column, role in MAKE["IN_A_POLICY"].items()} == {role: role for role in roles}
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("a * b and v_a, |x| <= 1", r"a \* b and v_a, |x| <= 1"),
+        ("_a_ <b> [c](d)", r"\_a\_ \<b> [c\](d)"),
+        ("as `a_*b` * says", r"as `a_*b` \* says"),
+    ],
+)
+def test_formulas_are_not_read_as_markup(text: str, written: str) -> None:
+    assert MAKE["escaped"](text) == written
+
+
+def test_a_bar_does_not_end_a_cell() -> None:
+    entry = replace(ENTRIES["vci"], meaning="|x| over |y|")
+    assert r"| \|x\| over \|y\| |" in MAKE["overview"]([entry])
