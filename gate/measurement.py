@@ -145,7 +145,9 @@ def _output_names(outputs: Sequence[object] | None, columns: Mapping[str, Any]) 
     if labels is None:
         return numbered
     found = Codes.of(items_of(labels)).names
-    return numbered if set(found) <= set(numbered) or len(found) != len(numbered) else found
+    if set(found) <= set(numbered) or len(found) != len(numbered):
+        return numbered
+    return tuple(sorted(found, key=int)) if all(name.isdecimal() for name in found) else found  # 2 before 10
 
 
 def _other(

@@ -32,6 +32,7 @@ def draw(seed: int, n: int = N) -> dict[str, Any]:
     repeated = torch.rand(n, generator=g) < 0.02
     rows[repeated] = torch.linspace(-1, 1, D, dtype=torch.float64)
     labels[repeated] = 0
+    given["sublabels"][repeated] = 0
     return given
 
 
@@ -53,6 +54,11 @@ def coverage(intervals: Tensor, target: float | None = None) -> float:
     reach = ROUNDING * max(1.0, abs(centre))
     held = (intervals[:, 1] <= centre + reach) & (centre - reach <= intervals[:, 2])
     return held.double().mean().item()
+
+
+def fact(intervals: Tensor) -> bool:
+    """Whether it is no estimate but a fact about the rows, such as their number: its intervals have no width."""
+    return bool((intervals[:, 1] == intervals[:, 2]).all())
 
 
 def conservative(method: str) -> bool:

@@ -89,7 +89,7 @@ def _values_only(data: Data) -> Call:
 
 
 def _search(data: Data) -> Call:
-    from gate.geometry.search import nearest
+    from gate.geometry.methods.search import nearest
 
     rows = data.tensor(data.searched)
     return lambda: nearest(rows, 20).cpu()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal, missing_input
-from gate.geometry.rates import (
+from gate.geometry.methods.rates import (
     OF_FEATURES,
     Bounds,
     Parts,

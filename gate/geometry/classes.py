@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.class_traces import between_trace, largest_rise, unbiased_traces
 from gate.geometry.influence import Guard, Readout, Refusal, count_interval
-from gate.geometry.null_space import null_space_shift
+from gate.geometry.methods.class_traces import between_trace, largest_rise, unbiased_traces
+from gate.geometry.methods.domains import small_class
+from gate.geometry.methods.null_space import null_space_shift
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import (
     ClassMoments,
@@ -24,18 +25,6 @@ from gate.geometry.statistics import (
 from gate.geometry.statistics.batch import by_tile
 
 _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest count as zero
-
-
-def small_class(classes: ClassMoments, needed: int) -> Refusal | None:
-    """The refusal when there is one class only, or a class has too few rows."""
-    if classes.c < 2:
-        return Refusal("inconclusive", f"small_class: all rows are of class {classes.names[0]!r}; it needs two classes")
-    worst = int(classes.counts.argmin())
-    found = int(classes.counts[worst])
-    if found >= needed:
-        return None
-    reason = f"small_class: class {classes.names[worst]!r} has {found} rows; each class needs at least {needed}"
-    return Refusal("inconclusive", reason, math.ceil(classes.n * needed / max(found, 1)))
 
 
 @metric(

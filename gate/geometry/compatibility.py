@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from gate.geometry.cross_search import CANDIDATES, Contrast, Index
 from gate.geometry.influence import Readout, Refusal, count_interval, effective_trials, variance_of_mean
-from gate.geometry.judged import Placement, distinct_rows
+from gate.geometry.methods.cross_search import CANDIDATES, Contrast, Index
+from gate.geometry.methods.judged import Placement, distinct_rows
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Codes, Sample
 from gate.geometry.statistics.batch import unit_rows

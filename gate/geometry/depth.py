@@ -18,8 +18,8 @@ from gate.geometry.influence import (
     tracked,
     variance_of_mean,
 )
+from gate.geometry.methods.row_pairs import squared_covariance, without_pair_noise
 from gate.geometry.registry import Answer, metric
-from gate.geometry.row_pairs import squared_covariance, without_pair_noise
 from gate.geometry.spectral import participation_ratio
 from gate.geometry.statistics import LengthMoments, Moments, Sample
 from gate.geometry.statistics.batch import per_live_row, unit_rows

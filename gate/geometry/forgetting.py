@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gate.geometry.behaviour import BASELINE, same_classes
 from gate.geometry.influence import Readout, Refusal, missing_input, quantile
-from gate.geometry.rates import (
+from gate.geometry.methods.rates import (
     OF_FEATURES,
     Bounds,
     Parts,

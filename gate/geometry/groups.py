@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.held_out import HeldOut, balanced, beyond_chance, judge
 from gate.geometry.influence import Readout, Refusal, design_effect, missing_input, noted, variance_of_mean
-from gate.geometry.probing import components_note, judged, require_spread
+from gate.geometry.methods.held_out import HeldOut, balanced, beyond_chance, judge
+from gate.geometry.methods.probing import components_note, judged, require_spread
+from gate.geometry.methods.standard_probe import Question, Residual, probe_pull
+from gate.geometry.methods.variance_share import Share, Table
 from gate.geometry.registry import Answer, metric
-from gate.geometry.standard_probe import Question, Residual, probe_pull
 from gate.geometry.statistics import (
     AttributeFolds,
     CategoryFolds,
@@ -26,7 +27,6 @@ from gate.geometry.statistics import (
     MomentFolds,
     Sample,
 )
-from gate.geometry.variance_share import Share, Table
 
 _CROSSED = 0.2  # share of a group's membership that classes must leave open, else nothing is left to be read off
 _EQUAL = 0.05  # two accuracies beyond chance that differ by no more are equal
@@ -162,6 +162,7 @@ def _worst_pair(held_out: HeldOut, question: Question, sample: Sample) -> Readou
     greater_is_better=None,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
     domain="10 rows of each group; groups crossed with classes",
+    reads={"labels"},
     paper="after Lampinen et al. 2024, Learned feature representations are biased by complexity, learning order, "
     "position, and more; corrections derived here",
     readouts={

@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gate.geometry.classes import small_class
-from gate.geometry.held_out import HeldOut, judge, share, unrepeated
 from gate.geometry.influence import Readout, Refusal, missing_input
-from gate.geometry.probing import require_spread
+from gate.geometry.methods.domains import small_class
+from gate.geometry.methods.held_out import HeldOut, judge, share, unrepeated
+from gate.geometry.methods.probing import require_spread
+from gate.geometry.methods.standard_probe import cosine_pull, nearest_mean_pull, nearest_mean_scores
 from gate.geometry.registry import Answer, metric
-from gate.geometry.standard_probe import cosine_pull, nearest_mean_pull, nearest_mean_scores
 from gate.geometry.statistics import CategoryFolds, ClassFolds, MomentFolds, Sample
 from gate.geometry.statistics.columns import place
 
@@ -26,6 +26,7 @@ _SMALL = 10  # rows of a class in the folds that its mean is fitted on
     unasserted={"row_scaling", "channel_scaling", "linear_map"},
     kinds={"classifier"},
     domain="10 rows of each class in the other folds",
+    elsewhere=("The package neural-collapse (2025-02) counts agreement and leaves the bias of the head out."),
     paper="NC4 of Papyan, Han and Donoho 2020, Prevalence of neural collapse; held-out means and the bias are ours",
     reads={"logits", "head"},
     readouts={

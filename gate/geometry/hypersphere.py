@@ -10,8 +10,8 @@ from torch import Tensor
 
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input, row_influence, variance_of_mean
+from gate.geometry.methods.row_pairs import Pairs, without_pair_noise
 from gate.geometry.registry import Answer, metric
-from gate.geometry.row_pairs import Pairs, without_pair_noise
 from gate.geometry.statistics import BeforeUnitMoments, Sample, UnitClassMoments, UnitMoments
 from gate.geometry.statistics.batch import unit_rows
 

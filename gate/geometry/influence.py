@@ -235,7 +235,7 @@ def measured(
     low, high = _interval(readout, error, confidence)
     interval = min(_clamp(low, limits), value), max(_clamp(high, limits), value)
     slope = _slope(readout, error, interval, quantile(confidence, readout.comparisons, readout.degrees))
-    return Measured(value, interval, abs(slope) * error, influence * slope, readout.unpaired * slope**2)
+    return Measured(value, interval, abs(slope) * error, influence * slope, readout.unpaired and readout.unpaired * slope * slope)
 
 
 def _for_clusters(readout: Readout, effect: float, groups: int | None) -> Readout:

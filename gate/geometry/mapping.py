@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.held_out import HeldOut, gap, judge, too_few_judged, unrepeated
 from gate.geometry.influence import Readout, Refusal, missing_input, variance_of_mean
+from gate.geometry.methods.held_out import HeldOut, gap, judge, too_few_judged, unrepeated
+from gate.geometry.methods.standard_probe import Question, probe_pull, probe_scores
 from gate.geometry.registry import Answer, metric
-from gate.geometry.standard_probe import Question, probe_pull, probe_scores
 from gate.geometry.statistics import (
     BaselineClassFolds,
     CategoryFolds,

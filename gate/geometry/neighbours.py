@@ -16,9 +16,9 @@ from gate.geometry.influence import (
     margins_of,
     missing_input,
 )
-from gate.geometry.judged import Placement, distinct_rows
+from gate.geometry.methods.judged import Placement, distinct_rows
+from gate.geometry.methods.search import nearest
 from gate.geometry.registry import Answer, metric
-from gate.geometry.search import nearest
 from gate.geometry.statistics import Codes, Sample
 from gate.geometry.statistics.batch import unit_rows
 
@@ -60,6 +60,7 @@ class _Graph:
     needs={"labels"},
     ranges={"k": (1, 200), "vote_k": (1, 1000), "tau": (0.01, 1)},
     domain="2 rows of each class in 2 clusters; k is lowered to the smallest class less one",
+    reads={"sublabels"},
     paper="standard; vote after Wu et al. 2018, Non-Parametric Instance-level Discrimination (constants recollected)",
     readouts={
         "raw": "share of the k nearest rows that have the row's label",

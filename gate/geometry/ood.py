@@ -18,7 +18,7 @@ from gate.geometry.influence import (
     noted,
     variance_of_mean,
 )
-from gate.geometry.reference_distance import Distances, kth_neighbour, mahalanobis
+from gate.geometry.methods.reference_distance import Distances, kth_neighbour, mahalanobis
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import OodSample, ReferenceClasses, ReferenceFingerprints, ReferenceSample, Sample
 
@@ -65,6 +65,11 @@ class _Rows:
     invariant_to={"translation", "scaling", "rotation", "permutation"},
     unasserted={"channel_scaling", "linear_map"},
     domain="at least 4 d and 200 reference rows, apart from the probe set; 200 probe and 200 OOD rows",
+    elsewhere=(
+        "pytorch-ood 0.4.0 reports half the distance with a scatter that is not divided by n, so that "
+        "thresholds do not carry over to another number of rows; the AUROC does not depend on that factor, "
+        "but on its ridge of 1e-6 it does."
+    ),
     paper="Lee et al. 2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples; shrinkage of Ledoit "
     "and Wolf 2004; DeLong et al. 1988; error of the reference derived here",
     readouts={

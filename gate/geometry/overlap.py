@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal, variance_of_mean
-from gate.geometry.judged import Placement, distinct_rows, u_statistic_variance
+from gate.geometry.methods.judged import Placement, distinct_rows, u_statistic_variance
+from gate.geometry.methods.search import nearest
 from gate.geometry.registry import Answer, metric
-from gate.geometry.search import nearest
 from gate.geometry.statistics import Sample
 from gate.geometry.statistics.batch import unit_rows
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gate.geometry.calibration_bins import Calibration, squared_error
 from gate.geometry.influence import Readout, Refusal, missing_input, row_mean, variance_of_mean
-from gate.geometry.rates import OF_FEATURES, judged, share_of_rows, too_few
+from gate.geometry.methods.calibration_bins import Calibration, squared_error
+from gate.geometry.methods.rates import OF_FEATURES, judged, share_of_rows, too_few
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Ledger, Sample
 from gate.geometry.statistics.ledger import row_tiles

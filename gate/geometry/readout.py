@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import torch
 
-from gate.geometry.held_out import HeldOut, accuracies, balanced, gap, mean_of, unrepeated
 from gate.geometry.influence import Readout, Refusal, missing_input
-from gate.geometry.probing import (
+from gate.geometry.methods.held_out import HeldOut, accuracies, balanced, gap, mean_of, unrepeated
+from gate.geometry.methods.probing import (
     components_note,
     judged,
     judged_classes,
@@ -18,8 +18,8 @@ from gate.geometry.probing import (
     other_features,
     require_spread,
 )
+from gate.geometry.methods.standard_probe import Question, ridge_predictions
 from gate.geometry.registry import Answer, metric
-from gate.geometry.standard_probe import Question, ridge_predictions
 from gate.geometry.statistics import (
     CategoryFolds,
     ClassFolds,
@@ -169,6 +169,7 @@ def _rank(values: Mapping[str, float], sample: Sample) -> str:
     greater_is_better=True,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
     domain="5 judged rows of each class",
+    reads={"groups"},
     paper="Galanti, György and Hutter 2022, On the Role of Neural Collapse in Transfer Learning",
     readouts={
         "gap": "ridge_probe_accuracy minus value",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal
-from gate.geometry.rates import (
+from gate.geometry.methods.rates import (
     OF_FEATURES,
     Parts,
     classes_of,

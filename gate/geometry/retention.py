@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from gate.geometry.classes import vci
-from gate.geometry.held_out import HeldOut, balanced, beyond_chance, mean_of
 from gate.geometry.influence import (
     Readout,
     Refusal,
@@ -19,9 +18,10 @@ from gate.geometry.influence import (
     missing_input,
     variance_of_mean,
 )
-from gate.geometry.probing import components_note, judged
+from gate.geometry.methods.held_out import HeldOut, balanced, beyond_chance, mean_of
+from gate.geometry.methods.probing import components_note, judged
+from gate.geometry.methods.standard_probe import Question
 from gate.geometry.registry import Answer, metric
-from gate.geometry.standard_probe import Question
 from gate.geometry.statistics import CategoryFolds, ClassMoments, Codes, MomentFolds, Moments, Sample, Spectrum
 
 

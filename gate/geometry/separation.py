@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.classes import small_class
 from gate.geometry.influence import Readout, Refusal, row_influence, variance_of_mean
+from gate.geometry.methods.domains import small_class
+from gate.geometry.methods.row_pairs import Pairs, squared_covariance, without_pair_noise
 from gate.geometry.registry import Answer, metric
-from gate.geometry.row_pairs import Pairs, squared_covariance, without_pair_noise
 from gate.geometry.statistics import Sample, UnitClassMoments
 from gate.geometry.statistics.batch import per_live_row, unit_rows
 
@@ -28,6 +28,11 @@ NAMES = ("value", "d_within", "tolerance", "compactness", "distinct", "dprime", 
     invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
     domain="5 rows of each class",
     kinds={"classifier", "embedding", "backbone"},
+    elsewhere=(
+        "As Kornblith et al. (2021) print it, pairs of a row with itself count, which flatters small classes. "
+        "MONAI 1.6.1 has a separation (1 - silhouette) / 2 on cosines, which a perfect simplex does not bring "
+        "to 0."
+    ),
     paper="Kornblith et al. 2021, Why Do Better Loss Functions Lead to Less Transferable Features "
     "(recollected); closed form without self-pairs derived here",
     readouts={

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input
-from gate.geometry.rates import (
+from gate.geometry.methods.rates import (
     OF_FEATURES,
     Bounds,
     Parts,
@@ -23,9 +23,9 @@ from gate.geometry.rates import (
     wilson_bounds,
     worst_of,
 )
+from gate.geometry.methods.strata import stratify
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Ledger, Sample
-from gate.geometry.strata import stratify
 
 _TAGS = 3  # of one set
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry import nulls
 from gate.geometry.influence import Readout, Refusal
+from gate.geometry.methods import nulls
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Moments, Sample, Spectrum, UncentredSpectrum, UnitMoments, UnitSpectrum
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import torch
 
-from gate.geometry.held_out import HeldOut, balanced, gap
 from gate.geometry.influence import Refusal, design_effect, noted
-from gate.geometry.probing import judged, judged_classes, other_features, require_spread
+from gate.geometry.methods.held_out import HeldOut, balanced, gap
+from gate.geometry.methods.probing import judged, judged_classes, other_features, require_spread
+from gate.geometry.methods.standard_probe import Question
 from gate.geometry.registry import Answer, metric
-from gate.geometry.standard_probe import Question
 from gate.geometry.statistics import CategoryFolds, ClassFolds, Codes, MomentFolds, Sample
 
 PERMUTED, CONSTANT = "permuted labels", "constant"

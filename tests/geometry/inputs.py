@@ -18,7 +18,7 @@ SPLITS = ("reference", "ood", "shifted")
 
 def everything(n: int = 1200, d: int = 16, seed: int = 0) -> dict[str, Any]:
     """Arguments of `measure`: a healthy model with four classes, its baseline and head, all that is known of rows."""
-    rows, labels = data.structured(n, d, 4, seed, signal=0.5)
+    rows, labels = data.structured(n, d, 4, seed, signal=0.7)
     features = rows.double()
     g = data.generator(seed + 1000)
 
@@ -30,23 +30,29 @@ def everything(n: int = 1200, d: int = 16, seed: int = 0) -> dict[str, Any]:
     def constant(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=fixed, dtype=torch.float64)
 
-    sublabels = 2 * labels + (features[:, -1] > 0.3).long()
+    half, tone, size = (torch.rand(n, generator=g) < share for share in (0.5, 0.5, 0.3))
+    for channel, coin in ((5, half), (3, tone), (4, size)):
+        features[:, channel] += 1.2 * coin
+    sublabels = 2 * labels + half.long()
     groups = torch.arange(n) % 3
     features[:, 2] += 0.4 * groups
     logits = 2.0 * torch.nn.functional.one_hot(labels, 4) + noise(n, 4)
     earlier = features @ data.rotation(d, 11) + 0.6 * noise(n, d)
-    reference, reference_labels = data.structured(n, d, 4, 77, signal=0.5)
+    reference, reference_labels = data.structured(n, d, 4, 77, signal=0.7)
     return {
         "features": features,
         "labels": labels,
         "sublabels": sublabels,
         "groups": groups,
         "cues": torch.where(torch.rand(n, generator=g) < 0.7, labels, (labels + 1) % 4),
-        "attributes": {"tone": (noise(n) > 0).long(), "size": torch.randint(0, 3, (n,), generator=g)},
+        "attributes": {
+            "tone": tone.long(),
+            "size": size.long(),
+        },
         "tasks": {"parity": labels % 2, "side": (features[:, 0] > 0.3).long()},
         "pretext": (features[:, 1] > 0.3).long(),
         "lengths": torch.randint(4, 200, (n,), generator=g).double(),
-        "targets": features[:, :2] @ data.rotation(2, 4) + 0.3 * noise(n, 2),
+        "targets": features[:, :4] @ data.rotation(4, 4) + 0.3 * noise(n, 4),
         "logits": logits,
         "view_logits": {"left": logits + noise(n, 4), "right": logits + 2 * noise(n, 4)},
         "baseline": earlier,

@@ -11,13 +11,13 @@ import pytest
 from scipy import stats
 from torch import Tensor
 
-from benchmarks.coverage.draws import conservative, coverage, draw, measured
+from benchmarks.coverage.draws import conservative, coverage, draw, fact, measured
 from gate.geometry.registry import metrics
 from gate.measurement import measure
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-DRAWS = 60
+DRAWS = 40
 RESULTS = Path("benchmarks/coverage/RESULTS.md")
 UNBIASED = (
     "participation_ratio",
@@ -47,7 +47,7 @@ def test_intervals_cover(draws: tuple[dict[str, Tensor], dict[str, str]]) -> Non
     wrong = {}
     for address, rows in intervals.items():
         share = coverage(rows)
-        if len(rows) == DRAWS and (share < low or (share > high and not conservative(method_of[address]))):
+        if len(rows) == DRAWS and not fact(rows) and (share < low or (share > high and not conservative(method_of[address]))):
             wrong[address] = share
     assert not wrong
 
@@ -63,4 +63,5 @@ def test_the_table_of_the_benchmark_has_every_readout_that_is_measured(
     draws: tuple[dict[str, Tensor], dict[str, str]],
 ) -> None:
     table = RESULTS.read_text(encoding="utf-8")
-    assert [address for address in draws[0] if f"`{address}`" not in table] == []
+    missing = [address for address, rows in draws[0].items() if not fact(rows) and f"`{address}`" not in table]
+    assert missing == []

@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from gate.estimate import Estimate
-from gate.geometry import nulls
+from gate.geometry.methods import nulls
 from gate.geometry.registry import metrics
 from gate.geometry.spectral import collapse_index
 from gate.geometry.statistics import Batch, UnitMoments, UnitSpectrum

@@ -16,7 +16,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from gate.estimate import Estimate
-from gate.geometry.reference_distance import kth_neighbour, mahalanobis, shrunk
+from gate.geometry.methods.reference_distance import kth_neighbour, mahalanobis, shrunk
 from gate.geometry.statistics import Batch, ReferenceClasses, ReferenceSample
 from gate.measurement import measure
 from tests.geometry import data, inputs

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gate.errors import MetricError
 from gate.estimate import Estimate
-from gate.geometry import rates, strata
+from gate.geometry.methods import rates, strata
 from gate.geometry.statistics import Batch, Codes, Ledger, Sample, sample
 from gate.measurement import measure
 from tests.geometry import data, inputs

@@ -6,8 +6,8 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry import search
-from gate.geometry.search import nearest, nearest_among
+from gate.geometry.methods import search
+from gate.geometry.methods.search import nearest, nearest_among
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

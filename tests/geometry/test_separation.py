@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gate.estimate import Estimate
-from gate.geometry.row_pairs import Pairs, squared_covariance
+from gate.geometry.methods.row_pairs import Pairs, squared_covariance
 from gate.geometry.statistics import Batch, BeforeUnitMoments, LayerClasses, ShiftedMean
 from gate.measurement import measure
 from tests.geometry import data

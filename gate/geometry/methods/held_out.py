@@ -21,8 +21,8 @@ from gate.geometry.influence import (
     noted,
     variance_of_mean,
 )
+from gate.geometry.methods.standard_probe import Pull
 from gate.geometry.registry import Answer
-from gate.geometry.standard_probe import Pull
 from gate.geometry.statistics import Sample
 
 Kind = Literal["class", "group"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gate.errors import MetricError
-from gate.geometry.classes import small_class
-from gate.geometry.held_out import HeldOut, Kind, judge, too_few_judged, unrepeated
 from gate.geometry.influence import Refusal
-from gate.geometry.standard_probe import (
+from gate.geometry.methods.domains import small_class
+from gate.geometry.methods.held_out import HeldOut, Kind, judge, too_few_judged, unrepeated
+from gate.geometry.methods.standard_probe import (
     Question,
     nearest_mean_pull,
     nearest_mean_scores,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal, missing_input, variance_of_mean
+from gate.geometry.methods.row_pairs import squared_covariance, without_pair_noise
 from gate.geometry.registry import Answer
-from gate.geometry.row_pairs import squared_covariance, without_pair_noise
 from gate.geometry.statistics import ClassMoments, Sample, ShiftedMean, ShiftedSample
 
 _CLEAR = 10  # times their noise that class means must spread in every direction of their span

@@ -1,0 +1,1 @@
+"""What several metrics are computed with: nulls, probes, neighbour search, pairs of rows, bounds."""
