@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gate.geometry import catalogue
-from gate.geometry.catalogue import SPLITS, WEIGHTS, Entry, in_words
+from gate.geometry.catalogue import SPLITS, WEIGHTS, Entry, heading, in_words
 from gate.geometry.statistics import COLUMNS
+from gate.policy.references import IN_A_POLICY, in_a_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,18 +23,21 @@ PAGE = Path(__file__).with_name("metrics.md")
 HEAD = """\
 # Metrics
 
-All {count} metrics that a rule of a policy, or `gate.measure`, can name. The text is that of the code:
-`python docs/make_metrics.py` writes this page, and a test fails when it is stale. `gate metrics` lists the same in a
-terminal, `gate metrics ID` shows one of them.
+All {count} metrics of `gate.measure`, and which of them a rule of a policy can be about. The text is that of the code:
+`make metrics` writes this page, and a test fails when it is stale. `gate metrics` lists the same in a terminal,
+`gate metrics ID` shows one of them.
 
 How to read an entry:
 
-- **Better** is the direction. Where it says *range*, both ends are bad: a rule needs `min` and `max`.
+- **Better** is the direction. Where it says *range*, the number can be bad at both ends: give `min` and `max` where
+  you can.
 - **Decides when** is the domain in which the number may decide. Outside of it the answer is *inconclusive* (other or
   more rows could answer) or *not applicable* (the question does not exist for this model), never a number, never a
   pass.
 - **Needs** are columns, other rows or tensors of the model without which it is not applicable. **Reads if given** are
   those that only some of its read-outs need. [Inputs](#inputs) says how to give them.
+- **In a policy** says whether `gate check` can judge it: *yes*, or *not yet* and for want of which input. A policy
+  that asks for one that it cannot have is refused by `gate policy validate`.
 - **Models** are the kinds of model for which it means something.
 - **Unchanged by** are the changes of the features that leave the number as it is. Every other change under
   [Changes of the features](#changes-of-the-features) moves it; of those under **Not said of** nothing is claimed.
@@ -52,14 +56,36 @@ CHANGES = {
     "channel_scaling": "each channel is multiplied by a positive number of its own",
     "linear_map": "any invertible linear map of the features",
 }
-IN_A_POLICY = {
-    "labels": "label",
-    "sublabels": "sublabel",
-    "groups": "group",
-    "clusters": "cluster",
-    "lengths": "length",
-    "targets": "target",
+GLOSSARY = {
+    "null": "the value that rows without any structure would give",
+    "standard probe": "ridge regression from features to labels, judged on held-out rows",
+    "fold": "part of the rows that is judged by the others",
+    "sampled rows": "rows with the lowest hashes of their ids, kept one by one",
+    "judged rows": "held-out rows whose prediction counts towards the value",
+    "influence": "how much each sampled row moves the value",
+    "domain": "the rows and models for which the number may decide",
 }
+GIVING = """\
+`gate.measure` takes all of them, a policy those that have a key; `gate check` reads no others yet.
+
+```python
+found = gate.measure(
+    features,  # (n, d): an array or a tensor
+    metrics=["ece", "knn_label_agreement"],  # all metrics, when left out
+    labels=labels,  # one entry a row, in the order of the rows
+    logits=logits,  # (n, C)
+    outputs=["cat", "dog"],  # class names of the columns of logits, in their order
+    attributes={"scanner": scanners, "sex": sexes},  # several columns: a dict by name
+    tokens={"encoder.11": states},  # token states (n, T, d) by layer, from shallow to deep
+    token_mask=mask,  # (n, T): true where a token is real
+    baseline=earlier,  # (n, e): another version's features of the same rows
+    reference={"features": rows, "labels": row_labels},  # other rows, with columns of their own
+    ood=strange_rows,  # other rows without columns
+    weights={"head.weight": weight, "head.bias": bias},
+    params={"knn_label_agreement": {"k": 5}},  # by metric; a policy writes them under `params` of the rule
+)
+```
+"""
 ELSEWHERE = """\
 Several libraries use one name for different numbers. A bound that was found with another library holds here only if the
 definition is the same. What others compute is what was found in the versions that are named, by running them or by
@@ -81,24 +107,14 @@ def render(titles: Mapping[str, str], entries: Sequence[Entry]) -> str:
     """
     by_family = {family: [entry for entry in entries if entry.family == family] for family in titles}
     ordered = [entry for each in by_family.values() for entry in each]
-    blocks = [HEAD.format(count=len(entries)), "## All metrics\n", overview(ordered)]
+    blocks = [HEAD.format(count=len(entries)), "## Words\n", table(("Word", "What it means"), GLOSSARY.items())]
+    blocks += ["## Inputs\n", GIVING, table(("Input", "What it holds", "In `gate.measure`", "In a policy"), inputs())]
+    blocks += ["## All metrics\n", overview(ordered)]
     for family, some in by_family.items():
-        blocks += [f"## {heading(titles[family])}\n", *introduction(titles[family])]
+        blocks.append(f"## {heading(titles[family])}\n")
         for entry in some:
             blocks += section(entry)
     return "\n".join([*blocks, *appendix(ordered)]).rstrip("\n") + "\n"
-
-
-def heading(title: str) -> str:
-    """What stands before the colon of a family's title."""
-    return title.partition(": ")[0]
-
-
-def introduction(title: str) -> Iterator[str]:
-    """What stands behind the colon, if anything does."""
-    _, colon, rest = title.partition(": ")
-    if colon:
-        yield f"*{escaped(rest)}*\n"
 
 
 def overview(entries: Iterable[Entry]) -> str:
@@ -138,6 +154,7 @@ def facts(entry: Entry) -> Iterator[tuple[str, str]]:
     yield "Needs", names(entry.required) or "only the features"
     if entry.optional:
         yield "Reads if given", names(entry.optional)
+    yield "In a policy", in_a_policy(entry)
     yield "Models", ", ".join(entry.kinds) or "every kind"
     yield "Unchanged by", changes(entry.invariant_to) or "none of the listed changes"
     if entry.unasserted:
@@ -146,15 +163,12 @@ def facts(entry: Entry) -> Iterator[tuple[str, str]]:
 
 
 def appendix(entries: Sequence[Entry]) -> Iterator[str]:
-    """What belongs to all metrics: other definitions, inputs, changes."""
+    """What belongs to all metrics: other definitions, changes."""
     yield "## The same name elsewhere\n"
     yield ELSEWHERE
     yield table(
         ("Metric", "What differs"), [(link(each.name), escaped(each.elsewhere)) for each in entries if each.elsewhere]
     )
-    yield "## Inputs\n"
-    yield "`gate.measure` takes all of them, a policy those that have a key; `gate check` reads no others yet.\n"
-    yield table(("Input", "What it holds", "In `gate.measure`", "In a policy"), inputs())
     yield "## Changes of the features\n"
     yield table(("Change", "What is done"), [(change.replace("_", " "), what) for change, what in CHANGES.items()])
 
@@ -163,6 +177,7 @@ def inputs() -> Iterator[tuple[str, str, str, str]]:
     """Every input, and how it is given."""
     for name, column in COLUMNS.items():
         given = f'`{name}={{"NAME": ...}}`' if column.several else f"`{name}=...`"
+        given += ", or token states (n, T, d) with `token_mask=`" if name.endswith("tokens") else ""
         key = f"`probe.columns.{IN_A_POLICY[name]}`" if name in IN_A_POLICY else "-"
         yield f"`{name}`", escaped(column.meaning), given, key
     for name, meaning in SPLITS.items():

@@ -66,7 +66,9 @@ class Estimate:
         influence: Of the sampled rows.
         detail, breakdown: Which pair is worst, the value of every class.
         params: As the policy or the caller set them, with defaults.
-        unpaired: Part of the variance that other rows than the probe's bring in.
+        unpaired: Part of the variance that no influence of the sampled rows carries.
+        inflation: Factor of the variance that influence carries.
+        trials: Effective rows of a proportion.
         change: Paired difference to the baseline on the same rows, where there is a baseline.
     """
 
@@ -88,6 +90,8 @@ class Estimate:
     breakdown: Mapping[str, float] | None = field(repr=False)
     params: Mapping[str, Any]
     unpaired: float = field(default=0.0, repr=False)
+    inflation: float = field(default=1.0, repr=False)
+    trials: float | None = field(default=None, repr=False)
     change: Estimate | None = field(default=None, repr=False)
 
     def minus(self, baseline: Estimate) -> Estimate:
@@ -131,13 +135,15 @@ def _paired(
     A proportion gets half a row added to each way of differing (Agresti and Min 2005); what is counted or a maximum
     has no influence to pair, so that the two intervals are set against each other.
     """
-    error = math.sqrt(gap.variance(candidate.n) + candidate.unpaired + baseline.unpaired)
+    grown = max(candidate.inflation, baseline.inflation)
+    error = math.sqrt(gap.variance(candidate.n) * grown + candidate.unpaired + baseline.unpaired)
     unpaired = candidate.method.startswith(("count", "block maxima"))
     if unpaired and candidate.interval is not None and baseline.interval is not None:
         low, high = candidate.interval[0] - baseline.interval[1], candidate.interval[1] - baseline.interval[0]
         return error, (low, high), f"difference of intervals, {candidate.method}"
     if candidate.method.startswith("Wilson"):
-        error = math.sqrt(error**2 + 2 / candidate.n**2)
+        rows = min(candidate.n, *(each.trials for each in (candidate, baseline) if each.trials is not None))
+        error = math.sqrt(error**2 + 2 / rows**2)
     groups = uncertainty.cluster_count(gap.clusters)
     degrees = None if groups is None else max(groups - 1, 1)
     reach = uncertainty.quantile(candidate.confidence, degrees=degrees) * error
@@ -151,25 +157,30 @@ def statistics_for(metrics: Iterable[Metric]) -> tuple[type[Statistic], ...]:
 
 @full_precision()
 def estimate(
-    found: Metric, collection: Collection, *, confidence: float = 0.95, params: Mapping[str, Any] | None = None
+    found: Metric,
+    collection: Collection,
+    *,
+    confidence: float = 0.95,
+    params: Mapping[str, Any] | None = None,
+    readouts: Iterable[str] | None = None,
 ) -> dict[str, Estimate]:
-    """The value and every read-out of a metric, by address.
+    """The value and the read-outs of a metric, by address.
 
     Args:
         found: The metric.
         collection: Statistics of the features, with all that the metric reads.
         confidence: Two-sided level of the intervals.
         params: Parameters of the metric that differ from their defaults.
+        readouts: "value" and names of read-outs; all when None.
     """
+    wanted = [VALUE, *found.readouts] if readouts is None else list(readouts)
     blank = _blank(found, collection, confidence, params or {})
     try:
-        collection.census.require_finite(found.needs)
-        for census in collection.censuses.values():
-            census.require_finite()
-        answers, statistics = _ask(found, collection, params or {})
+        _require_finite(found, collection)
+        answers, statistics = _ask(found, collection, params or {}, wanted)
     except (MetricError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         refused = replace(blank, status="error", reason=str(error))
-        return {address: replace(refused, metric=address) for address in found.addresses()}
+        return {address: replace(refused, metric=address) for address in (address_of(found, name) for name in wanted)}
     given = _Given(statistics, collection)
     return {
         address_of(found, readout): _estimated(
@@ -208,7 +219,7 @@ def _blank(found: Metric, collection: Collection, confidence: float, params: Map
 
 
 def _ask(
-    found: Metric, collection: Collection, params: Mapping[str, Any]
+    found: Metric, collection: Collection, params: Mapping[str, Any], wanted: Sequence[str]
 ) -> tuple[dict[str, registry.Answer], list[Statistic]]:
     missing = collection.sample.rows.missing(found.needs)
     given = {name: collection.get(kind) for name, kind in found.statistics.items()}
@@ -219,16 +230,26 @@ def _ask(
     ]
     if missing:
         what = " and ".join(dict.fromkeys(missing))
-        return dict.fromkeys([VALUE, *found.readouts], uncertainty.missing_input(what)), []
+        return dict.fromkeys(wanted, uncertainty.missing_input(what)), []
     reads_directions = "row_scaling" in found.invariant_to and "translation" not in found.invariant_to
     zeros = collection.sample.zero_share() if reads_directions else 0.0
     if _ZERO_ROWS < zeros < 1:
         reason = f"zero_rows: {zeros:.0%} of the sampled rows are zero and have no direction; mend the model"
-        return dict.fromkeys([VALUE, *found.readouts], Refusal("inconclusive", reason)), []
+        return dict.fromkeys(wanted, Refusal("inconclusive", reason)), []
     arguments = {
         name: None if statistic is None else uncertainty.tracked(statistic) for name, statistic in given.items()
     }
-    return registry.answers(found, arguments, params), [each for each in arguments.values() if each is not None]
+    return registry.answers(found, arguments, params, wanted), [each for each in arguments.values() if each is not None]
+
+
+def _require_finite(found: Metric, collection: Collection) -> None:
+    """Refuses NaN and infinity in whatever the metric may read, on any of the rows."""
+    asked = (*found.needs, *found.reads)
+    for split, census in collection.censuses.items():
+        census.require_finite(asked, split)
+    for name, tensor in collection.sample.rows.weights.items():
+        if name.partition(".")[0] in asked and not bool(torch.isfinite(tensor).all()):
+            raise MetricError(f"nonfinite_weights: {name} holds NaN or infinity; no metric is defined on it")
 
 
 @dataclass(frozen=True)
@@ -282,4 +303,6 @@ def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, 
         detail=readout.detail,
         breakdown=readout.breakdown,
         unpaired=found.unpaired,
+        inflation=readout.inflation,
+        trials=readout.trials,
     )

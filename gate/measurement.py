@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
@@ -19,7 +20,9 @@ from gate.geometry.statistics import (
     Codes,
     Collection,
     Statistic,
+    hash_numbers,
     items_of,
+    output_names,
     read_columns,
     token_means,
     token_terms,
@@ -47,6 +50,7 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
     outputs: Sequence[object] | None = None,
     token_mask: Tensor | np.ndarray[Any, Any] | None = None,
     token_outputs: Tensor | np.ndarray[Any, Any] | None = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
     confidence: float = 0.95,
     **columns: object,
@@ -66,6 +70,7 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
             many, the sorted labels.
         token_mask: (n, T), true for a real token, where `tokens` gives token states (n, T, d) by layer.
         token_outputs: (n, T), true for a generated token.
+        params: Parameters by metric, `{"knn_label_agreement": {"k": 5}}`.
         seed: Of the hash that picks the sampled rows.
         confidence: Two-sided level of the intervals, in (0, 1).
         columns: What is known of each row, by the names of `gate.geometry.statistics.COLUMNS`: `labels`, `groups`,
@@ -83,22 +88,27 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
     if not 0 < confidence < 1:
         raise MetricError(f"confidence must lie between 0 and 1, found {confidence!r}")
     wanted = _selected(metrics)
+    strange = sorted(set(params or {}) - {found.name for found in wanted})
+    if strange:
+        raise MetricError(f"params name {strange[0]!r}, which is not among the metrics asked for")
     kinds = statistics_for(wanted)
     given = {name: values for name, values in columns.items() if values is not None}
     rows = _without_states(given, token_mask, token_outputs)
+    for name in {"logits", "baseline_logits"} & rows.keys():
+        _require_logits(name, rows[name])
     names = _output_names(outputs, rows)
     parts = {"reference": reference, "ood": ood, "shifted": shifted}
     others = [_other(values, split, kinds, names, seed) for split, values in parts.items() if values is not None]
     tensors = {name: torch.as_tensor(tensor) for name, tensor in (weights or {}).items()}
     about = {"weights": tensors, "outputs": names, "seed": seed}
     candidate = reduce(Collection.merge, [_collect(_tensor(features), ids, rows, kinds, about), *others])
-    result = _addressed(wanted, candidate, confidence)
+    result = _addressed(wanted, candidate, confidence, params or {})
     if rows.get("baseline") is None:
         return result
     earlier = _collect(
         _tensor(cast("Tensor", rows["baseline"])), ids, _of_baseline(rows), kinds, {**about, "weights": {}}
     )
-    other = _addressed(wanted, earlier, confidence)
+    other = _addressed(wanted, earlier, confidence, params or {})
     return {address: _with_change(found, other[address]) for address, found in result.items()}
 
 
@@ -113,17 +123,26 @@ def _without_states(columns: Mapping[str, Any], mask: Any, outputs: Any) -> dict
     """Token states (n, T, d) replaced by their terms, and by the mean token of the last layer."""
     result = dict(columns)
     real, generated = (None if each is None else torch.as_tensor(each) for each in (mask, outputs))
+    if mask is not None and not columns.get("tokens"):
+        raise MetricError("token_mask was given without tokens={layer: states (n, T, d)}")
     for name in ("tokens", "baseline_tokens"):
+        if not isinstance(columns.get(name, {}), Mapping):
+            raise MetricError(f"{name} must map the names of layers to states (n, T, d), from shallow to deep")
         layers = {layer: torch.as_tensor(states) for layer, states in dict(columns.get(name, {})).items()}
         if layers:
             result[name] = {
-                layer: token_terms(states, real, generated) if states.ndim == 3 else states
-                for layer, states in layers.items()
+                layer: token_terms(_states(name, layer, states), real, generated) for layer, states in layers.items()
             }
             last = list(layers.values())[-1]
-            if name == "tokens" and last.ndim == 3:
+            if name == "tokens":
                 result.setdefault("token_mean", token_means(last, real))
     return result
+
+
+def _states(name: str, layer: str, states: Tensor) -> Tensor:
+    if states.ndim != 3:
+        raise MetricError(f"{name}[{layer!r}] must be token states (n, T, d), found shape {tuple(states.shape)}")
+    return states
 
 
 def _with_change(found: Estimate, baseline: Estimate) -> Estimate:
@@ -137,17 +156,23 @@ def _with_change(found: Estimate, baseline: Estimate) -> Estimate:
 def _output_names(outputs: Sequence[object] | None, columns: Mapping[str, Any]) -> tuple[str, ...] | None:
     if outputs is not None:
         return tuple(str(name) for name in outputs)
-    logits = columns.get("logits")
+    logits, labels = columns.get("logits"), columns.get("labels")
     if logits is None or not hasattr(logits, "shape") or len(logits.shape) != 2:
         return None
-    numbered = tuple(str(code) for code in range(logits.shape[1]))
-    labels = columns.get("labels")
-    if labels is None:
-        return numbered
-    found = Codes.of(items_of(labels)).names
-    if set(found) <= set(numbered) or len(found) != len(numbered):
-        return numbered
-    return tuple(sorted(found, key=int)) if all(name.isdecimal() for name in found) else found  # 2 before 10
+    return output_names(logits.shape[1], None if labels is None else Codes.of(items_of(labels)))
+
+
+def _require_logits(name: str, outputs: Any) -> None:  # noqa: ANN401 - an array
+    """Refuses probabilities: their softmax is not what the model says.
+
+    Raises:
+        MetricError: No output is negative, and every row sums to 1.
+    """
+    rows = torch.as_tensor(outputs)
+    if rows.ndim != 2 or rows.shape[1] < 2 or len(rows) == 0 or bool((rows < 0).any()):
+        return
+    if bool(((rows.double().sum(dim=1) - 1).abs() < 1e-3).all()):
+        raise MetricError(f"{name}: no entry is negative and every row sums to 1: pass the logarithms of probabilities")
 
 
 def _other(
@@ -167,7 +192,7 @@ def _other(
 
 def _tensor(features: Tensor | np.ndarray[Any, Any]) -> Tensor:
     try:
-        rows = torch.as_tensor(features)
+        rows = torch.as_tensor(features.to_numpy() if hasattr(features, "to_numpy") else features)
     except (TypeError, ValueError, RuntimeError) as error:
         raise MetricError(f"features must be an array or a tensor of numbers: {error}") from None
     return rows.to_dense() if rows.is_sparse else rows
@@ -187,12 +212,16 @@ def _selected(addresses: Sequence[str] | None) -> dict[Metric, tuple[str, ...]]:
 
 
 def _addressed(
-    wanted: Mapping[Metric, Sequence[str]], collection: Collection, confidence: float
+    wanted: Mapping[Metric, Sequence[str]],
+    collection: Collection,
+    confidence: float,
+    params: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Estimate]:
     result: dict[str, Estimate] = {}
     for found, addresses in wanted.items():
-        every = estimate(found, collection, confidence=confidence)
-        result.update({address: every[address] for address in addresses})
+        readouts = [address.partition(".")[2] or registry.VALUE for address in addresses]
+        own = params.get(found.name)
+        result.update(estimate(found, collection, confidence=confidence, params=own, readouts=readouts))
     return result
 
 
@@ -207,30 +236,35 @@ def _collect(
         raise MetricError(
             f"features must be rows (n, d) with at least one of each, found shape {tuple(features.shape)}"
         )
-    names = [str(row) for row in (range(len(features)) if ids is None else ids)]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise MetricError(f"duplicate_ids: sample ids must be unique, {twice!r} occurs more than once")
-    if len(names) != len(features):
-        raise MetricError(f"ids must have one entry for each of the {len(features)} rows, found {len(names)}")
+    names = None if ids is None else _unique(ids, len(features))
     read = read_columns(columns, len(features), features.device)
-    parts = (
-        Collection.of(
-            _batch(
-                features[start : start + _ROWS_AT_ONCE],
-                names[start : start + _ROWS_AT_ONCE],
-                {name: _rows(column, slice(start, start + _ROWS_AT_ONCE)) for name, column in read.items()},
-                about,
+
+    def part(rows: slice) -> Collection:
+        own: dict[str, Any] = {name: _rows(column, rows) for name, column in read.items()}
+        numbers = torch.arange(rows.start, min(rows.stop, len(features)))
+        return Collection.of(
+            Batch.of(
+                features[rows],
+                ids=[str(number) for number in numbers.tolist()] if names is None else names[rows],
+                hashes=hash_numbers(numbers, about["seed"]) if names is None else None,
+                **about,
+                **own,
             ),
             kinds,
         )
-        for start in range(0, len(features), _ROWS_AT_ONCE)
-    )
-    return reduce(Collection.merge, parts)
+
+    slices = (slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(features), _ROWS_AT_ONCE))
+    return reduce(Collection.merge, map(part, slices))
 
 
-def _batch(features: Tensor, ids: Sequence[str], columns: Mapping[str, Any], about: Mapping[str, Any]) -> Batch:
-    return Batch.of(features, ids=ids, **about, **columns)
+def _unique(ids: Sequence[object], n: int) -> list[str]:
+    names = [str(each) for each in ids]
+    if len(set(names)) != len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise MetricError(f"duplicate_ids: sample ids must be unique, {twice!r} occurs more than once")
+    if len(names) != n:
+        raise MetricError(f"ids must have one entry for each of the {n} rows, found {len(names)}")
+    return names
 
 
 def _rows(column: Codes | Tensor, rows: slice) -> Codes | Tensor:

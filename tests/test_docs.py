@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import runpy
 from dataclasses import replace
@@ -13,6 +15,8 @@ import pytest
 from gate.geometry import catalogue
 from gate.geometry.registry import Change
 from gate.geometry.statistics import COLUMNS
+from gate.measurement import measure
+from gate.policy.references import input_fault
 from gate.policy.schema import Columns
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -41,8 +45,9 @@ def test_every_metric_has_an_entry_with_all_that_a_user_needs(name: str) -> None
     entry, text = ENTRIES[name], section(name).replace("\\", "")
     rows = re.findall(r"^\| `([^`]+)` \|", text, flags=re.MULTILINE)
     assert rows == [name, *(f"{name}.{readout}" for readout in entry.readouts), *entry.params]
-    for fact in ("Better", "Unit", "Decides when", "Needs", "Models", "Unchanged by", "Paper"):
+    for fact in ("Better", "Unit", "Decides when", "Needs", "In a policy", "Models", "Unchanged by", "Paper"):
         assert f"- **{fact}**: " in text
+    assert ("- **In a policy**: yes" in text) == (input_fault(name, None) is None)
     needs = next(line for line in text.splitlines() if line.startswith("- **Needs**"))
     assert all(f"`{column}`" in needs for column in entry.required)
     assert entry.description in text
@@ -69,6 +74,21 @@ def test_every_input_and_every_change_is_explained() -> None:
     named = set(re.findall(r"^\| `(\w+)` \|", inputs, flags=re.MULTILINE))
     assert named == {*COLUMNS, *catalogue.SPLITS, *catalogue.WEIGHTS}
     assert set(MAKE["CHANGES"]) == set(get_args(Change))
+
+
+def test_how_to_give_inputs_stands_before_the_metrics_and_names_what_there_is() -> None:
+    assert PAGE.index("## Inputs\n") < PAGE.index("## All metrics\n") < PAGE.index("### `")
+    call = ast.parse(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[0]).body[0]
+    assert isinstance(call, ast.Assign)
+    assert isinstance(call.value, ast.Call)
+    named = {keyword.arg for keyword in call.value.keywords}
+    assert named <= {*COLUMNS, *inspect.signature(measure).parameters}
+    assert {"tokens", "token_mask", "reference", "outputs", "params", "attributes"} <= named
+
+
+def test_no_heading_is_followed_by_a_question() -> None:
+    headings = re.findall(r"^## (.*)$", PAGE, flags=re.MULTILINE)
+    assert not [heading for heading in headings if ":" in heading or "?" in heading]
 
 
 def test_what_a_policy_can_name_is_what_the_page_says() -> None:

@@ -43,7 +43,8 @@ def measured(metrics: tuple[str, ...]) -> Callable[[Data], Call]:
 
         def call() -> object:
             found = measure(features, metrics=metrics, **columns)
-            refused = [f"{name}: {found[name].reason}" for name in metrics if found[name].status != "ok"]
+            values = [found[name.removesuffix(".value")] for name in metrics]
+            refused = [f"{each.metric}: {each.reason}" for each in values if each.status != "ok"]
             if refused:
                 raise ValueError("; ".join(refused))
             return found
@@ -55,19 +56,21 @@ def measured(metrics: tuple[str, ...]) -> Callable[[Data], Call]:
 
 def _rows_for(metrics: tuple[str, ...], data: Data) -> tuple[Tensor, dict[str, Any]]:
     features, labels = data.tensor(data.features), data.tensor(data.labels)
-    if metrics == ("mahalanobis_ood_auroc",):
+    if metrics == ("mahalanobis_ood_auroc.value",):
         training = {"features": features, "labels": labels}
         return data.tensor(data.judged), {"reference": training, "ood": data.tensor(data.ood)}
-    if metrics == ("cka_debiased",):
+    if metrics == ("cka_debiased.value",):
         return features, {"baseline": data.tensor(data.second)}
     return features, {"labels": labels}
 
 
 def _values_only(data: Data) -> Call:
     """The statistics and the values, with neither influence nor intervals."""
+    import torch
+
     from gate.estimate import statistics_for
     from gate.geometry import registry
-    from gate.geometry.statistics import Batch, Collection
+    from gate.geometry.statistics import Batch, Collection, hash_numbers
 
     found = [registry.find(name)[0] for name in MOMENT_AND_CLASS_METRICS]
     kinds = statistics_for(found)
@@ -75,8 +78,9 @@ def _values_only(data: Data) -> Call:
 
     def part(start: int) -> Collection:
         rows = slice(start, start + _ROWS_AT_ONCE)
-        ids = [str(row) for row in range(start, start + len(features[rows]))]
-        return Collection.of(Batch.of(features[rows], ids=ids, labels=labels[rows]), kinds)
+        numbers = torch.arange(start, start + len(features[rows]))
+        ids, hashes = [str(number) for number in numbers.tolist()], hash_numbers(numbers)
+        return Collection.of(Batch.of(features[rows], ids=ids, hashes=hashes, labels=labels[rows]), kinds)
 
     def values() -> object:
         collection = reduce(Collection.merge, map(part, range(0, len(features), _ROWS_AT_ONCE)))

@@ -170,7 +170,7 @@ PEERS = (
     Peer("MONAI effective_rank", ("effective_rank",), _monai_rank),
     Peer(
         "MONAI rank, class ranks, centroids",
-        ("effective_rank", "collapse_index", "class_separation_r2"),
+        ("effective_rank", "collapse_index", "class_separation_r2.value"),
         _monai_classes,
         remark="without its silhouette, which needs every pair of rows",
     ),
@@ -194,6 +194,8 @@ PEERS = (
     ),
     Peer("scikit-learn NearestNeighbors", ("nearest rows",), _sklearn_neighbours, remark="the first 20 000 rows"),
     Peer("faiss IndexFlatL2", ("nearest rows",), _faiss, remark="the first 20 000 rows; float32 decides"),
-    Peer("pytorch-ood Mahalanobis", ("mahalanobis_ood_auroc",), _pytorch_ood, remark="one product for each class"),
-    Peer("ReSi CKA", ("cka_debiased",), _resi, checkout="RESI", remark="not debiased"),
+    Peer(
+        "pytorch-ood Mahalanobis", ("mahalanobis_ood_auroc.value",), _pytorch_ood, remark="one product for each class"
+    ),
+    Peer("ReSi CKA", ("cka_debiased.value",), _resi, checkout="RESI", remark="not debiased"),
 )

@@ -14,7 +14,7 @@ from gate.errors import UsageError
 from gate.geometry import catalogue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from rich.console import Console, RenderableType
 
@@ -28,6 +28,7 @@ Family = Annotated[str | None, typer.Option(metavar="NAME", help="Only the metri
 Needs = Annotated[
     str | None, typer.Option(metavar="COLUMN", help="Only the metrics that read a column, such as labels.")
 ]
+Long = Annotated[bool, typer.Option("--long", help="Several lines for every metric of the list.")]
 Format = Annotated[Literal["text", "json"], typer.Option("--format", help="What is written to stdout.")]
 
 EPILOG = "A policy names a metric as ID, or as ID.READOUT for one of its further numbers."
@@ -36,12 +37,19 @@ _NARROW = 60
 _DIRECTIONS = {
     "higher": "higher: give `min`",
     "lower": "lower: give `max`",
-    "range": "a range: give `min` and `max`",
+    "range": "a range: can be bad at both ends, give `min` and `max` where you can",
 }
 
 
-def metrics(address: Address = None, *, family: Family = None, needs: Needs = None, format_: Format = "text") -> None:
-    """List the metrics that a policy can name, or show one in full."""
+def metrics(
+    address: Address = None,
+    *,
+    family: Family = None,
+    needs: Needs = None,
+    long: Long = False,
+    format_: Format = "text",
+) -> None:
+    """List the metrics, a line each: which way is better, what it needs, what it says; or show one in full."""
     if address is None:
         entries = _selected(family, needs)
     elif family or needs:
@@ -50,8 +58,10 @@ def metrics(address: Address = None, *, family: Family = None, needs: Needs = No
         entries = [_found(address)]
     if format_ == "json":
         outputs.to_stdout(catalogue.dumps(entries, catalogue.families()))
+    elif address is not None:
+        outputs.to_stdout(_page(_detail(entries[0], address)))
     else:
-        outputs.to_stdout(_page(_overview(entries) if address is None else _detail(entries[0], address)))
+        outputs.to_stdout(_page(_at_length(entries)) if long else _listed(entries))
 
 
 def _found(address: str) -> Entry:
@@ -106,16 +116,35 @@ def _console() -> Console:
     )
 
 
-def _overview(entries: Sequence[Entry]) -> list[RenderableType]:
+def _listed(entries: Sequence[Entry]) -> str:
+    """Every metric in one line, family by family; a line is as long as it must be, so that no name is cut."""
+    from gate.evidence.wording import printable
+
+    parts = []
+    for family, title, of_it in _by_family(entries):
+        rows = [(entry.name, entry.better, ", ".join(entry.required) or "-", entry.meaning) for entry in of_it]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = ["  " + "  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]) for row in rows]
+        parts.append("\n".join([f"{family}: {catalogue.heading(title)}", *lines]))
+    head = "Each line: id, which way is better, what it needs besides features, what it says. --long says more."
+    return printable("\n\n".join([head, *parts]), keep="\n")
+
+
+def _by_family(entries: Sequence[Entry]) -> Iterator[tuple[str, str, list[Entry]]]:
+    for family, title in catalogue.families().items():
+        of_it = [entry for entry in entries if entry.family == family]
+        if of_it:
+            yield family, title, of_it
+
+
+def _at_length(entries: Sequence[Entry]) -> list[RenderableType]:
     """Every metric in a few lines, family by family."""
     from rich.padding import Padding
     from rich.text import Text
 
     parts: list[RenderableType] = []
-    for family, title in catalogue.families().items():
-        of_it = [entry for entry in entries if entry.family == family]
-        if of_it:
-            parts.append(Text.assemble((family, "bold cyan"), f": {title}\n"))
+    for family, title, of_it in _by_family(entries):
+        parts.append(Text.assemble((family, "bold cyan"), f": {catalogue.heading(title)}\n"))
         for entry in of_it:
             parts.append(Padding(Text.assemble((entry.name, "bold"), f"  {entry.meaning}"), (0, 0, 0, 2)))
             parts.append(Padding(Text("\n".join([*_in_short(entry), ""]), style="dim"), (0, 0, 0, 6)))
@@ -123,12 +152,20 @@ def _overview(entries: Sequence[Entry]) -> list[RenderableType]:
 
 
 def _in_short(entry: Entry) -> list[str]:
+    from gate.policy.references import in_a_policy
+
     inputs = [*entry.required, *(f"{name} (optional)" for name in entry.optional)]
     return [
         f"better: {entry.better}; reads: {', '.join(['features', *inputs])}; models: {_models(entry)}",
         f"decides when: {entry.domain}",
+        f"in a policy: {_plain(in_a_policy(entry))}",
         f"paper: {entry.paper}",
     ]
+
+
+def _plain(text: str) -> str:
+    """Text of a page without its backticks."""
+    return text.replace("`", "")
 
 
 def _models(entry: Entry) -> str:
@@ -147,7 +184,7 @@ def _detail(entry: Entry, address: str) -> list[RenderableType]:
     parts += [Text(f"{paragraph}\n") for paragraph in entry.description.split("\n\n") if paragraph]
     parts.append(_grid(_facts(entry)))
     numbers = [("value", "the metric itself"), *entry.readouts.items()]
-    named = [(_address(entry, name), catalogue.in_words(entry.limits[name]), meaning) for name, meaning in numbers]
+    named = [(_label(entry, name), catalogue.in_words(entry.limits[name]), meaning) for name, meaning in numbers]
     parts += [Text("\nread-outs", style="bold"), _grid(named)]
     settings = [
         (
@@ -163,21 +200,25 @@ def _detail(entry: Entry, address: str) -> list[RenderableType]:
     return parts
 
 
-def _address(entry: Entry, readout: str) -> str:
-    return entry.name if readout == "value" else f"{entry.name}.{readout}"
+def _label(entry: Entry, readout: str) -> str:
+    """A read-out as its metric's name goes on: `.share`."""
+    return entry.name if readout == "value" else f".{readout}"
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
+    from gate.policy.references import in_a_policy
+
     facts = [
         ("better", _DIRECTIONS[entry.better]),
         ("unit", entry.unit),
         ("decides when", entry.domain),
         ("needs", "\n".join(f"{name}: {meaning}" for name, meaning in entry.required.items()) or "only the features"),
         ("reads if given", "\n".join(f"{name}: {meaning}" for name, meaning in entry.optional.items())),
+        ("in a policy", _plain(in_a_policy(entry))),
         ("models", _models(entry)),
         ("unchanged by", _changes(entry.invariant_to) or "none of the changes that are tested"),
         ("not said of", _changes(entry.unasserted)),
-        ("family", f"{entry.family}: {catalogue.families()[entry.family]}"),
+        ("family", f"{entry.family}: {catalogue.heading(catalogue.families()[entry.family])}"),
         ("paper", entry.paper),
     ]
     return [(name, fact) for name, fact in facts if fact]
@@ -191,7 +232,10 @@ def _grid(rows: Iterable[tuple[str, ...]]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    lines = list(rows)
     grid = Table.grid(padding=(0, 2, 0, 0))
-    for name, *cells in rows:
+    for i in range(max(map(len, lines), default=0)):
+        grid.add_column(overflow="fold", no_wrap=i == 0, min_width=max(len(line[0]) for line in lines) if i == 0 else 1)
+    for name, *cells in lines:
         grid.add_row(Text(name, style="cyan"), *map(Text, cells))
     return grid

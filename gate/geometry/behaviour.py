@@ -11,30 +11,22 @@ from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal, missing_input
 from gate.geometry.methods.rates import (
+    BASELINE,
     OF_FEATURES,
     Bounds,
     Parts,
     classes_of,
     extreme,
-    judged,
+    over_rows,
     paired_bounds,
+    same_classes,
     share_of_rows,
     shortened,
     too_few,
     worst_of,
 )
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Ledger, Sample
-
-BASELINE = "baseline_logits"
-
-
-def same_classes(ledger: Ledger) -> Refusal | None:
-    """The refusal of two versions that choose between other classes."""
-    if ledger.widths[BASELINE] == ledger.c:
-        return None
-    reason = f"dim_mismatch: {BASELINE} has {ledger.widths[BASELINE]} columns, logits have {ledger.c}"
-    return Refusal("not_applicable", reason)
 
 
 @metric(
@@ -58,7 +50,7 @@ def same_classes(ledger: Ledger) -> Refusal | None:
         **dict.fromkeys(("churn", "top1pct"), (0.0, 1.0)),
     },
 )
-def function_space_distance(ledger: Ledger, sample: Sample) -> dict[str, Answer]:
+def function_space_distance(ledger: Ledger, sample: Sample) -> Answers:
     """How differently two versions predict, no labels needed: mean KL divergence from the old to the new predictions.
 
     mean_i sum_c p_old ln(p_old / p_new): exactly 0 for identical predictions. High agreement is good between versions
@@ -73,7 +65,7 @@ def function_space_distance(ledger: Ledger, sample: Sample) -> dict[str, Answer]
     """
     few = too_few(ledger, 500) or same_classes(ledger)
     if few:
-        return dict.fromkeys(("value", "l2", "churn", "sym_ce", "top1pct", "per_slice"), few)
+        return few
     gaps = ledger.numbers("divergence")
     churn = ledger.predictions() != ledger.predictions(BASELINE)
     return {
@@ -90,8 +82,10 @@ def _positive_mean(ledger: Ledger, sample: Sample, terms: Tensor) -> Readout:
     """Mean of skewed numbers of at least 0: close to normal on the scale of logs."""
     mean = terms.mean()
     if not float(mean) > 0:
-        return judged(ledger, sample, mean, terms, method="mean over all rows")
-    return judged(ledger, sample, mean.log(), terms / mean, display=torch.exp, method="mean over all rows, log scale")
+        return over_rows(ledger, sample, mean, terms, method="mean over all rows")
+    return over_rows(
+        ledger, sample, mean.log(), terms / mean, display=torch.exp, method="mean over all rows, log scale"
+    )
 
 
 def _top_share(ledger: Ledger, sample: Sample, gaps: Tensor) -> Answer:
@@ -107,9 +101,9 @@ def _top_share(ledger: Ledger, sample: Sample, gaps: Tensor) -> Answer:
     above = (gaps - border).clamp_min(0) + border * count / ledger.n
     terms = ((above - part) - share * (gaps - total)) / total
     if float(share) < 1:
-        readout = judged(ledger, sample, share.logit(), terms / (share * (1 - share)), display=torch.sigmoid)
+        readout = over_rows(ledger, sample, share.logit(), terms / (share * (1 - share)), display=torch.sigmoid)
     else:
-        readout = judged(ledger, sample, share, terms)
+        readout = over_rows(ledger, sample, share, terms)
     return replace(readout, degrees=max(count // 2, 1), detail=f"{count} rows")
 
 
@@ -139,7 +133,7 @@ def _largest_slice(ledger: Ledger, sample: Sample, gaps: Tensor) -> Answer:
     value, ends = extreme(means, _log_bounds(means, errors), largest=True)
     worst = int(means.argmax())
     own = next(parts for parts in slices if names[worst] in parts.names)
-    return judged(
+    return over_rows(
         ledger,
         sample,
         value,
@@ -174,7 +168,7 @@ def _log_bounds(means: Tensor, errors: Tensor) -> Bounds:
     },
     limits={"value": (0, 1), "net": (-1, 1), "per_class": (0, 1), "cycles": (0, math.inf)},
 )
-def negative_flip_rate(ledger: Ledger, sample: Sample) -> dict[str, Answer]:
+def negative_flip_rate(ledger: Ledger, sample: Sample) -> Answers:
     """Rows that the old version had right and the new one has wrong.
 
     Share of all rows; its noise floor is the rate between two seeds of one recipe.
@@ -191,7 +185,7 @@ def negative_flip_rate(ledger: Ledger, sample: Sample) -> dict[str, Answer]:
     """
     few = too_few(ledger, 500) or same_classes(ledger)
     if few:
-        return dict.fromkeys(("value", "net", "per_class", "cycles"), few)
+        return few
     now, before = ledger.right(), ledger.right(BASELINE)
     lost, won = before * (1 - now), now * (1 - before)
     counts = f"{int(lost.sum())} right to wrong, {int(won.sum())} wrong to right"
@@ -200,7 +194,7 @@ def negative_flip_rate(ledger: Ledger, sample: Sample) -> dict[str, Answer]:
     bounds = paired_bounds(low, high, torch.tensor(float(ledger.n), dtype=torch.float64, device=now.device))
     return {
         "value": share_of_rows(ledger, sample, lost, counts),
-        "net": judged(
+        "net": over_rows(
             ledger,
             sample,
             (lost - won).mean(),
@@ -248,7 +242,7 @@ def _cycles(ledger: Ledger, sample: Sample, now: Tensor) -> Answer:
     losses = (right[:-1] * (1 - right[1:])).sum(dim=0)
     cycles = losses - right[0] * (losses > 0)
     most = len(history) // 2
-    readout = judged(
+    readout = over_rows(
         ledger, sample, cycles.mean() / most, cycles / most, display=lambda share: share * most, wilson=True
     )
     return replace(readout, method="Wilson", detail=f"{len(right)} checkpoints")

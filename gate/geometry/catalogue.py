@@ -28,6 +28,35 @@ Span: TypeAlias = tuple[float, float]
 _FILE = "catalogue.json"
 _SECTION = re.compile(r"^(Args|Returns|Raises|Examples?|Notes?):$", re.MULTILINE)
 _ARGUMENT = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
+READING_ORDER = (
+    "spectral",
+    "hypersphere",
+    "outliers",
+    "classes",
+    "separation",
+    "depth",
+    "smoothing",
+    "readout",
+    "neighbours",
+    "probe_rows",
+    "comparison",
+    "mapping",
+    "overlap",
+    "compatibility",
+    "regression",
+    "ood",
+    "latent",
+    "codebook",
+    "predictions",
+    "recalls",
+    "slices",
+    "behaviour",
+    "forgetting",
+    "groups",
+    "retention",
+    "head",
+    "trivial",
+)  # of the families; any other comes last
 SPLITS = {
     "reference": "rows of the training set, apart from the probe set",
     "ood": "rows out of distribution",
@@ -89,6 +118,11 @@ class Entry:
     def better(self) -> str:
         """The direction as a word."""
         return {True: "higher", False: "lower", None: "range"}[self.greater_is_better]
+
+
+def heading(title: str) -> str:
+    """What stands before the colon of a family's title; the question behind it is for the module."""
+    return title.partition(": ")[0]
 
 
 def in_words(span: Span) -> str:
@@ -257,11 +291,9 @@ def dumps(entries: Collection[Entry], titles: Mapping[str, str]) -> str:
 
 def render() -> str:
     """The catalogue of this package as JSON, from the registry."""
-    from gate.geometry.registry import FAMILIES
-
     own = [found for found in _registered() if _is_own(found)]
     titles = {_family(found): _title(found) for found in own}
-    order = dict.fromkeys((*FAMILIES, *titles))
+    order = dict.fromkeys((*READING_ORDER, *titles))
     return dumps([_entry(found) for found in own], {name: titles[name] for name in order if name in titles})
 
 

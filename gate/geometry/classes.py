@@ -12,7 +12,7 @@ from gate.geometry.influence import Guard, Readout, Refusal, count_interval
 from gate.geometry.methods.class_traces import between_trace, largest_rise, unbiased_traces
 from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.null_space import null_space_shift
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answers, metric
 from gate.geometry.statistics import (
     ClassMoments,
     LayerClasses,
@@ -63,7 +63,7 @@ def within_between_ratio(
     shifted_rows: ShiftedSample | None = None,
     *,
     tau: float = 0.1,
-) -> dict[str, Answer]:
+) -> Answers:
     """Within-class spread over between-class spread.
 
     tr(within-class covariance) / tr(between-class covariance), both unbiased in the class sizes: the raw ratio flatters
@@ -85,8 +85,7 @@ def within_between_ratio(
     """
     few = small_class(classes, 5)
     if few:
-        names = ("value", "raw", "between_share", "per_layer", "contamination", "null_space_shift")
-        return dict.fromkeys(names, few)
+        return few
     within, between = unbiased_traces(classes)
     if not (classes.within.sum() + between_trace(classes)).item() > 0:
         raise MetricError(f"all {classes.n} feature rows are equal: there is nothing to separate")
@@ -141,7 +140,7 @@ def _contamination(classes: ClassMoments, tau: float) -> Readout:
         "break total = within + between where classes differ in size; here classes count by their rows."
     ),
 )
-def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sample) -> dict[str, Answer]:
+def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sample) -> Answers:
     """Variability collapse index: 0 when classes are points, 1 when there is no linear class signal.
 
     1 - tr(T^+ B) / min(d, C - 1) for the total and between-class covariances T and B, corrected so that random labels
@@ -161,7 +160,7 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
     """
     few = too_few_for_inverse(moments, classes)
     if few:
-        return {"value": few, "raw": few}
+        return few
     if moments.is_constant():
         raise MetricError(f"all {moments.n} feature rows are equal up to rounding: there is nothing to separate")
     kept = spectrum.values > _CUT * spectrum.values[-1]
@@ -221,7 +220,7 @@ def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | No
         "are too large when classes are small: `raw`."
     ),
 )
-def cdnv(moments: Moments, classes: ClassMoments) -> dict[str, Answer]:
+def cdnv(moments: Moments, classes: ClassMoments) -> Answers:
     """Class-distance normalised variance: how large classes are against the distance between them.
 
     (v_a + v_b) / (2 |mu_a - mu_b|^2) for each pair of classes, with unbiased variances and squared distances. A pair
@@ -234,10 +233,9 @@ def cdnv(moments: Moments, classes: ClassMoments) -> dict[str, Answer]:
     Returns:
         Ratio of at least 0, and read-outs.
     """
-    names = ("value", "mean", "max", "median", "raw")
     few = small_class(classes, 10)
     if few:
-        return dict.fromkeys(names, few)
+        return few
     first, second = torch.triu_indices(classes.c, classes.c, 1, device=classes.means.device)
     spread = classes.unbiased_within
     distance = _squared_distances(classes.means)[first, second]

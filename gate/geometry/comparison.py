@@ -17,8 +17,8 @@ from gate.geometry.influence import (
     missing_input,
     tracked,
 )
-from gate.geometry.methods.judged import u_statistic_variance
-from gate.geometry.registry import Answer, metric
+from gate.geometry.methods.row_pairs import u_statistic_variance
+from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import (
     BaselineMoments,
     CrossMoments,
@@ -49,7 +49,9 @@ _SHIFTS = 16  # partners of each row among which the second-order part of a U-st
     limits={"value": (-1, 1), "per_layer_pair": (-1, 1), "block": (-1, 1)},
     reads={"depths"},
 )
-def cka_debiased(own: FeatureMoments, other: BaselineMoments, pair: CrossMoments, sample: Sample) -> dict[str, Answer]:
+def cka_debiased(
+    own: FeatureMoments, other: BaselineMoments, pair: CrossMoments, sample: Sample
+) -> dict[str, Answer | Later] | Refusal:
     """Linear similarity to the baseline's features, whatever their rotation and scale: 1 equal, 0 unrelated.
 
     HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)) with the unbiased HSIC of linear kernels: the plain form reads 0.8 for
@@ -68,15 +70,14 @@ def cka_debiased(own: FeatureMoments, other: BaselineMoments, pair: CrossMoments
         MetricError: All feature rows are equal, or all of the baseline's.
     """
     if own.n < _LEAST:
-        few = _few_rows(own.n)
-        return {"value": few, "per_layer_pair": few, "block": few}
+        return _few_rows(own.n)
     if pair.is_constant():
         raise MetricError(f"all {pair.n} rows of the features or of the baseline are equal up to rounding")
     rows = sample.rows
     return {
         "value": _similarity(own, other, pair, rows.numbers("features"), rows.numbers("baseline")),
         "per_layer_pair": _layer_pairs(sample),
-        "block": _blocks(sample),
+        "block": lambda: _blocks(sample),
     }
 
 

@@ -9,15 +9,14 @@ from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal, count_interval, effective_trials, variance_of_mean
 from gate.geometry.methods.cross_search import CANDIDATES, Contrast, Index
-from gate.geometry.methods.judged import Placement, distinct_rows
-from gate.geometry.registry import Answer, metric
+from gate.geometry.methods.placement import Placement, distinct_rows
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Codes, Sample
 from gate.geometry.statistics.batch import unit_rows
 
 _TILE = 1024
 _LEAST = 200  # queries
 _METHOD = "paired difference, variance over pairs that share a row"
-NAMES = ("value", "update_gain", "AC", "AM", "BC", "FC", "pair_share")
 
 
 @metric(
@@ -42,7 +41,7 @@ NAMES = ("value", "update_gain", "AC", "AM", "BC", "FC", "pair_share")
     reads={"earlier"},
     elsewhere="one published code counts ties as failures, so that an unchanged model has AC 0",
 )
-def cross_compat_gain(sample: Sample) -> dict[str, Answer]:
+def cross_compat_gain(sample: Sample) -> Answers:
     """Can new queries search an index built with the old version: change of recall@1 against old queries.
 
     A(new, old) - A(old, old), where A(q, g) is the share of rows whose nearest unit row of version g, among all other
@@ -59,14 +58,14 @@ def cross_compat_gain(sample: Sample) -> dict[str, Answer]:
     earlier = [column for column in rows.named("earlier").values() if isinstance(column, Tensor)]
     old, new = rows.numbers("baseline"), rows.numbers("features")
     if old.shape[1] != new.shape[1]:
-        return dict.fromkeys(NAMES, _other_dimension(old.shape[1], new.shape[1]))
+        return _other_dimension(old.shape[1], new.shape[1])
     kept, refusal = distinct_rows(sample, "baseline")
     if refusal is None and len(kept) < _LEAST:
         refusal = Refusal("inconclusive", f"few_rows: found {len(kept)} rows; it needs {_LEAST} queries", _LEAST)
     clusters = None if sample.clusters is None else sample.clusters[kept]
     refusal = refusal or _unsearchable(rows.class_codes().rows(kept), clusters)
     if refusal:
-        return dict.fromkeys(NAMES, refusal)
+        return refusal
     odd = [column.shape[1] for column in earlier if column.shape[1] != new.shape[1]]
     versions = [unit_rows(column[kept].double())[0] for column in (*([] if odd else earlier), old, new)]
     index = Index(versions, rows.class_codes().values[kept], clusters)

@@ -19,7 +19,7 @@ from gate.geometry.influence import (
     variance_of_mean,
 )
 from gate.geometry.methods.row_pairs import squared_covariance, without_pair_noise
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.spectral import participation_ratio
 from gate.geometry.statistics import LengthMoments, Moments, Sample
 from gate.geometry.statistics.batch import per_live_row, unit_rows
@@ -47,7 +47,7 @@ _SURE = 5  # errors above noise that a mean direction must lie
     limits={"value": (-2, 2), "erank_ratio": (0, math.inf), "hf": (-1.2, 1.2)},
     reads={"tokens", "attention_filter", "clusters"},
 )
-def length_collapse(lengths: LengthMoments, sample: Sample) -> dict[str, Answer]:
+def length_collapse(lengths: LengthMoments, sample: Sample) -> Answers:
     """Long inputs fall into a narrow cone: mean cosine of long rows less that of short ones.
 
     Rows are cut by length as close to thirds as eighths of a doubling allow; the mean cosine of the shortest
@@ -67,14 +67,13 @@ def length_collapse(lengths: LengthMoments, sample: Sample) -> dict[str, Answer]
     Raises:
         MetricError: All rows are zero, or a length is not positive.
     """
-    names = ("value", "slope", "erank_ratio", "hf", "filter")
     if lengths.n == 0:
         raise MetricError("all feature rows are zero: they have no direction")
     if UNREAD in lengths.names:
         raise MetricError("lengths must be positive: some are 0, negative or missing")
     ends = _Ends.of(lengths, sample)
     if isinstance(ends, Refusal):
-        return dict.fromkeys(names, ends)
+        return ends
     answers = {
         "value": _cone(ends, lengths, sample),
         "slope": _slope(lengths, sample),
@@ -188,7 +187,8 @@ def _rank_ratio(ends: _Ends, sample: Sample) -> Answer:
     for among, sign in ((ends.long, 1), (ends.short, -1)):
         part = Sample(int(among.sum()), sample.rows.rows(among.nonzero()[:, 0]))
         moments = tracked(Moments.of_rows(part.features, part.rows.resolution))
-        answer: Answer = participation_ratio(moments, part)["value"]
+        answers: Answers = participation_ratio(moments, part)
+        answer: Answer = answers if isinstance(answers, Refusal) else answers["value"]
         if not isinstance(answer, Readout):
             return answer
         own = row_influence(answer.natural, [moments], part) if answer.influence is None else answer.influence

@@ -9,21 +9,22 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from gate.geometry.behaviour import BASELINE, same_classes
 from gate.geometry.influence import Readout, Refusal, missing_input, quantile
 from gate.geometry.methods.rates import (
+    BASELINE,
     OF_FEATURES,
     Bounds,
     Parts,
     classes_of,
     extreme,
-    judged,
+    over_rows,
     paired_bounds,
+    same_classes,
     shortened,
     too_few,
+    two_classes,
 )
-from gate.geometry.recalls import two_classes
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Ledger, Sample
 
 
@@ -43,7 +44,7 @@ from gate.geometry.statistics import Ledger, Sample
     },
     limits={"value": (-1, 1), "forgetting": (-1, 1), "poor_rich": (-2, 2), "which": (0, math.inf)},
 )
-def max_class_regression(ledger: Ledger, sample: Sample) -> dict[str, Answer]:
+def max_class_regression(ledger: Ledger, sample: Sample) -> Answers:
     """A class forgotten between versions: the largest drop of a class's recall.
 
     max over classes of recall_old - recall_new. The largest of many noisy drops is above 0 even when nothing has
@@ -60,17 +61,18 @@ def max_class_regression(ledger: Ledger, sample: Sample) -> dict[str, Answer]:
         MetricError: No output stands for a label.
     """
     few = too_few(ledger, 60) or same_classes(ledger)
-    parts = None if few else classes_of(ledger)
-    if parts is not None:
-        few = two_classes(parts)
-    if few or parts is None:
-        return dict.fromkeys(("value", "forgetting", "poor_rich", "which"), few or missing_input("labels"))
+    if few:
+        return few
+    parts = classes_of(ledger)
+    few = two_classes(parts)
+    if few:
+        return few
     now, before = ledger.right(), ledger.right(BASELINE)
     drops = parts.means(before - now)
     bounds = paired_bounds(parts.sums(before * (1 - now)), parts.sums(now * (1 - before)), parts.counts)
     value, ends = extreme(drops, bounds, largest=True)
     worst = int(drops.argmax())
-    readout = judged(
+    readout = over_rows(
         ledger,
         sample,
         value,
@@ -107,7 +109,7 @@ def _forgetting(ledger: Ledger, sample: Sample, parts: Parts, now: Tensor) -> An
     for checkpoint, each in enumerate(right):
         weights = (best.indices == checkpoint).double() / slices.g
         terms += slices.influence(each - now, weights)
-    return judged(
+    return over_rows(
         ledger,
         sample,
         drops.mean(),
@@ -144,7 +146,7 @@ def _poor_rich(ledger: Ledger, sample: Sample, parts: Parts, before: Tensor, now
     means = {"poor": sum(map(float, poor)) / 2, "rich": sum(map(float, rich)) / 2}
     value = (poor[0] + poor[1] - rich[0] - rich[1]) / 2
     method = "paired difference, cross-fitted halves"
-    readout = judged(ledger, sample, value, terms, method=method, breakdown=means)
+    readout = over_rows(ledger, sample, value, terms, method=method, breakdown=means)
     return replace(readout, variance=(readout.variance or 0.0) + added)
 
 
@@ -169,7 +171,7 @@ def _which(ledger: Ledger, sample: Sample, parts: Parts, drops: Tensor, bounds: 
         NormalDist().cdf(float(end / width))
         for end, width in zip(low, (high - low) / (2 * quantile(0.95, parts.g)), strict=True)
     ]
-    readout = judged(
+    readout = over_rows(
         ledger,
         sample,
         torch.tensor(float(len(worse)), dtype=torch.float64, device=drops.device),

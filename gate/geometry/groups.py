@@ -13,7 +13,7 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, design_effect, missing_input, noted, variance_of_mean
 from gate.geometry.methods.held_out import HeldOut, balanced, beyond_chance, judge
-from gate.geometry.methods.probing import components_note, judged, require_spread
+from gate.geometry.methods.probing import components_note, read_off, require_spread
 from gate.geometry.methods.standard_probe import Question, Residual, probe_pull
 from gate.geometry.methods.variance_share import Share, Table
 from gate.geometry.registry import Answer, metric
@@ -68,9 +68,9 @@ def group_probe_bacc(
     Raises:
         MetricError: All feature rows are equal.
     """
-    require_spread(moments)
+    require_spread(moments.without())
     plain = Question(sample.class_codes(groups.parts[0].names, "groups"), moments, groups)
-    raw = judged(plain, sample, "group")
+    raw = read_off(plain, sample, "group")
     answers: dict[str, Answer] = {"raw_rows": raw if isinstance(raw, Refusal) else _beyond(raw, moments)}
     if folds is None:
         question, found, note = plain, raw, "there are no labels: rows as they are"
@@ -79,7 +79,7 @@ def group_probe_bacc(
         classes = CategoryFolds(folds.classes)
         residual = Residual(classes, sample.class_codes(folds.classes[0].names), cells)
         question, note = replace(plain, residual=residual), None
-        found = nested or judged(question, sample, "group")
+        found = nested or read_off(question, sample, "group")
     if isinstance(found, Refusal):
         return {**answers, "value": found, "worst_pair": found}
     value = _beyond(found, moments)
@@ -196,7 +196,7 @@ def group_variance_share(
         MetricError: The rows of every class are equal.
     """
     if moments is not None:
-        require_spread(moments)
+        require_spread(moments.without())
     return {**_of_groups(cells, sample), **_of_attributes(attributes, moments, sample)}
 
 
@@ -259,7 +259,7 @@ def _easy_hard(shares: Mapping[str, Share], attributes: AttributeFolds, moments:
     decoded: dict[str, float] = {}
     for name, part in attributes.parts.items():
         codes = sample.class_codes(part.parts[0].names, f"attributes.{name}")
-        found = judged(Question(codes, moments, part), sample)
+        found = read_off(Question(codes, moments, part), sample)
         if isinstance(found, Refusal):
             return replace(found, reason=f"{found.reason} (attribute {name!r})")
         chance = 1 / len(found.names)

@@ -12,8 +12,8 @@ from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.held_out import HeldOut, judge, share, unrepeated
 from gate.geometry.methods.probing import require_spread
 from gate.geometry.methods.standard_probe import cosine_pull, nearest_mean_pull, nearest_mean_scores
-from gate.geometry.registry import Answer, metric
-from gate.geometry.statistics import CategoryFolds, ClassFolds, MomentFolds, Sample
+from gate.geometry.registry import Answers, metric
+from gate.geometry.statistics import CategoryFolds, ClassFolds, Sample
 from gate.geometry.statistics.columns import place
 
 _SMALL = 10  # rows of a class in the folds that its mean is fitted on
@@ -36,7 +36,7 @@ _SMALL = 10  # rows of a class in the folds that its mean is fitted on
     limits=dict.fromkeys(("value", "per_class", "cos"), (0.0, 1.0)),
     ranges={"temperature": (0.01, 1)},
 )
-def ncc_head_disagreement(folds: ClassFolds, sample: Sample, *, temperature: float = 0.05) -> dict[str, Answer]:
+def ncc_head_disagreement(folds: ClassFolds, sample: Sample, *, temperature: float = 0.05) -> Answers:
     """How often the head decides otherwise than the nearest class mean (NC4).
 
     Share of held-out rows with argmax(W h + b) other than the class whose mean over the other folds is nearest: means
@@ -52,11 +52,10 @@ def ncc_head_disagreement(folds: ClassFolds, sample: Sample, *, temperature: flo
         Share of rows in [0, 1], and read-outs.
     """
     names = folds.classes[0].names
-    require_spread(MomentFolds(folds.moments))
+    require_spread(folds.without()[0])
     head, rows, few = _decisions(sample, names), unrepeated(sample), _few(folds)
     if few is not None or isinstance(head, Refusal) or isinstance(rows, Refusal):
-        refusal = next(each for each in (head, few, rows) if isinstance(each, Refusal))
-        return dict.fromkeys(("value", "per_class", "cos"), refusal)
+        return next(each for each in (head, few, rows) if isinstance(each, Refusal))
     scores, cosines = nearest_mean_scores(folds, sample), nearest_mean_scores(folds, sample, cosine=True)
     labels, decided = sample.class_codes(names), head.argmax(dim=1)
     found = judge(sample, rows, names, decided, scores, nearest_mean_pull(folds, sample, labels))

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics import Sample, Statistic
+from gate.geometry.statistics import Differentiable, Sample, Statistic
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,6 @@ class Readout:
         display: Monotone map from the natural scale to the one that is reported.
         influence: Of the natural value, (m,) over the sampled rows.
         variance: Of the natural value, where std(influence)^2 / n is not the best that is known.
-        unpaired: Part of `variance` that rows other than the probe's bring in: two versions do not share it row by row.
         interval: Interval on the displayed scale as a function of the normal quantile, for counts.
         trials: Effective number of rows of a proportion: its interval is Wilson's (Clopper-Pearson at 0 and 1).
         inflation: Factor of the variance, where influence on the rows that were fitted is too small.
@@ -79,7 +78,6 @@ class Readout:
     display: Callable[[Tensor], Tensor] = _same
     influence: Tensor | None = None
     variance: float | None = None
-    unpaired: float = 0.0
     interval: Callable[[float], tuple[float, float]] | None = None
     trials: float | None = None
     inflation: float = 1.0
@@ -102,7 +100,7 @@ class Measured:
         value, standard_error: Numbers; not finite where the read-out is not.
         interval: (low, high), None where the value is not finite.
         influence: (m,) float64, sums to zero.
-        unpaired: Variance that rows other than the probe's bring in.
+        unpaired: Part of the variance that influence does not carry: two versions do not share it row by row.
     """
 
     value: float
@@ -125,6 +123,8 @@ def quantile(confidence: float, comparisons: int = 1, degrees: int | None = None
 
 def tracked(statistic: Statistic) -> Statistic:
     """The statistic with its fields as the leaves of a gradient."""
+    if not isinstance(statistic, Differentiable):
+        return statistic
     fields = {name: getattr(statistic, name).detach().clone().requires_grad_() for name in statistic.leaves}
     return replace(statistic, **fields) if fields else statistic  # type: ignore[type-var]
 
@@ -153,12 +153,15 @@ def row_influence(
 
 
 def _contribution(natural: Tensor, statistic: Statistic, sample: Sample) -> Tensor:
+    nothing = torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
+    if not isinstance(statistic, Differentiable) or not statistic.leaves:
+        return nothing
     leaves = {name: getattr(statistic, name) for name in statistic.leaves}
-    slopes: tuple[Tensor | None, ...] = ()
-    if leaves:
-        slopes = torch.autograd.grad(natural, list(leaves.values()), retain_graph=True, allow_unused=True)
+    slopes: list[Tensor | None] = [
+        *torch.autograd.grad(natural, list(leaves.values()), retain_graph=True, allow_unused=True)
+    ]
     if all(slope is None for slope in slopes):
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
+        return nothing
     gradient = {  # a leaf that the value does not depend on has the slope 0
         name: torch.zeros_like(leaves[name]) if slope is None else slope
         for name, slope in zip(leaves, slopes, strict=True)
@@ -226,6 +229,7 @@ def measured(
     effect = design_effect(influence, sample.clusters, sample.m / max(sample.n, 1))
     readout = _for_clusters(readout, effect, groups)
     variance = variance_of_mean(influence, rows) if readout.variance is None else readout.variance
+    apart = (variance - variance_of_mean(influence, rows)) * effect
     error = math.sqrt(variance * readout.inflation * effect)
     if math.isinf(error):
         return Refusal("inconclusive", f"few_rows: {rows} rows have no spread to judge by; it needs at least 2", 2)
@@ -235,7 +239,7 @@ def measured(
     low, high = _interval(readout, error, confidence)
     interval = min(_clamp(low, limits), value), max(_clamp(high, limits), value)
     slope = _slope(readout, error, interval, quantile(confidence, readout.comparisons, readout.degrees))
-    return Measured(value, interval, abs(slope) * error, influence * slope, readout.unpaired and readout.unpaired * slope * slope)
+    return Measured(value, interval, abs(slope) * error, influence * slope, apart * slope * slope if apart > 0 else 0.0)
 
 
 def _for_clusters(readout: Readout, effect: float, groups: int | None) -> Readout:

@@ -16,7 +16,7 @@ from gate.geometry.influence import (
     row_influence,
     variance_of_mean,
 )
-from gate.geometry.registry import Answer, Change, metric
+from gate.geometry.registry import Answer, Answers, Change, metric
 from gate.geometry.statistics import LatentMoments, PosteriorVariances, Sample
 
 _MIN_ROWS = 500
@@ -46,7 +46,7 @@ def vae_active_units(
     threshold: float = 0.01,
     passive_from: float = 0.9,
     mixed_from: float = 0.05,
-) -> dict[str, Answer]:
+) -> Answers:
     """Share of the latents that carry information.
 
     Latents whose posterior mean varies over the rows by more than a threshold, for a prior N(0, 1). The means of
@@ -66,10 +66,9 @@ def vae_active_units(
     Raises:
         MetricError: The posterior variances are of other latents than the means, or not finite.
     """
-    names = ("value", "mixed", "passive", "mean_corr")
     if means.n < _MIN_ROWS:
         reason = f"few_rows: {means.n} rows; it needs at least {_MIN_ROWS}"
-        return dict.fromkeys(names, Refusal("inconclusive", reason, _MIN_ROWS))
+        return Refusal("inconclusive", reason, _MIN_ROWS)
     rows = sample.rows.numbers(means.column).double()
     active = threshold - _variances(means), _variance_errors(rows, means)
     return {"value": _counted(*active, "active"), **_by_variance(means, variances, sample, passive_from, mixed_from)}

@@ -12,7 +12,7 @@ from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input, variance_of_mean
 from gate.geometry.methods.held_out import HeldOut, gap, judge, too_few_judged, unrepeated
 from gate.geometry.methods.standard_probe import Question, probe_pull, probe_scores
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import (
     BaselineClassFolds,
     CategoryFolds,
@@ -55,7 +55,7 @@ def backward_map_r2(
     sample: Sample,
     classes: ClassFolds | None = None,
     old_classes: BaselineClassFolds | None = None,
-) -> dict[str, Answer]:
+) -> Answers:
     """Does a linear map recover the baseline's features: R^2 on held-out rows, 1 when nothing linear was lost.
 
     1 - sum |y - A x - b|^2 / sum |y - training mean|^2 over the rows of each fold, with a ridge map A of the other
@@ -77,10 +77,7 @@ def backward_map_r2(
     """
     total = folds.whole()
     if total.n < _LEAST:
-        return dict.fromkeys(
-            ("value", "forward", "old_probe"),
-            Refusal("inconclusive", f"few_rows: found {total.n} rows; it needs {_LEAST}", _LEAST),
-        )
+        return Refusal("inconclusive", f"few_rows: found {total.n} rows; it needs {_LEAST}", _LEAST)
     if total.xy.is_constant():
         raise MetricError(f"all {total.n} rows of the features or of the baseline are equal up to rounding")
     return {

@@ -16,9 +16,9 @@ from gate.geometry.influence import (
     margins_of,
     missing_input,
 )
-from gate.geometry.methods.judged import Placement, distinct_rows
+from gate.geometry.methods.placement import Placement, distinct_rows, possible_neighbours
 from gate.geometry.methods.search import nearest
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import Codes, Sample
 from gate.geometry.statistics.batch import unit_rows
 
@@ -76,7 +76,9 @@ class _Graph:
         **dict.fromkeys(("raw", "thornton", "vote", "worst_class", "recall@k"), (0.0, 1.0)),
     },
 )
-def knn_label_agreement(sample: Sample, *, k: int = 20, vote_k: int = 200, tau: float = 0.07) -> dict[str, Answer]:
+def knn_label_agreement(
+    sample: Sample, *, k: int = 20, vote_k: int = 200, tau: float = 0.07
+) -> dict[str, Answer | Later] | Refusal:
     """Do neighbours share the label: agreement of the k nearest rows on the sphere, beyond chance.
 
     (A - a0) / (1 - a0) for the mean share A of the k nearest unit rows that have the row's label, and its chance a0.
@@ -92,31 +94,34 @@ def knn_label_agreement(sample: Sample, *, k: int = 20, vote_k: int = 200, tau: 
     Returns:
         Agreement of at most 1, 0 by chance, and read-outs.
     """
-    names = ("value", "raw", "thornton", "vote", "worst_class", "recall@k", "fine", "coarse")
     kept, refusal = distinct_rows(sample)
     if refusal:
-        return dict.fromkeys(names, refusal)
+        return refusal
     rows, _ = unit_rows(sample.features[kept].double())
     clusters = None if sample.clusters is None else sample.clusters[kept]
     level = _Level.of(sample.rows.class_codes().rows(kept), clusters)
     k = min(k, level.smallest)
     if k < 1:
-        return dict.fromkeys(names, _small_class())
+        return _small_class()
     neighbours = nearest(rows, min(2 * k, level.reach), clusters=clusters)
     graph, place = _Graph(level.codes.values, neighbours, k), Placement(sample.m, kept, k)
     value = _chance_corrected(graph, level, place)
+
+    def vote() -> Answer:
+        voters = nearest(rows, min(vote_k, level.reach), clusters=clusters, refine=False)
+        return place.noted(_vote(rows, graph.codes, voters, tau, place))
+
+    def recall() -> Answer:
+        return place.noted(_recall(graph, rows, clusters, sample.rows.hashes[kept] % 10 == 0, place))
+
     answers: dict[str, Answer] = {
         "value": value,
         "raw": place.readout(*graph.jackknife(k)),
         "thornton": _single(graph, place),
-        "vote": _vote(
-            rows, graph.codes, nearest(rows, min(vote_k, level.reach), clusters=clusters, refine=False), tau, place
-        ),
         "worst_class": _worst_class(graph, level.codes.names, place),
-        "recall@k": _recall(graph, rows, clusters, sample.rows.hashes[kept] % 10 == 0, place),
         **_levels(sample, clusters, neighbours, value, place),
     }
-    return {name: place.noted(answer) for name, answer in answers.items()}
+    return {**{name: place.noted(answer) for name, answer in answers.items()}, "vote": vote, "recall@k": recall}
 
 
 def _small_class() -> Refusal:
@@ -142,11 +147,11 @@ class _Level:
 
     @classmethod
     def of(cls, codes: Codes, clusters: Tensor | None) -> _Level:
-        m, values = len(codes), codes.values
-        own = torch.arange(m, device=values.device) if clusters is None else clusters
-        _, cluster, sizes = own.unique(return_inverse=True, return_counts=True)
-        _, cell, together = (values * len(sizes) + cluster).unique(return_inverse=True, return_counts=True)
-        return cls(codes, codes.counts()[values] - together[cell], m - sizes[cluster])
+        values = codes.values
+        own = torch.arange(len(values), device=values.device) if clusters is None else clusters
+        names, cluster = own.unique(return_inverse=True)
+        _, cell, together = (values * len(names) + cluster).unique(return_inverse=True, return_counts=True)
+        return cls(codes, codes.counts()[values] - together[cell], possible_neighbours(values, clusters))
 
     @property
     def smallest(self) -> int:

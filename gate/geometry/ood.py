@@ -18,8 +18,9 @@ from gate.geometry.influence import (
     noted,
     variance_of_mean,
 )
+from gate.geometry.methods.placement import placed
 from gate.geometry.methods.reference_distance import Distances, kth_neighbour, mahalanobis
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import OodSample, ReferenceClasses, ReferenceFingerprints, ReferenceSample, Sample
 
 _MIN_ROWS = 200
@@ -48,9 +49,7 @@ class _Rows:
 
     def spread(self, terms: Tensor) -> Tensor:
         """Terms of the judged probe rows placed among all sampled rows, with the same standard error."""
-        whole = torch.zeros(self.sample.m, dtype=torch.float64, device=terms.device)
-        whole[self.inside] = terms * (self.sample.m / len(self.inside)) ** 0.5
-        return whole
+        return placed(terms, self.inside, self.sample.m)
 
     def outside_variance(self, terms: Tensor) -> float:
         """Variance of a mean of terms (s,) over the rows out of distribution."""
@@ -88,7 +87,7 @@ def mahalanobis_ood_auroc(
     classes: ReferenceClasses | None = None,
     *,
     k: int = 10,
-) -> dict[str, Answer]:
+) -> dict[str, Answer | Later] | Refusal:
     """Can the distance to the training classes tell rows out of distribution: AUROC of the Mahalanobis distance.
 
     Distance to the nearest class mean of the reference rows under their pooled, shrunk covariance: 0.5 is chance, 1
@@ -109,20 +108,25 @@ def mahalanobis_ood_auroc(
     Raises:
         MetricError: The rows differ in dimension, or the reference rows of each class are equal.
     """
-    names = ("value", "fpr95", "knn", "rejection_worst_class")
     rows = _judged(sample, ood, reference, prints)
     if isinstance(rows, Refusal):
-        return dict.fromkeys(names, rows)
+        return rows
     features = rows.features()
-    near = replace(_auroc(kth_neighbour(features, reference, k), rows), k=k)
+
+    def near() -> Answer:
+        return replace(_auroc(kth_neighbour(features, reference, k), rows), k=k)
+
     if classes is None:
-        return {**dict.fromkeys(names, missing_input("labels of the reference rows")), "knn": near}
+        return {
+            **dict.fromkeys(("value", "fpr95", "rejection_worst_class"), missing_input("labels of the reference rows")),
+            "knn": near,
+        }
     distances = mahalanobis(features, reference, classes)
     return {
         "value": _auroc(distances, rows),
-        "fpr95": _false_accepts(distances, rows),
+        "fpr95": lambda: _false_accepts(distances, rows),
         "knn": near,
-        "rejection_worst_class": _worst_rejection(distances, rows),
+        "rejection_worst_class": lambda: _worst_rejection(distances, rows),
     }
 
 
@@ -161,10 +165,6 @@ def _below(values: Tensor, at: Tensor) -> Tensor:
     return (low + high).double() / (2 * len(values))
 
 
-def _share_above(inside: Tensor, outside: Tensor) -> Tensor:
-    return _below(inside, outside).mean()
-
-
 def _density(values: Tensor, at: Tensor, width: float) -> Tensor:
     """Density of values at some points, box kernel."""
     ordered = values.sort().values
@@ -194,7 +194,6 @@ def _auroc(distances: Distances, rows: _Rows) -> Readout:
         value,
         influence=rows.spread(won - value),
         variance=variance,
-        unpaired=rows.outside_variance(lost) + reference,
         trials=effective_trials(value, variance, min(len(won), len(lost))),
         n=len(won),
         method="DeLong, with the error of the reference",
@@ -245,7 +244,6 @@ def _false_accepts(distances: Distances, rows: _Rows) -> Readout:
         value,
         influence=rows.spread(influence),
         variance=variance,
-        unpaired=rows.outside_variance(accepted) + reference,
         trials=effective_trials(value, variance, len(accepted)),
         n=len(influence),
         method=_METHOD,
@@ -281,7 +279,6 @@ def _worst_rejection(distances: Distances, rows: _Rows) -> Answer:
         shares[worst],
         influence=rows.spread(influence),
         variance=variance,
-        unpaired=reference,
         trials=effective_trials(shares[worst], variance, int(counts[worst])),
         comparisons=len(counts),
         n=len(influence),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, count_interval, missing_input, row_mean
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Channels, Sample
 from gate.geometry.statistics.batch import by_tile
 
@@ -47,9 +47,7 @@ def _deviations(channels: Channels) -> tuple[Tensor, Tensor]:
         "of the inputs. Here a unit is dead when it does not vary, at whatever value it rests."
     ),
 )
-def dead_unit_share(
-    channels: Channels, sample: Sample, *, threshold: float = 0.01, tolerance: float = 0.01
-) -> dict[str, Answer]:
+def dead_unit_share(channels: Channels, sample: Sample, *, threshold: float = 0.01, tolerance: float = 0.01) -> Answers:
     """Share of units that do not vary.
 
     A channel is dead when its standard deviation is below `threshold` times the median one, or, where the median one
@@ -66,8 +64,7 @@ def dead_unit_share(
         Share of the d channels in [0, 1], and read-outs.
     """
     if channels.n < 1000:
-        few = Refusal("inconclusive", f"few_rows: {channels.n} rows; it needs at least 1000", 1000)
-        return dict.fromkeys(("value", "never", "active", "heat_k", "load"), few)
+        return Refusal("inconclusive", f"few_rows: {channels.n} rows; it needs at least 1000", 1000)
     deviation, typical = _deviations(channels)
     never = (channels.high - channels.low <= 2 * tolerance * typical).double().mean()
     bound = f"a unit that never moved does so on at most {3 / channels.n:.2g} of all rows (95 %)"
@@ -160,7 +157,7 @@ def _active(features: Tensor) -> Answer:
         "range_index": (1, math.inf),
     },
 )
-def outlier_channel_ratio(channels: Channels, sample: Sample) -> dict[str, Answer]:
+def outlier_channel_ratio(channels: Channels, sample: Sample) -> Answers:
     """A few channels with a huge range: they break quantisation and few-label neighbours.
 
     Largest over median channel maximum of |x|. A maximum grows with n and has no standard error of its own: its
@@ -177,8 +174,7 @@ def outlier_channel_ratio(channels: Channels, sample: Sample) -> dict[str, Answe
         MetricError: Every feature is zero.
     """
     if channels.n < 500:
-        few = Refusal("inconclusive", f"few_rows: {channels.n} rows; it needs at least 500", 500)
-        return dict.fromkeys(("value", "rms", "count6", "kurt99", "range_index"), few)
+        return Refusal("inconclusive", f"few_rows: {channels.n} rows; it needs at least 500", 500)
     if channels.max_abs.max().item() == 0:
         raise MetricError("every feature is zero: no channel has a range")
     rms = (channels.variance + channels.mean.square()).clamp_min(torch.finfo(torch.float64).tiny).sqrt()

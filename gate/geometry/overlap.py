@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal, variance_of_mean
-from gate.geometry.methods.judged import Placement, distinct_rows, u_statistic_variance
+from gate.geometry.methods.placement import Placement, distinct_rows, possible_neighbours
+from gate.geometry.methods.row_pairs import u_statistic_variance
 from gate.geometry.methods.search import nearest
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Sample
 from gate.geometry.statistics.batch import unit_rows
 
@@ -34,7 +35,7 @@ _SHIFTS = 16  # partners of each row among which the second-order part of a U-st
     },
     limits={"value": (-math.inf, 1), "raw": (0, 1), "topk_jaccard": (0, 1), "sim_mse": (0, 4)},
 )
-def knn_overlap(sample: Sample, *, k: int = 20) -> dict[str, Answer]:
+def knn_overlap(sample: Sample, *, k: int = 20) -> Answers:
     """Are neighbourhoods preserved between versions: share of equal ones among the k nearest rows, beyond chance.
 
     (J - J0) / (1 - J0) for the mean share J of a row's k nearest unit rows that are among its k nearest in the baseline
@@ -47,20 +48,17 @@ def knn_overlap(sample: Sample, *, k: int = 20) -> dict[str, Answer]:
     Returns:
         Overlap of at most 1, 0 by chance, and read-outs.
     """
-    names = ("value", "raw", "topk_jaccard", "sim_mse")
     kept, refusal = distinct_rows(sample, "baseline")
     if refusal:
-        return dict.fromkeys(names, refusal)
+        return refusal
     if len(kept) < 20 * k:
-        return dict.fromkeys(
-            names, Refusal("inconclusive", f"few_rows: found {len(kept)} rows; it needs {20 * k}", 20 * k)
-        )
+        return Refusal("inconclusive", f"few_rows: found {len(kept)} rows; it needs {20 * k}", 20 * k)
     x, y = (unit_rows(sample.rows.numbers(name)[kept].double())[0] for name in ("features", "baseline"))
     clusters = None if sample.clusters is None else sample.clusters[kept]
-    others = _others(len(kept), clusters)
+    others = possible_neighbours(kept, clusters)
     if int(others.min()) < k:
         reason = f"few_rows: a row has {int(others.min())} rows of other clusters; it needs {k} to be its neighbours"
-        return dict.fromkeys(names, Refusal("inconclusive", reason))
+        return Refusal("inconclusive", reason)
     width = min(2 * k, int(others.min()))
     shared = _Shared.of(nearest(x, width, clusters=clusters), nearest(y, width, clusters=clusters), k)
     place = Placement(sample.m, kept, k)
@@ -75,15 +73,6 @@ def knn_overlap(sample: Sample, *, k: int = 20) -> dict[str, Answer]:
         "sim_mse": _similarity_gap(x, y, place),
     }
     return {name: place.noted(answer) for name, answer in found.items()}
-
-
-def _others(m: int, clusters: Tensor | None) -> Tensor:
-    """Rows that may be neighbours of each row, (m,)."""
-    if clusters is None:
-        return torch.full((m,), m - 1)
-    _, codes, sizes = clusters.unique(return_inverse=True, return_counts=True)
-    others: Tensor = m - sizes[codes]
-    return others
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import Readout, Refusal, missing_input, row_mean, variance_of_mean
+from gate.geometry.influence import Readout, missing_input, row_mean, variance_of_mean
 from gate.geometry.methods.calibration_bins import Calibration, squared_error
-from gate.geometry.methods.rates import OF_FEATURES, judged, share_of_rows, too_few
-from gate.geometry.registry import Answer, metric
+from gate.geometry.methods.rates import BASELINE, OF_FEATURES, over_rows, same_classes, share_of_rows, too_few
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Ledger, Sample
 from gate.geometry.statistics.ledger import row_tiles
 
@@ -40,7 +40,7 @@ _COLUMNS = 1 << 22  # numbers of a tile of classes
         "nll": (0, math.inf),
     },
 )
-def ece(ledger: Ledger, sample: Sample) -> dict[str, Answer]:
+def ece(ledger: Ledger, sample: Sample) -> Answers:
     """Calibration error: how far the confidence is from the accuracy, beyond what sampling alone gives.
 
     sum over 15 equal-mass bins of the largest probability of (n_b / n) |accuracy_b - confidence_b|, less the value that
@@ -59,14 +59,16 @@ def ece(ledger: Ledger, sample: Sample) -> dict[str, Answer]:
     """
     few = too_few(ledger, 1000)
     if few:
-        return dict.fromkeys(("value", "raw", "classwise", "nll", "sq"), few)
+        return few
     found = Calibration.of(ledger.numbers("confidence")[:, None], ledger.right()[:, None])
     raw, null = found.error()[0], found.null()[0]
     return {
         "value": _calibration(ledger, sample, found, raw, lambda natural: natural - null),
         "raw": _calibration(ledger, sample, found, raw, None),
         "classwise": _classwise(ledger, sample),
-        "nll": judged(ledger, sample, ledger.numbers("nll").mean(), ledger.numbers("nll"), method="mean over all rows"),
+        "nll": over_rows(
+            ledger, sample, ledger.numbers("nll").mean(), ledger.numbers("nll"), method="mean over all rows"
+        ),
         "sq": _squared(ledger, sample, found),
     }
 
@@ -80,7 +82,8 @@ def _calibration(
     terms = (found.per_row(found.slopes()) * found.errors)[:, 0]
     folding = float((found.shares.square() * found.folding()).sum())
     return _with_variance(
-        judged(ledger, sample, raw, terms, display=display, method="folded normal over bins", breakdown=kept), folding
+        over_rows(ledger, sample, raw, terms, display=display, method="folded normal over bins", breakdown=kept),
+        folding,
     )
 
 
@@ -93,7 +96,7 @@ def _squared(ledger: Ledger, sample: Sample, found: Calibration) -> Readout:
     signed = found.gaps.sign() * found.signal
     terms = 2 * found.per_row(signed) * found.errors - found.per_row(signed.square())
     still = 2 * float((found.shares.square() * found.spread.square()).sum())
-    readout = judged(ledger, sample, squared_error(found)[0], terms[:, 0], method="delta method, second order")
+    readout = over_rows(ledger, sample, squared_error(found)[0], terms[:, 0], method="delta method, second order")
     return _with_variance(readout, still)
 
 
@@ -146,7 +149,7 @@ def _classwise(ledger: Ledger, sample: Sample) -> Readout:
         "entropy_shift": (-1, 1),
     },
 )
-def prediction_entropy_ratio(ledger: Ledger, sample: Sample, *, tau: float = 0.95) -> dict[str, Answer]:
+def prediction_entropy_ratio(ledger: Ledger, sample: Sample, *, tau: float = 0.95) -> Answers:
     """Prediction collapse: entropy of the mean prediction over that of a uniform one.
 
     H(mean_i p_i) / ln C: 0 when one class is always predicted, 1 when all are predicted equally often; on an imbalanced
@@ -162,9 +165,7 @@ def prediction_entropy_ratio(ledger: Ledger, sample: Sample, *, tau: float = 0.9
     """
     few = too_few(ledger, 10 * ledger.c)
     if few:
-        return dict.fromkeys(
-            ("value", "mi", "mean_entropy", "covered", "uncertain", "confusion_set", "entropy_shift"), few
-        )
+        return few
     scale = math.log(ledger.c)
     entropies = ledger.numbers("entropy") / scale
     marginal = torch.special.entr(ledger.shares).sum() / scale
@@ -181,7 +182,7 @@ def prediction_entropy_ratio(ledger: Ledger, sample: Sample, *, tau: float = 0.9
     return {
         "value": replace(of_marginal(marginal, terms), detail=detail),
         "mi": of_marginal((marginal - entropies.mean()).clamp_min(0), terms - own),
-        "mean_entropy": judged(ledger, sample, entropies.mean(), entropies, method="mean over all rows"),
+        "mean_entropy": over_rows(ledger, sample, entropies.mean(), entropies, method="mean over all rows"),
         "covered": _covered(ledger, sample),
         "uncertain": share_of_rows(ledger, sample, ledger.numbers("confidence") < tau),
         "confusion_set": row_mean(_confused(sample, tau), method="mean over sampled rows"),
@@ -221,7 +222,7 @@ def _covered(ledger: Ledger, sample: Sample) -> Readout:
 
     lost = (-counts[seen]).exp()
     terms = (counts[found] == 1).double() * (ledger.n / ledger.c)
-    readout = judged(
+    readout = over_rows(
         ledger, sample, seen.double().mean(), terms, interval=ends, method="count, Poisson rates of classes"
     )
     ties = int((ledger.numbers("margin") == 0).sum())
@@ -244,11 +245,11 @@ def _confused(sample: Sample, tau: float) -> Tensor:
 
 
 def _entropy_shift(ledger: Ledger, sample: Sample) -> Answer:
-    if not ledger.has("baseline_logits"):
-        return missing_input("baseline_logits")
-    if ledger.widths["baseline_logits"] != ledger.c:
-        found = ledger.widths["baseline_logits"]
-        return Refusal("not_applicable", f"dim_mismatch: baseline_logits has {found} columns, logits have {ledger.c}")
-    ledger.predictions("baseline_logits")
+    if not ledger.has(BASELINE):
+        return missing_input(BASELINE)
+    other = same_classes(ledger)
+    if other:
+        return other
+    ledger.predictions(BASELINE)
     moved = (ledger.numbers("entropy") - ledger.numbers("baseline_entropy")) / math.log(ledger.c)
-    return judged(ledger, sample, moved.mean(), moved, method="paired mean over all rows")
+    return over_rows(ledger, sample, moved.mean(), moved, method="paired mean over all rows")

@@ -10,16 +10,17 @@ import torch
 
 from gate.geometry.influence import Readout, Refusal, missing_input
 from gate.geometry.methods.held_out import HeldOut, accuracies, balanced, gap, mean_of, unrepeated
+from gate.geometry.methods.placement import placed
 from gate.geometry.methods.probing import (
     components_note,
-    judged,
     judged_classes,
     nearest_means,
     other_features,
+    read_off,
     require_spread,
 )
 from gate.geometry.methods.standard_probe import Question, ridge_predictions
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import (
     CategoryFolds,
     ClassFolds,
@@ -81,7 +82,7 @@ def ridge_probe_accuracy(
     Raises:
         MetricError: All feature rows are equal.
     """
-    require_spread(moments)
+    require_spread(moments.without())
     return {
         **_of_labels(moments, folds, sample),
         "r2": missing_input("targets") if targets is None else _explained(moments, targets, sample),
@@ -113,12 +114,10 @@ def _explained(moments: MomentFolds, targets: TargetFolds, sample: Sample) -> An
     ratio = missed.mean(dim=0) / spread.mean(dim=0)
     lost = ratio.mean().clamp_min(torch.finfo(torch.float64).tiny)
     terms = ((missed - ratio * spread) / spread.mean(dim=0)).mean(dim=1) / lost
-    influence = torch.zeros(sample.m, dtype=torch.float64, device=terms.device)
-    influence[rows] = terms * (sample.m / len(rows)) ** 0.5
     return Readout(
         lost.log(),
         display=lambda natural: 1 - natural.exp(),
-        influence=influence,
+        influence=placed(terms, rows, sample.m),
         n=len(rows),
         method="delta method over held-out rows",
         detail=components_note(moments),
@@ -128,7 +127,7 @@ def _explained(moments: MomentFolds, targets: TargetFolds, sample: Sample) -> An
 
 def _free_labels(moments: MomentFolds, pretext: PretextFolds, sample: Sample) -> Answer:
     codes = sample.class_codes(pretext.parts[0].names, "pretext")
-    found = judged(Question(codes, moments, pretext), sample)
+    found = read_off(Question(codes, moments, pretext), sample)
     return found if isinstance(found, Refusal) else accuracies(found, components_note(moments))["value"]
 
 
@@ -137,7 +136,7 @@ def _ladder(moments: MomentFolds, tasks: TaskFolds, sample: Sample) -> Answer:
     found: dict[str, Readout] = {}
     for name, answers in tasks.parts.items():
         codes = sample.class_codes(answers.parts[0].names, f"tasks.{name}")
-        held_out = judged(Question(codes, moments, answers), sample)
+        held_out = read_off(Question(codes, moments, answers), sample)
         if isinstance(held_out, Refusal):
             return replace(held_out, reason=f"{held_out.reason} (task {name!r})")
         found[name] = balanced(held_out)
@@ -156,7 +155,7 @@ def _rank(values: Mapping[str, float], sample: Sample) -> str:
         moments = MomentFolds.of(rows.rows)
         for name, value in values.items():
             codes = sample.rows.class_codes(f"tasks.{name}")
-            found = judged(Question(codes.values, moments, CategoryFolds.of_codes(rows.rows, codes)), rows)
+            found = read_off(Question(codes.values, moments, CategoryFolds.of_codes(rows.rows, codes)), rows)
             rival = 0.0 if isinstance(found, Refusal) else balanced(found).natural.item()
             ranks[name] += 1.0 if rival > value else 0.5 * (rival == value)
     if not others:
@@ -178,7 +177,7 @@ def _rank(values: Mapping[str, float], sample: Sample) -> str:
     },
     limits={"value": (0, 1), "gap": (-1, 1), "per_class": (0, 1), "env_gap": (0, 1)},
 )
-def ncc_accuracy(folds: ClassFolds, moments: MomentFolds, sample: Sample) -> dict[str, Answer]:
+def ncc_accuracy(folds: ClassFolds, moments: MomentFolds, sample: Sample) -> Answers:
     """Nearest-class-mean accuracy on held-out rows: a quality floor without parameters.
 
     Each sampled row goes to the class whose mean over the other folds is nearest. One loud channel ruins it where a
@@ -197,7 +196,7 @@ def ncc_accuracy(folds: ClassFolds, moments: MomentFolds, sample: Sample) -> dic
     """
     held_out = nearest_means(folds, sample)
     if isinstance(held_out, Refusal):
-        return dict.fromkeys(("value", "gap", "per_class", "env_gap"), held_out)
+        return held_out
     ridge = judged_classes(moments, folds, sample)
     accuracy = accuracies(held_out)
     return {

@@ -13,16 +13,15 @@ from gate.geometry.methods.rates import (
     Parts,
     classes_of,
     extreme,
-    judged,
     lacks_classes,
+    over_rows,
     shortened,
+    two_classes,
     wilson_bounds,
     worst_of,
 )
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Ledger, Sample
-
-_READOUTS = ("value", "uar", "balanced_error", "std", "worst_k", "head_tail", "precision_c", "accept_c")
 
 
 @metric(
@@ -49,7 +48,7 @@ _READOUTS = ("value", "uar", "balanced_error", "std", "worst_k", "head_tail", "p
         "head_tail": (-1, 1),
     },
 )
-def worst_class_recall(ledger: Ledger, sample: Sample, *, worst: int = 5, tau: float = 0.95) -> dict[str, Answer]:
+def worst_class_recall(ledger: Ledger, sample: Sample, *, worst: int = 5, tau: float = 0.95) -> Answers:
     """Recall floor and balance over classes: recall of the worst class.
 
     min over the classes of the labels of the share of their rows whose largest output is their class. The smallest of
@@ -69,11 +68,11 @@ def worst_class_recall(ledger: Ledger, sample: Sample, *, worst: int = 5, tau: f
     """
     lacking = lacks_classes(ledger)
     if lacking:
-        return dict.fromkeys(_READOUTS, lacking)
+        return lacking
     parts, right = classes_of(ledger), ledger.right()
     few = two_classes(parts)
     if few:
-        return dict.fromkeys(_READOUTS, few)
+        return few
     recalls = parts.means(right)
     value = replace(worst_of(ledger, sample, parts, right, what="class"), c=parts.g)
     absent = ledger.c - parts.g
@@ -91,13 +90,6 @@ def worst_class_recall(ledger: Ledger, sample: Sample, *, worst: int = 5, tau: f
     }
 
 
-def two_classes(parts: Parts) -> Refusal | None:
-    """The refusal of labels of one class, or of a class with fewer than 30 rows."""
-    if parts.g < 2:
-        return Refusal("inconclusive", f"small_class: all rows are of class {parts.names[0]!r}; it needs two classes")
-    return parts.too_small(30, "small_class", "class")
-
-
 def _smoothed(parts: Parts, means: Tensor) -> Tensor:
     """Variance of the share of each part, (G,), with a right and a wrong row added: none is certain."""
     centre = (means * parts.counts + 1) / (parts.counts + 2)
@@ -107,7 +99,7 @@ def _smoothed(parts: Parts, means: Tensor) -> Tensor:
 def _averages(ledger: Ledger, sample: Sample, parts: Parts, right: Tensor) -> dict[str, Answer]:
     means = parts.means(right)
     terms = parts.influence(right, torch.full_like(means, 1 / parts.g))
-    plain = judged(ledger, sample, means.mean(), terms, breakdown=shortened(parts.breakdown(means)))
+    plain = over_rows(ledger, sample, means.mean(), terms, breakdown=shortened(parts.breakdown(means)))
     variance = float(_smoothed(parts, means).sum()) / parts.g**2
     centre = float(((means * parts.counts + 1) / (parts.counts + 2)).mean())
     uar = replace(plain, variance=variance, trials=centre * (1 - centre) / variance, method="Wilson, mean over classes")
@@ -122,7 +114,7 @@ def _spread(ledger: Ledger, sample: Sample, parts: Parts, right: Tensor) -> Read
     followed = 4 * ((moved.square() - noise) * noise).sum().clamp_min(0) + 2 * noise.square().sum()
     spread = squared.sqrt()
     weights = moved / (parts.g * spread) if float(spread) > 0 else torch.zeros_like(moved)
-    readout = judged(ledger, sample, spread, parts.influence(right, weights), method="delta method, second order")
+    readout = over_rows(ledger, sample, spread, parts.influence(right, weights), method="delta method, second order")
     scale = torch.maximum(squared, noise.mean())
     variance = float(followed / (4 * scale)) / parts.g**2
     alone = float((noise.mean() * (1 - 1 / parts.g)).sqrt())
@@ -135,7 +127,7 @@ def _worst_k(ledger: Ledger, sample: Sample, parts: Parts, right: Tensor, worst:
     value, ends = extreme(means, wilson_bounds(means, parts.counts), largest=False, k=k)
     chosen = means.topk(k, largest=False).indices
     weights = torch.zeros_like(means).index_fill_(0, chosen, 1 / k)
-    return judged(
+    return over_rows(
         ledger,
         sample,
         value,
@@ -156,7 +148,7 @@ def _head_tail(ledger: Ledger, sample: Sample, parts: Parts, right: Tensor, reca
     if bool((head & tail).any()):
         return Refusal("not_applicable", "missing_input: it needs classes of different sizes; these are balanced")
     weights = head.double() / head.sum() - tail.double() / tail.sum()
-    readout = judged(
+    readout = over_rows(
         ledger, sample, weights @ recalls, parts.influence(right, weights), method="difference of mean proportions"
     )
     variance = float((weights.square() * _smoothed(parts, recalls)).sum())

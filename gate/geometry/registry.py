@@ -6,9 +6,10 @@ import difflib
 import importlib
 import inspect
 import math
+import pkgutil
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -16,6 +17,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from gate import geometry
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal
 from gate.geometry.statistics import Statistic
@@ -25,35 +27,8 @@ ModelKind = Literal[
     "classifier", "embedding", "backbone", "regression", "sequence", "generator", "autoencoder", "quantiser"
 ]
 Answer = Tensor | Readout | Refusal
-FAMILIES = (
-    "spectral",
-    "hypersphere",
-    "outliers",
-    "classes",
-    "separation",
-    "depth",
-    "smoothing",
-    "readout",
-    "neighbours",
-    "probe_rows",
-    "comparison",
-    "mapping",
-    "overlap",
-    "compatibility",
-    "regression",
-    "ood",
-    "latent",
-    "codebook",
-    "predictions",
-    "recalls",
-    "slices",
-    "behaviour",
-    "forgetting",
-    "groups",
-    "retention",
-    "head",
-    "trivial",
-)
+Answers = dict[str, Answer] | Refusal  # by read-out; a refusal is that of all of them
+Later = Callable[[], Answer]  # a read-out that costs more than the value: computed when it is asked for
 VALUE = "value"
 
 
@@ -84,7 +59,7 @@ class Metric:
 
     name: str
     meaning: str
-    function: Callable[..., Answer | Mapping[str, Answer]]
+    function: Callable[..., Answer | Mapping[str, Answer | Later]]
     unit: str
     greater_is_better: bool | None
     invariant_to: frozenset[Change]
@@ -140,7 +115,8 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
         domain: When the value may decide, in words.
         kinds: Kinds of model that it is about; all when None.
         unasserted: Changes of which nothing is said.
-        readouts: Name → meaning of further numbers; the function then returns a dict with "value" and these.
+        readouts: Name → meaning of further numbers; the function then returns a dict with "value" and these, or one
+            refusal for all of them.
         limits: Smallest and largest possible value, by read-out.
         ranges: Smallest and largest value of each parameter.
         needs: Columns that it reads from the sampled rows; those that its statistics need are known.
@@ -214,8 +190,9 @@ def _signature(function: Callable[..., Any]) -> tuple[dict[str, type[Statistic]]
 
 @cache
 def _load_families() -> None:
-    for family in FAMILIES:
-        importlib.import_module(f"gate.geometry.{family}")
+    for module in pkgutil.iter_modules(geometry.__path__):
+        if not module.ispkg:
+            importlib.import_module(f"{geometry.__name__}.{module.name}")
     for entry in entry_points(group="gate.metrics"):
         entry.load()
 
@@ -254,8 +231,13 @@ def _require_in_range(found: Metric, name: str, value: object) -> None:
         raise MetricError(f"metric {found.name!r}: {name} must be {whole} from {low:g} to {high:g}, found {value!r}")
 
 
-def answers(found: Metric, arguments: Mapping[str, Statistic | None], params: Mapping[str, Any]) -> dict[str, Answer]:
-    """What the metric says of some statistics, by read-out.
+def answers(
+    found: Metric,
+    arguments: Mapping[str, Statistic | None],
+    params: Mapping[str, Any],
+    wanted: Collection[str] | None = None,
+) -> dict[str, Answer]:
+    """What the metric says of some statistics, by read-out: those that are wanted, all when None.
 
     Raises:
         MetricError: A parameter that it does not have or may not take, or it returned other read-outs than it declares.
@@ -263,9 +245,15 @@ def answers(found: Metric, arguments: Mapping[str, Statistic | None], params: Ma
     for name, value in params.items():
         _require_in_range(found, name, value)
     result = found.function(**arguments, **params)
+    if isinstance(result, Refusal):
+        result = dict.fromkeys((VALUE, *found.readouts), result)
     named = dict(result) if isinstance(result, Mapping) else {VALUE: result}
     if set(named) != {VALUE, *found.readouts}:
         raise MetricError(
             f"metric {found.name!r} returned {sorted(named)}, declared are {sorted([VALUE, *found.readouts])}"
         )
-    return named
+    return {
+        name: answer() if callable(answer) else answer
+        for name, answer in named.items()
+        if wanted is None or name in wanted
+    }

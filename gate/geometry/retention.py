@@ -19,7 +19,7 @@ from gate.geometry.influence import (
     variance_of_mean,
 )
 from gate.geometry.methods.held_out import HeldOut, balanced, beyond_chance, mean_of
-from gate.geometry.methods.probing import components_note, judged
+from gate.geometry.methods.probing import components_note, read_off
 from gate.geometry.methods.standard_probe import Question
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import CategoryFolds, ClassMoments, Codes, MomentFolds, Moments, Sample, Spectrum
@@ -131,7 +131,7 @@ class _Part:
     def judged(self, column: str) -> HeldOut | Refusal:
         """A column as it is read off held-out rows of the class."""
         codes = self.codes(column)
-        return judged(
+        return read_off(
             Question(codes.values, self.moments, CategoryFolds.of_codes(self.sample.rows, codes)), self.sample
         )
 
@@ -203,7 +203,8 @@ def _collapse(parts: Sequence[_Part], sample: Sample) -> Answer:
         if moments.is_constant():
             return Refusal("inconclusive", f"no_class_signal: all rows of class {part.name!r} are equal")
         subclasses = Sample(part.sample.m, replace(rows, columns={"labels": codes}))
-        answer = vci(moments, Spectrum.of_moments(moments), classes, subclasses)["value"]
+        found = vci(moments, Spectrum.of_moments(moments), classes, subclasses)
+        answer = found if isinstance(found, Refusal) else found["value"]
         if isinstance(answer, Refusal):
             return replace(answer, reason=f"{answer.reason} (inside class {part.name!r})", n_needed=None)
         terms = answer.influence * answer.inflation**0.5

@@ -12,14 +12,13 @@ from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, row_influence, variance_of_mean
 from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.row_pairs import Pairs, squared_covariance, without_pair_noise
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import Sample, UnitClassMoments
 from gate.geometry.statistics.batch import per_live_row, unit_rows
 
 _ROUNDING = 1e-13  # a mean squared distance of unit rows at or below it is that of one direction in float32
 _TILE = 1024
 _BAND = 0.5  # width, as a share of the tail, over which the density at a quantile is read off
-NAMES = ("value", "d_within", "tolerance", "compactness", "distinct", "dprime", "range")
 
 
 @metric(
@@ -52,7 +51,7 @@ NAMES = ("value", "d_within", "tolerance", "compactness", "distinct", "dprime", 
         "range": (0, 2),
     },
 )
-def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, Answer]:
+def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, Answer | Later] | Refusal:
     """Class separation on the sphere: 0 for random labels, 1 when every class is one direction.
 
     1 - d_within / d_total for the mean cosine distance of two rows of one class and of any two rows, where each class
@@ -74,7 +73,7 @@ def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, 
         raise MetricError("all feature rows are zero: they have no direction")
     few = small_class(classes, 5)
     if few:
-        return dict.fromkeys(NAMES, few)
+        return few
     within = classes.unbiased_within.mean()
     total = _total_distance(classes)
     if not total.item() > _ROUNDING:
@@ -87,8 +86,8 @@ def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, 
         "tolerance": _projected(_same_class(classes), _tolerance_pairs(classes) * rows.noise, classes, sample),
         "compactness": own,
         "distinct": other,
-        "dprime": _dprime(rows, classes, sample),
-        "range": _range(rows, sample),
+        "dprime": lambda: _dprime(rows, classes, sample),
+        "range": lambda: _range(rows, sample),
     }
 
 

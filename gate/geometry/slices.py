@@ -17,14 +17,15 @@ from gate.geometry.methods.rates import (
     Parts,
     difference_interval,
     extreme,
-    judged,
     lacks_classes,
+    over_rows,
+    same_classes,
     shortened,
     wilson_bounds,
     worst_of,
 )
 from gate.geometry.methods.strata import stratify
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Ledger, Sample
 
 _TAGS = 3  # of one set
@@ -53,7 +54,7 @@ _TAGS = 3  # of one set
         **dict.fromkeys(("gap", "aligned_conflict", "slices"), (-1.0, 1.0)),
     },
 )
-def worst_group_accuracy(ledger: Ledger, sample: Sample, *, support: int = 30) -> dict[str, Answer]:
+def worst_group_accuracy(ledger: Ledger, sample: Sample, *, support: int = 30) -> Answers:
     """Performance floor over groups, tag combinations or hidden strata: accuracy of the worst group.
 
     min over groups of the share of rows whose largest output is their label. The smallest of many noisy accuracies lies
@@ -72,7 +73,7 @@ def worst_group_accuracy(ledger: Ledger, sample: Sample, *, support: int = 30) -
     """
     lacking = lacks_classes(ledger)
     if lacking:
-        return dict.fromkeys(("value", "gap", "aligned_conflict", "slices", "strata", "per_view"), lacking)
+        return lacking
     right = ledger.right()
     return {
         **_groups(ledger, sample, right),
@@ -95,7 +96,7 @@ def _groups(ledger: Ledger, sample: Sample, right: Tensor) -> dict[str, Answer]:
     gaps = right.mean() - means
     value, ends = extreme(gaps, _drop_bounds(right, means, parts.counts), largest=True)
     worst = int(gaps.argmax())
-    gap = judged(
+    gap = over_rows(
         ledger,
         sample,
         value,
@@ -138,7 +139,7 @@ def _aligned(ledger: Ledger, sample: Sample, right: Tensor) -> Answer:
     if few:
         return few
     means, counts = parts.means(right), parts.counts
-    return judged(
+    return over_rows(
         ledger,
         sample,
         means[1] - means[0],
@@ -166,7 +167,7 @@ def _slices(ledger: Ledger, sample: Sample, right: Tensor, support: int) -> Answ
     worst = sets[int(drops.argmax())]
     inside = _members(ledger, worst)
     minimal = _minimal(dict(zip(sets, drops.tolist(), strict=True)))
-    return judged(
+    return over_rows(
         ledger,
         sample,
         value,
@@ -247,9 +248,9 @@ def _per_view(ledger: Ledger, sample: Sample) -> Answer:
     if not views:
         return missing_input("view_logits")
     for view in views:
-        if ledger.widths[view] != ledger.c:
-            reason = f"dim_mismatch: {view} has {ledger.widths[view]} columns, logits have {ledger.c}"
-            return Refusal("not_applicable", reason)
+        other = same_classes(ledger, view)
+        if other:
+            return other
     if ledger.n < 30:
         return Refusal("inconclusive", f"few_rows: {ledger.n} rows; it needs at least 30", 30)
     right = torch.stack([ledger.right(view) for view in views])
@@ -257,7 +258,7 @@ def _per_view(ledger: Ledger, sample: Sample) -> Answer:
     value, ends = extreme(means, wilson_bounds(means, torch.full_like(means, ledger.n)), largest=False)
     worst = int(means.argmin())
     names = [view.partition(".")[2] for view in views]
-    return judged(
+    return over_rows(
         ledger,
         sample,
         value,

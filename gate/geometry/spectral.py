@@ -11,7 +11,7 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal
 from gate.geometry.methods import nulls
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Moments, Sample, Spectrum, UncentredSpectrum, UnitMoments, UnitSpectrum
 
 _MIN_ROWS = 30
@@ -134,7 +134,7 @@ def effective_rank(moments: Moments, spectrum: Spectrum, uncentred: UncentredSpe
         "for isotropic rows. vecscope 0.2.0 takes that of the unit rows and calls it the effective rank."
     ),
 )
-def participation_ratio(moments: Moments, sample: Sample) -> dict[str, Answer]:
+def participation_ratio(moments: Moments, sample: Sample) -> Answers:
     """Number of directions that carry the variance, unbiased in n.
 
     tr(C)^2 / tr(C^2) for the feature covariance C, with numerator and denominator replaced by their unbiased estimates
@@ -153,14 +153,12 @@ def participation_ratio(moments: Moments, sample: Sample) -> dict[str, Answer]:
     _require_variation(moments)
     n, d = moments.n, moments.d
     if n < 50:
-        few = Refusal("inconclusive", f"few_rows: {n} rows; it needs at least 50", 50)
-        return {"value": few, "share": few, "raw": few}
+        return Refusal("inconclusive", f"few_rows: {n} rows; it needs at least 50", 50)
     covariance = moments.covariance.detach()
     b = _unbiased_traces(*_traces(covariance), n)[1]
     noise = _second_moment_error(covariance * (n / (n - 1)), n)
-    refusal = Refusal("inconclusive", f"n_over_d: {n} rows do not tell tr(S^2) from noise", None)
     if not b.item() > 3 * noise:
-        return {"value": refusal, "share": refusal, "raw": refusal}
+        return Refusal("inconclusive", f"n_over_d: {n} rows do not tell tr(S^2) from noise")
     terms = _trace_terms(moments, sample)
 
     def of_traces(function: Callable[[Tensor, Tensor], Tensor]) -> Readout:
@@ -282,7 +280,7 @@ def wasserstein_uniformity(units: UnitMoments, spectrum: UnitSpectrum) -> dict[s
         "of one distribution: nothing of that kind is part of this."
     ),
 )
-def collapse_index(units: UnitMoments, spectrum: UnitSpectrum, *, null_share: float | None = None) -> dict[str, Answer]:
+def collapse_index(units: UnitMoments, spectrum: UnitSpectrum, *, null_share: float | None = None) -> Answers:
     """How far the cloud has collapsed: 0 as spread as an isotropic cloud, 1 a point or a line.
 
     1 - share / share0, with `wasserstein_uniformity.share` and its value for isotropic rows of the same n and d. It
@@ -307,14 +305,16 @@ def collapse_index(units: UnitMoments, spectrum: UnitSpectrum, *, null_share: fl
         raise MetricError(
             f"null_share {null_share!r} is below {isotropic:.4f} of isotropic rows: it would hide a collapse"
         )
+    if few:
+        return few
     null = isotropic if null_share is None else null_share
     share, cone = _uniformity(spectrum), units.mean @ units.mean
     spread = spectrum.values.sum()
     lost = torch.ones_like(spread) if units.is_constant() else 1 - share / (spread * null)
     return {
-        "value": few or Readout(1 - share / null),
-        "cone": few or Readout(cone),
-        "dimensional": few or Readout(lost),
+        "value": Readout(1 - share / null),
+        "cone": Readout(cone),
+        "dimensional": Readout(lost),
     }
 
 

@@ -10,9 +10,9 @@ import torch
 
 from gate.geometry.influence import Refusal, design_effect, noted
 from gate.geometry.methods.held_out import HeldOut, balanced, gap
-from gate.geometry.methods.probing import judged, judged_classes, other_features, require_spread
+from gate.geometry.methods.probing import judged_classes, other_features, read_off, require_spread
 from gate.geometry.methods.standard_probe import Question
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import CategoryFolds, ClassFolds, Codes, MomentFolds, Sample
 
 PERMUTED, CONSTANT = "permuted labels", "constant"
@@ -29,7 +29,7 @@ PERMUTED, CONSTANT = "permuted labels", "constant"
     readouts={"in_errors": "the margin in units of its own standard error"},
     limits={"value": (-1, 1)},
 )
-def trivial_margin(moments: MomentFolds, folds: ClassFolds, sample: Sample) -> dict[str, Answer]:
+def trivial_margin(moments: MomentFolds, folds: ClassFolds, sample: Sample) -> Answers:
     """Does the model beat trivial features on this probe set.
 
     `ridge_probe_accuracy` of the features minus the best of that of permuted labels, of a constant and of every column
@@ -47,16 +47,16 @@ def trivial_margin(moments: MomentFolds, folds: ClassFolds, sample: Sample) -> d
     Raises:
         MetricError: All feature rows are equal.
     """
-    require_spread(moments)
+    require_spread(moments.without())
     if sample.m < sample.n:  # a baseline has no more than the sampled rows to train on
         moments, folds = MomentFolds.of(sample.rows), ClassFolds.of(sample.rows)
     model = judged_classes(moments, folds, sample)
     if isinstance(model, Refusal):
-        return {"value": model, "in_errors": model}
+        return model
     baselines = _baselines(moments, sample)
     refused = next((each for each in baselines.values() if isinstance(each, Refusal)), None)
     if refused is not None:
-        return {"value": refused, "in_errors": refused}
+        return refused
     return _margins(model, {name: each for name, each in baselines.items() if isinstance(each, HeldOut)}, sample)
 
 
@@ -67,12 +67,12 @@ def _baselines(moments: MomentFolds, sample: Sample) -> dict[str, HeldOut | Refu
     order = torch.randperm(sample.m, generator=generator).to(labels.values.device)
     permuted = Codes(labels.names, labels.values[order])
     answers = CategoryFolds.of_codes(sample.rows, permuted)
-    found: dict[str, HeldOut | Refusal] = {PERMUTED: judged(Question(permuted.values, moments, answers), sample)}
+    found: dict[str, HeldOut | Refusal] = {PERMUTED: read_off(Question(permuted.values, moments, answers), sample)}
     for name in sample.rows.named("trivial"):
         rows = other_features(sample, f"trivial.{name}")
         own = MomentFolds.of(rows.rows)
         if not own.without().is_constant():
-            found[name] = judged(Question(labels.values, own, CategoryFolds.of_codes(rows.rows, labels)), rows)
+            found[name] = read_off(Question(labels.values, own, CategoryFolds.of_codes(rows.rows, labels)), rows)
     return found
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from gate.errors import Fault, NothingEvaluatedError, PolicyError, UsageError
 from gate.policy.reading import Location, Position, Positions, Tree, nearest, read
-from gate.policy.references import conflicts, did_you_mean
+from gate.policy.references import conflicts, did_you_mean, input_faults
 from gate.policy.schema import Policy, Probe
 
 if TYPE_CHECKING:
@@ -123,14 +123,24 @@ def _messages(
         location = tuple(part for part in detail["loc"] if part != "[key]")
         yield location, _sentence(model, location, detail)
     if model is Policy:  # pydantic looks at the whole only when every part is valid
-        yield from conflicts(*_layers_and_rules(value))
+        rules = _rules(value)
+        layers = value.get("layers")
+        pairs = [(rule.get("id"), rule.get("layer")) for rule in rules]
+        yield from conflicts(list(layers) if isinstance(layers, dict) else [], pairs)
+        yield from input_faults(_given_columns(value), [rule.get("metric") for rule in rules])
 
 
-def _layers_and_rules(value: Mapping[str, object]) -> tuple[list[object], list[tuple[object, object]]]:
-    layers, rules = value.get("layers"), value.get("rules")
-    each = rules if isinstance(rules, list) else []
-    pairs = [(rule.get("id"), rule.get("layer")) if isinstance(rule, dict) else (None, None) for rule in each]
-    return list(layers) if isinstance(layers, dict) else [], pairs
+def _rules(value: Mapping[str, object]) -> list[dict[str, object]]:
+    """The rules as they are written; what is no rule is one that says nothing."""
+    rules = value.get("rules")
+    return [rule if isinstance(rule, dict) else {} for rule in rules] if isinstance(rules, list) else []
+
+
+def _given_columns(value: Mapping[str, object]) -> list[str] | None:
+    """The keys of `probe.columns`, None where there are none to go by."""
+    probe = value.get("probe")
+    columns = probe.get("columns") if isinstance(probe, dict) else None
+    return list(columns) if isinstance(columns, dict) else None
 
 
 def _worded(location: Location, message: str) -> str:

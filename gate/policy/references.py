@@ -1,4 +1,4 @@
-"""Whether what the rules of a policy refer to exists: metrics and their parameters, layers, ids."""
+"""Whether what the rules of a policy refer to exists: metrics, their parameters and inputs, layers, ids."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from types import UnionType
 
+    from gate.geometry.catalogue import Entry
     from gate.policy.reading import Location
 
 BUILT_IN_LAYERS = ("input", "output")
+IN_A_POLICY = {
+    "labels": "label",
+    "sublabels": "sublabel",
+    "groups": "group",
+    "clusters": "cluster",
+    "lengths": "length",
+    "targets": "target",
+}  # input of a metric → key of `probe.columns`; a policy can give no other input yet
 
 
 def did_you_mean(found: str, allowed: Iterable[str]) -> str:
@@ -27,12 +36,53 @@ def metric_fault(metric: str) -> str | None:
     entries = catalogue.load()
     name, dot, readout = metric.partition(".")
     if name not in entries:
+        owners = [f"`{owner}.{name}`" for owner, entry in entries.items() if name in entry.readouts]
+        if owners:
+            return f"there is no metric {metric!r}. Did you mean {' or '.join(owners)}?"
         return f"there is no metric {metric!r}." + (did_you_mean(name, entries) or f" There are: {', '.join(entries)}.")
     readouts = entries[name].readouts
     if not dot or readout in readouts:
         return None
     near = did_you_mean(metric, [f"{name}.{each}" for each in readouts])
     return f"{name!r} has no read-out {readout!r}." + (near or f" It has: {', '.join(readouts) or 'none'}.")
+
+
+def input_fault(metric: str, columns: Collection[str] | None) -> str | None:
+    """What a policy lacks of the inputs without which a metric is not applicable; None when nothing is.
+
+    Args:
+        metric: An id of the catalogue or `id.readout`; whatever else it is, is left to `metric_fault`.
+        columns: The keys of `probe.columns` that are given, None when the policy has no probe block.
+    """
+    from gate.geometry import catalogue
+
+    entry = catalogue.load().get(metric.partition(".")[0])
+    if entry is None:
+        return None
+    if beyond := _beyond(entry.required):
+        return f"a policy cannot give {_quoted(beyond)} yet; use gate.measure for {metric!r}"
+    keys = [IN_A_POLICY[name] for name in entry.required]
+    lacking = [] if columns is None else [key for key in keys if key not in columns]
+    if not lacking:
+        return None
+    lines = ", ".join(f"{key}: NAME" for key in lacking)
+    return f"{metric!r} needs {_quoted(lacking)} of the probe set; add `{lines}` to `probe.columns`"
+
+
+def in_a_policy(entry: Entry) -> str:
+    """Whether a rule of a policy can be about a metric, in words: `yes`, or `not yet` and for want of what."""
+    if beyond := _beyond(entry.required):
+        return f"not yet: it cannot give {_quoted(beyond)}"
+    beyond = _beyond(entry.optional)
+    return f"yes; not yet what it reads from {_quoted(beyond)}" if beyond else "yes"
+
+
+def _beyond(inputs: Iterable[str]) -> list[str]:
+    return [name for name in inputs if name not in IN_A_POLICY]
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(f"`{name}`" for name in names)
 
 
 def params_faults(metric: str, params: Mapping[str, object]) -> list[tuple[Location, str]]:
@@ -66,6 +116,20 @@ def _kind_in_words(default: object) -> str:
     return (
         f"a whole number like the default {default!r}" if isinstance(default, int) else f"like the default {default!r}"
     )
+
+
+def input_faults(columns: Collection[str] | None, metrics: Iterable[object]) -> list[tuple[Location, str]]:
+    """Rules on metrics that lack an input.
+
+    Args:
+        columns: The keys of `probe.columns` that are given, None when the policy has no probe block.
+        metrics: The `metric` of every rule, in order; whatever is not text is left to other checks.
+
+    Returns:
+        Where and what.
+    """
+    faults = [input_fault(metric, columns) if isinstance(metric, str) else None for metric in metrics]
+    return [(("rules", index, "metric"), fault) for index, fault in enumerate(faults) if fault]
 
 
 def conflicts(layers: Iterable[object], rules: Iterable[tuple[object, object]]) -> list[tuple[Location, str]]:

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from gate.policy.references import conflicts, metric_fault, params_faults
+from gate.policy.references import conflicts, input_faults, metric_fault, params_faults
 
 if TYPE_CHECKING:
     from gate.policy.reading import Location
@@ -108,6 +108,11 @@ class Columns(_Keys):
     cluster: Text | None = None  # rows of one are not independent: intervals widen
     sublabel: Text | None = None
     target: Annotated[str | tuple[str, ...] | None, BeforeValidator(_optional_column_names)] = None
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The keys that name a column."""
+        return frozenset(key for key, name in self if name is not None)
 
 
 class Probe(_Keys):
@@ -228,7 +233,9 @@ class Policy(_Keys):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
+        columns = None if self.probe is None else self.probe.columns.given
         faults = conflicts(self.layers, [(rule.id, rule.layer) for rule in self.rules])
+        faults += input_faults(columns, [rule.metric for rule in self.rules])
         if faults:
             raise _as_validation_error(faults)
         return self

@@ -16,6 +16,7 @@ import pytest
 
 from gate.cli import main
 from gate.geometry import catalogue
+from gate.policy import references
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,14 +59,27 @@ def test_the_list_is_there_in_under_half_a_second_without_torch() -> None:
         assert shown.endswith("\nset()\n"), arguments
 
 
-def test_the_list_says_of_every_metric_what_it_is(ask: Callable[..., Asked]) -> None:
+def test_the_list_has_one_line_for_every_metric(ask: Callable[..., Asked]) -> None:
     code, out, err = ask()
     assert (code, err) == (0, "")
+    lines = [re.split(r" {2,}", line.strip()) for line in out.splitlines() if line.startswith("  ")]
+    assert sorted(lines) == sorted(
+        [name, entry.better, ", ".join(entry.required) or "-", entry.meaning] for name, entry in ENTRIES.items()
+    )
+    titles = [f"{family}: {title.partition(': ')[0]}" for family, title in catalogue.families().items()]
+    assert [line for line in out.splitlines() if line in titles] == titles
+
+
+def test_the_long_list_says_of_every_metric_what_it_is(ask: Callable[..., Asked]) -> None:
+    code, out, err = ask("--long")
+    assert (code, err) == (0, "")
     for name, entry in ENTRIES.items():
-        lines = out[out.index(f"\n  {name}  {entry.meaning}\n") :].splitlines()[2:5]
+        lines = out[out.index(f"\n  {name}  {entry.meaning}\n") :].splitlines()[2:6]
         assert lines[0].startswith(f"      better: {entry.better}; reads: features")
         assert all(column in lines[0] for column in (*entry.required, *entry.optional, *entry.kinds))
-        assert lines[1:] == [f"      decides when: {entry.domain}", f"      paper: {entry.paper}"]
+        in_a_policy = references.in_a_policy(entry).replace("`", "")
+        facts = {"decides when": entry.domain, "in a policy": in_a_policy, "paper": entry.paper}
+        assert lines[1:] == [f"      {fact}: {text}" for fact, text in facts.items()]
     headings = re.findall(r"^(\w+): ", out, flags=re.MULTILINE)
     assert headings == list(catalogue.families())
 
@@ -78,7 +92,7 @@ def test_one_metric_is_shown_with_all_that_is_known_of_it(name: str, ask: Callab
     assert out.startswith(f"{name}  {entry.meaning}\n")
     said = [entry.unit, entry.domain, entry.paper, *entry.description.split("\n\n"), *entry.readouts.values()]
     said += [f"{column}: {meaning}" for each in (entry.required, entry.optional) for column, meaning in each.items()]
-    said += [f"{name}.{readout}" for readout in entry.readouts] + [
+    said += [f"\n.{readout} " for readout in entry.readouts] + [
         change.replace("_", " ") for change in entry.invariant_to
     ]
     said += [each for param in entry.params for each in (param, entry.explanations[param])]
@@ -90,7 +104,7 @@ def test_a_read_out_is_shown_with_its_metric(ask: Callable[..., Asked]) -> None:
     _, out, _ = ask("effective_rank.share")
     assert out.startswith(f"effective_rank.share  {ENTRIES['effective_rank'].readouts['share']}\n")
     assert f"A read-out of effective_rank: {ENTRIES['effective_rank'].meaning}" in out
-    assert re.search(r"^effective_rank\.share +0 to 1 +value / d$", out, flags=re.MULTILINE)
+    assert re.search(r"^\.share +0 to 1 +value / d$", out, flags=re.MULTILINE)
     assert re.search(r"^effective_rank +at least 0 +the metric itself$", out, flags=re.MULTILINE)
 
 
@@ -98,6 +112,7 @@ def test_a_read_out_is_shown_with_its_metric(ask: Callable[..., Asked]) -> None:
     ("arguments", "message"),
     [
         (["effective_rnak"], "there is no metric 'effective_rnak'. Did you mean `effective_rank`?"),
+        (["rankme"], "there is no metric 'rankme'. Did you mean `effective_rank.rankme`?"),
         (["effective_rank.shar"], "has no read-out 'shar'. Did you mean `effective_rank.share`?"),
         (["channel_spread.x"], "'channel_spread' has no read-out 'x'. It has: none."),
         (["--family", "spektral"], "no metric has the family 'spektral'. Did you mean `spectral`?"),
@@ -131,8 +146,9 @@ def test_the_list_can_be_narrowed(ask: Callable[..., Asked]) -> None:
         shown = json.loads(ask(*arguments, "--format", "json")[1])
         assert {each["name"] for each in shown["metrics"]} == expected != set()
         assert set(shown["families"]) == {ENTRIES[name].family for name in expected}
-        headings = re.findall(r"^  (\w+)  ", ask(*arguments)[1], flags=re.MULTILINE)
-        assert set(headings) == expected
+        for more in ([], ["--long"]):
+            listed = re.findall(r"^  (\w+)  ", ask(*arguments, *more)[1], flags=re.MULTILINE)
+            assert set(listed) == expected
 
 
 def test_as_json_it_is_the_catalogue_and_infinite_limits_are_null(ask: Callable[..., Asked]) -> None:
@@ -153,7 +169,7 @@ def test_as_json_it_is_the_catalogue_and_infinite_limits_are_null(ask: Callable[
     assert [each["name"] for each in one["metrics"]] == ["vci"]
 
 
-@pytest.mark.parametrize("arguments", [[], ["vci"], ["--format", "json"]])
+@pytest.mark.parametrize("arguments", [[], ["--long"], ["vci"], ["--format", "json"]])
 def test_what_is_no_terminal_gets_no_colour_and_no_trailing_space(arguments: list[str]) -> None:
     done = run(*arguments, FORCE_COLOR="")
     assert "\x1b" not in done.stdout
@@ -180,11 +196,25 @@ def test_a_reader_that_has_gone_is_no_crash() -> None:
     command = f"{sys.executable} -m gate metrics | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(next(iter(catalogue.families())))
+    assert done.stdout.startswith("Each line: id, ")
 
 
 @pytest.mark.parametrize("columns", ["20", "80", "200"])
-def test_no_line_is_wider_than_the_page(columns: str) -> None:
-    for arguments in ([], ["effective_rank"], ["knn_label_agreement"]):
-        out = run(*arguments, COLUMNS=columns, FORCE_COLOR="").stdout
+def test_no_line_of_a_page_is_wider_than_it_and_no_name_is_cut(
+    columns: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    for arguments in (["--long"], *([name] for name in ENTRIES)):
+        assert main(["metrics", *arguments]) == 0
+        out = capsys.readouterr().out
         assert max(map(len, out.splitlines())) <= max(int(columns), 60)
+        assert "…" not in out
+        entry = ENTRIES.get(arguments[0])
+        assert all(f"\n.{name} " in out for name in (entry.readouts if entry else ()))
+
+
+def test_a_line_of_the_list_is_never_broken(ask: Callable[..., Asked], monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = ask()[1]
+    monkeypatch.setenv("COLUMNS", "60")
+    assert ask()[1] == wide

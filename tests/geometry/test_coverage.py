@@ -47,7 +47,11 @@ def test_intervals_cover(draws: tuple[dict[str, Tensor], dict[str, str]]) -> Non
     wrong = {}
     for address, rows in intervals.items():
         share = coverage(rows)
-        if len(rows) == DRAWS and not fact(rows) and (share < low or (share > high and not conservative(method_of[address]))):
+        if (
+            len(rows) == DRAWS
+            and not fact(rows)
+            and (share < low or (share > high and not conservative(method_of[address])))
+        ):
             wrong[address] = share
     assert not wrong
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gate.estimate import Estimate
-from gate.geometry.statistics.columns import hash_ids
+from gate.geometry.statistics import hash_numbers
 from gate.measurement import measure
 from tests.geometry import data
 
@@ -58,7 +58,7 @@ def test_means_hold_no_row_that_they_judge() -> None:
     rows, labels = data.structured(400, 64, 4, 3, signal=0.2)
     rows, codes = rows.double(), labels.numpy()
     logits = torch.nn.functional.one_hot(labels, 4).double()
-    which = hash_ids([str(row) for row in range(400)]).numpy() % 10
+    which = hash_numbers(torch.arange(400)).numpy() % 10
     wrong, wrong_angle, fitted = 0, 0, 0
     for row in range(400):
         train = which != which[row]

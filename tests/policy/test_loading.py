@@ -121,12 +121,36 @@ def test_all_faults_of_a_file_come_at_once_in_the_order_of_its_lines(tmp_path: P
             "metric: knn_label_agreement\n    params: {k: 0}",
             "13:14: rules.1.params.k: should be from 1 to 200, found 0",
         ),
+        (
+            "metric: effective_rank",
+            "metric: ece",
+            "12:5: rules.1.metric: a policy cannot give `logits` yet; use gate.measure for 'ece'",
+        ),
         ("rules:", "run: {seed: 9223372036854775808}\nrules:", "6:7: run.seed: Input should be less than or equal to"),
     ],
 )
 def test_a_fault_is_shown_at_its_place(tmp_path: Path, old: str, new: str, expected: str) -> None:
     assert old in GOOD
     assert any(expected in fault for fault in faults(tmp_path, GOOD.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("metric", "key"), [("subclass_retention", "sublabel"), ("cdnv.max", "label"), ("length_collapse", "length")]
+)
+@pytest.mark.parametrize("other", ["", ", pooling: average"])
+def test_a_column_that_the_probe_block_does_not_name_is_a_fault(
+    tmp_path: Path, metric: str, key: str, other: str
+) -> None:
+    rest = {"sublabel": "y", "label": "y", "length": "y"}
+    rest.pop(key)
+    columns = ", ".join(f"{name}: {column}" for name, column in rest.items())
+    text = GOOD.replace("layers:", f"probe:\n  uri: p.npz\n  columns: {{input: x, {columns}}}\nlayers:")
+    text = text.replace("metric: effective_rank", f"metric: {metric}").replace(", pooling: mean", other)
+    expected = f"15:5: rules.1.metric: {metric!r} needs `{key}` of the probe set; add `{key}: NAME` to `probe.columns`"
+    found = faults(tmp_path, text)
+    assert found[-1] == expected
+    assert len(found) == (2 if other else 1)  # with any other fault, and without
+    load_policy(written(tmp_path, text.replace("input: x", f"input: x, {key}: z").replace(other or "\0", "")))
 
 
 @pytest.mark.parametrize("end", ["\r", "\x85", "\u2028", "\u2029"])

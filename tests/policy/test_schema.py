@@ -9,8 +9,17 @@ import pytest
 from pydantic import ValidationError
 
 from gate.geometry import catalogue
-from gate.policy.references import conflicts, did_you_mean, metric_fault, params_faults
-from gate.policy.schema import Policy, Rule
+from gate.policy.references import (
+    IN_A_POLICY,
+    conflicts,
+    did_you_mean,
+    in_a_policy,
+    input_fault,
+    input_faults,
+    metric_fault,
+    params_faults,
+)
+from gate.policy.schema import Columns, Policy, Rule
 
 DIGEST = "sha256:" + "0a" * 32
 ROLES = ("label", "group", "length", "id", "cluster", "sublabel")
@@ -209,7 +218,7 @@ def test_columns_of_another_kind_are_refused_with_what_was_found() -> None:
     assert "should be the name of a column, or a list of such names; found {'a': 1}" in found["probe.columns.input"]
 
 
-def test_every_metric_and_read_out_of_the_catalogue_can_be_ruled_on() -> None:
+def test_every_metric_and_read_out_of_the_catalogue_is_a_name_that_a_rule_may_have() -> None:
     for name, entry in catalogue.load().items():
         for metric in (name, *(f"{name}.{readout}" for readout in entry.readouts)):
             assert Rule.model_validate({"id": "r", "metric": metric, "max": 1}).metric == metric
@@ -232,6 +241,52 @@ def test_an_unknown_read_out_offers_the_nearest_or_lists_them() -> None:
     )
     assert metric_fault("effective_rank.") is not None
     assert metric_fault("channel_spread.x") == "'channel_spread' has no read-out 'x'. It has: none."
+
+
+def test_the_name_of_a_read_out_offers_the_metrics_that_have_it() -> None:
+    assert metric_fault("rankme") == "there is no metric 'rankme'. Did you mean `effective_rank.rankme`?"
+    several = [name for name, entry in catalogue.load().items() if "share" in entry.readouts]
+    assert len(several) > 1
+    assert all(f"`{name}.share`" in str(metric_fault("share")) for name in several)
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.load()))
+def test_a_rule_needs_inputs_that_a_policy_can_give(name: str) -> None:
+    required = catalogue.load()[name].required
+    beyond = [each for each in required if each not in IN_A_POLICY]
+    fault = input_fault(name, Columns.model_fields)
+    assert fault == input_fault(name, None)
+    assert (fault is None) == (not beyond) == in_a_policy(catalogue.load()[name]).startswith("yes")
+    if fault:
+        assert fault.startswith("a policy cannot give `")
+        assert all(f"`{each}`" in fault for each in beyond)
+        assert f"use gate.measure for {name!r}" in fault
+        return
+    for each in required:
+        key = IN_A_POLICY[each]
+        lacking = input_fault(f"{name}.any", [other for other in Columns.model_fields if other != key])
+        assert lacking == f"'{name}.any' needs `{key}` of the probe set; add `{key}: NAME` to `probe.columns`"
+
+
+def test_inputs_that_a_policy_gives_are_columns_of_its_probe_set() -> None:
+    assert set(IN_A_POLICY.values()) == {*Columns.model_fields} - {"input", "id"}
+
+
+def test_every_rule_is_asked_for_its_inputs() -> None:
+    rules = [rule(), rule(id="a", metric="ece"), rule(id="b", metric="subclass_retention")]
+    probe = {"uri": "p.npz", "columns": {"input": "x", "label": "y", "sublabel": None}}
+    found = faults(policy(probe=probe, rules=rules))
+    assert found == {
+        "rules.1.metric": "a policy cannot give `logits` yet; use gate.measure for 'ece'",
+        "rules.2.metric": (
+            "'subclass_retention' needs `sublabel` of the probe set; add `sublabel: NAME` to `probe.columns`"
+        ),
+    }
+    assert input_faults(["label"], [None, 3, "zzz", "cdnv"]) == []
+
+
+def test_a_policy_without_a_probe_block_leaves_its_columns_to_the_command() -> None:
+    assert Policy.model_validate(policy(rules=[rule(metric="subclass_retention")])).probe is None
 
 
 def test_parameters_belong_to_the_metric() -> None:

@@ -21,6 +21,7 @@ from gate.geometry.influence import (
     noted,
     variance_of_mean,
 )
+from gate.geometry.methods.placement import placed
 from gate.geometry.methods.standard_probe import Pull
 from gate.geometry.registry import Answer
 from gate.geometry.statistics import Sample
@@ -84,13 +85,6 @@ class HeldOut:
     def balanced_influence(self, terms: Tensor) -> Tensor:
         """Influence of each judged row on the balanced mean of the terms, (m,)."""
         return self.spread((terms - self.means(terms)[self.codes]) * self.weights())
-
-
-def placed(terms: Tensor, rows: Tensor, m: int) -> Tensor:
-    """Terms of some rows placed among all m sampled ones, with the same standard error."""
-    whole = torch.zeros(m, dtype=torch.float64, device=terms.device)
-    whole[rows] = terms * (m / len(terms)) ** 0.5
-    return whole
 
 
 def unrepeated(sample: Sample) -> Tensor | Refusal:

@@ -34,12 +34,3 @@ def effective_rank(n: int, d: float) -> float:
     """`effective_rank` of isotropic rows: d exp(-d / 2 nu), or nu exp(-nu / 2 d) when d > nu (Page 1993)."""
     nu = n - 1
     return d * math.exp(-d / (2 * nu)) if d <= nu else nu * math.exp(-nu / (2 * d))
-
-
-@lru_cache(maxsize=256)
-def singular_value_rank(n: int, d: int) -> float:
-    """`effective_rank.sv` of isotropic rows, by quadrature."""
-    gamma = d / (n - 1)
-    mean = marchenko_pastur_mean(torch.sqrt, gamma)
-    entropy = marchenko_pastur_mean(lambda level: torch.special.xlogy(level.sqrt(), level.sqrt()), gamma)
-    return d * mean * math.exp(-entropy / mean)

@@ -15,18 +15,17 @@ from gate.geometry.methods.standard_probe import (
     probe_pull,
     probe_scores,
 )
-from gate.geometry.statistics import CategoryFolds, ClassFolds, MomentFolds, Sample
+from gate.geometry.statistics import CategoryFolds, ClassFolds, MomentFolds, Moments, Sample
 
 SMALL = 20  # judged rows of each category below which a ridge probe is not judged
 
 
-def require_spread(moments: MomentFolds) -> None:
+def require_spread(total: Moments) -> None:
     """Refuses features that do not vary.
 
     Raises:
         MetricError: All rows are equal.
     """
-    total = moments.without()
     if total.is_constant():
         raise MetricError(f"all {total.n} feature rows are equal up to rounding: nothing can be read off")
 
@@ -48,10 +47,10 @@ def judged_classes(moments: MomentFolds, folds: ClassFolds, sample: Sample) -> H
     """The labels as the ridge probe reads them off held-out rows."""
     few = small_class(folds.without()[1], SMALL)
     codes = sample.class_codes(folds.classes[0].names)
-    return few or judged(Question(codes, moments, CategoryFolds(folds.classes)), sample)
+    return few or read_off(Question(codes, moments, CategoryFolds(folds.classes)), sample)
 
 
-def judged(question: Question, sample: Sample, kind: Kind = "class") -> HeldOut | Refusal:
+def read_off(question: Question, sample: Sample, kind: Kind = "class") -> HeldOut | Refusal:
     """A column as the ridge probe reads it off held-out rows, where each category has 20 of them."""
     rows = unrepeated(sample)
     if isinstance(rows, Refusal):
@@ -73,8 +72,7 @@ def nearest_means(folds: ClassFolds, sample: Sample) -> HeldOut | Refusal:
     few = small_class(classes, 5)
     if few:
         return few
-    if total.is_constant():
-        raise MetricError(f"all {total.n} feature rows are equal up to rounding: nothing can be read off")
+    require_spread(total)
     if isinstance(rows, Refusal):
         return rows
     few = too_few_judged(classes.names, codes[rows], 5)

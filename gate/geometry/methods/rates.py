@@ -22,6 +22,7 @@ from gate.geometry.statistics import Ledger, Sample
 OF_FEATURES: set[Change] = {
     "translation", "scaling", "row_scaling", "rotation", "permutation", "channel_scaling", "linear_map",
 }  # fmt: skip
+BASELINE = "baseline_logits"
 Bounds = Callable[[float], tuple[Tensor, Tensor]]
 _SHOWN = 30  # entries of a breakdown
 
@@ -120,7 +121,22 @@ def too_few(ledger: Ledger, needed: int) -> Refusal | None:
     return Refusal("inconclusive", f"few_rows: {ledger.n} rows; it needs at least {needed}", needed)
 
 
-def judged(  # noqa: PLR0913 - what a read-out over all rows can say
+def same_classes(ledger: Ledger, column: str = BASELINE) -> Refusal | None:
+    """The refusal of other outputs of the same rows that choose between other classes."""
+    if ledger.widths[column] == ledger.c:
+        return None
+    reason = f"dim_mismatch: {column} has {ledger.widths[column]} columns, logits have {ledger.c}"
+    return Refusal("not_applicable", reason)
+
+
+def two_classes(parts: Parts) -> Refusal | None:
+    """The refusal of labels of one class, or of a class with fewer than 30 rows."""
+    if parts.g < 2:
+        return Refusal("inconclusive", f"small_class: all rows are of class {parts.names[0]!r}; it needs two classes")
+    return parts.too_small(30, "small_class", "class")
+
+
+def over_rows(  # noqa: PLR0913 - what a read-out over all rows can say
     ledger: Ledger,
     sample: Sample,
     value: Tensor,
@@ -168,7 +184,7 @@ def judged(  # noqa: PLR0913 - what a read-out over all rows can say
 
 def share_of_rows(ledger: Ledger, sample: Sample, terms: Tensor, detail: str | None = None) -> Readout:
     """The share of all rows (n,) that have something."""
-    return judged(ledger, sample, terms.double().mean(), terms.double(), wilson=True, method="Wilson", detail=detail)
+    return over_rows(ledger, sample, terms.double().mean(), terms.double(), wilson=True, method="Wilson", detail=detail)
 
 
 def extreme(
@@ -209,7 +225,7 @@ def worst_of(
     means = parts.means(terms)
     worst = int(means.argmax() if largest else means.argmin())
     value, ends = extreme(means, wilson_bounds(means, parts.counts), largest=largest)
-    return judged(
+    return over_rows(
         ledger,
         sample,
         value,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gate.geometry.influence import variance_of_mean
+
 _COUNT = 131072
 _TILE = 2048
 
@@ -90,3 +92,19 @@ def without_pair_noise(plugged_in: float, pairs: float) -> float:
         pairs: Sum over pairs of means of (weight^2 tr(C_a C_b) / (n_a n_b)).
     """
     return max(0.0, plugged_in - 4 * pairs) + 2 * pairs
+
+
+def u_statistic_variance(influence: Tensor, n: int, kernel_square: float) -> float:
+    """Variance of a mean over pairs of n rows, of which both orders count.
+
+    4 Var(h1) / n + 2 Var(h2) / n^2 (Hoeffding 1948). The influence of the n rows holds the second order twice over, and
+    unrelated rows have nothing else: half of it is taken off again.
+
+    Args:
+        influence: (m,) of the sampled rows.
+        n: Rows.
+        kernel_square: Mean square of the symmetric kernel about its mean, over pairs.
+    """
+    first = variance_of_mean(influence, n)
+    second = max(kernel_square - first * n / 2, 0.0) / max(1 - 2 / n, 0.5)
+    return max(first - 2 * second / n**2, first / 2)

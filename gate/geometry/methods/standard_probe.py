@@ -240,21 +240,6 @@ class _Ridge:
         return round((hits[counts > 0] / counts[counts > 0]).mean().item(), 12)
 
 
-def ridge_scores(folds: ClassFolds, sample: Sample, names: tuple[str, ...]) -> Tensor:
-    """Score of each sampled row for each class by the ridge probe of the other folds, (m, C)."""
-    return probe_scores(_of_classes(folds, sample, names), sample)
-
-
-def ridge_slopes(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor, signs: Tensor) -> Tensor:
-    """Influence of the training rows; `signs` (m, C) is what a unit of each score is worth."""
-    del codes
-    return probe_pull(_of_classes(folds, sample, folds.classes[0].names), sample, scores)(signs)
-
-
-def _of_classes(folds: ClassFolds, sample: Sample, names: tuple[str, ...]) -> Question:
-    return Question(sample.class_codes(names), MomentFolds(folds.moments), CategoryFolds(folds.classes))
-
-
 def ridge_predictions(moments: MomentFolds, targets: TargetFolds, sample: Sample) -> tuple[Tensor, Tensor]:
     """Continuous targets of each sampled row by the ridge of the other folds, and their mean over these, both (m, q).
 

@@ -4,13 +4,13 @@ A statistic is a frozen value with `of(batch)` and `merge(other)`. Merging is as
 rounding, so that streaming, sharding and distribution give the same statistic.
 """
 
-from gate.geometry.statistics.batch import Batch, Split
+from gate.geometry.statistics.batch import Batch, Split, hash_numbers
 from gate.geometry.statistics.cells import CellMoments
 from gate.geometry.statistics.census import Fingerprints, ReferenceFingerprints, RowCensus
 from gate.geometry.statistics.channels import Channels
 from gate.geometry.statistics.classes import ClassMoments, UnitClassMoments
-from gate.geometry.statistics.collection import Collection, Statistic
-from gate.geometry.statistics.columns import COLUMNS, Codes, Column, hash_ids, items_of, read_columns
+from gate.geometry.statistics.collection import Collection, Differentiable, Statistic
+from gate.geometry.statistics.columns import COLUMNS, Codes, Column, hash_ids, items_of, output_names, read_columns
 from gate.geometry.statistics.counts import GroupCounts, LabelCounts
 from gate.geometry.statistics.folds import Axes, CategoryFolds, Centres, ClassFolds, MomentFolds, fold_count
 from gate.geometry.statistics.latent import CodeCounts, LatentMoments, PosteriorVariances
@@ -63,6 +63,7 @@ __all__ = [
     "Column",
     "CrossFolds",
     "CrossMoments",
+    "Differentiable",
     "FeatureMoments",
     "Fingerprints",
     "GroupCounts",
@@ -103,7 +104,9 @@ __all__ = [
     "dirichlet_energy",
     "fold_count",
     "hash_ids",
+    "hash_numbers",
     "items_of",
+    "output_names",
     "read_columns",
     "token_means",
     "token_terms",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
@@ -11,14 +10,12 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.statistics.columns import Codes, hash_ids, read_columns
+from gate.geometry.statistics.columns import HASH_BITS, Codes, hash_ids, read_columns, working
 
 Split = Literal["probe", "reference", "ood", "shifted"]
 _HALF = 1e-6  # rounding units above it are those of half precision
-_FLOAT32 = 1e12  # beyond it, and below its inverse, squares and fourth powers leave float32
 _SMALLEST = 1e-38  # length of which the inverse still fits into float32
 _IN_CACHE = 256  # rows of a tile that is read several times
-_LARGEST = 1e35  # and here those of a product leave float64
 
 
 def row_fingerprints(rows: Tensor) -> Tensor:
@@ -34,6 +31,12 @@ def _words(rows: Tensor) -> Tensor:
     if plain.element_size() < 8 and plain.shape[1] % 2:
         plain = torch.nn.functional.pad(plain, (0, 1))
     return plain.view(torch.int64)
+
+
+def hash_numbers(numbers: Tensor, seed: int = 0) -> Tensor:
+    """A hash of each row number, (n,) int64 in [0, 2^62), for rows that have no ids of their own."""
+    start = int(hash_ids([""], seed)[0])
+    return _mix(numbers.to(torch.int64) + start) & ((1 << HASH_BITS) - 1)
 
 
 def _mix(words: Tensor) -> Tensor:
@@ -78,6 +81,7 @@ class Batch:
         *,
         ids: Sequence[str],
         split: Split = "probe",
+        hashes: Tensor | None = None,
         fingerprints: Tensor | None = None,
         outputs: Sequence[str] | None = None,
         weights: Mapping[str, Tensor] | None = None,
@@ -96,13 +100,13 @@ class Batch:
             )
         if len(ids) != len(features):
             raise MetricError(f"ids must have one entry for each of the {len(features)} rows, found {len(ids)}")
-        rows = _working(features.detach())
+        rows = working(features.detach())
         device = rows.device
         return cls(
             rows,
             _resolution(features.dtype),
             tuple(ids),
-            hash_ids(ids, seed).to(device),
+            (hash_ids(ids, seed) if hashes is None else hashes).to(device),
             read_columns(columns, len(rows), device),
             split,
             None if fingerprints is None else fingerprints.to(device),
@@ -161,7 +165,7 @@ class Batch:
     def folds(self) -> Tensor:
         """(n,) int64 hash that picks a row's fold: rows of one cluster share it."""
         clusters = self.columns.get("clusters")
-        return _mix(clusters) & (2**62 - 1) if isinstance(clusters, Tensor) else self.hashes
+        return _mix(clusters) & ((1 << HASH_BITS) - 1) if isinstance(clusters, Tensor) else self.hashes
 
     @property
     def labels(self) -> Codes | None:
@@ -219,28 +223,6 @@ def _resolution(dtype: torch.dtype) -> float:
     """A few units in the last place, and one of half precision, where more would hide what a model means."""
     epsilon = torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
     return 8 * epsilon if epsilon < _HALF else epsilon
-
-
-def _working(rows: Tensor) -> Tensor:
-    """Rows in a precision in which their squares are exact enough."""
-    if rows.is_complex():
-        raise MetricError(f"features must be real numbers, found {rows.dtype}")
-    exact = rows if rows.dtype in (torch.float32, torch.float64) else rows.to(torch.float32)
-    if not rows.is_floating_point() and not torch.equal(exact.to(rows.dtype), rows):
-        exact = rows.to(torch.float64)
-    largest = _largest(exact)
-    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
-        raise MetricError(
-            f"features are out of range: the largest |x| is {largest:.3g}, expected 1e-35 to 1e35; rescale them"
-        )
-    return exact.to(torch.float64) if largest > _FLOAT32 or 0 < largest < 1 / _FLOAT32 else exact
-
-
-def _largest(rows: Tensor) -> float:
-    """Largest finite |x|, 0 where there is none."""
-    low, high = rows.aminmax()
-    largest = torch.maximum(high, -low).item()
-    return largest if math.isfinite(largest) else rows.nan_to_num(0.0, 0.0, 0.0).abs().max().item()
 
 
 def unit_scale(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
-from torch import Tensor
 
 from gate.geometry.statistics.batch import Batch
 from gate.geometry.statistics.classes import ClassMoments
 from gate.geometry.statistics.columns import Codes
-
-if TYPE_CHECKING:
-    from gate.geometry.statistics.sample import Sample
 
 
 def crossed(classes: Codes, groups: Codes) -> Codes:
@@ -49,8 +44,3 @@ class CellMoments(ClassMoments):
         """Class and group of each cell."""
         split = ((int(size), rest) for size, _, rest in (name.partition(":") for name in self.names))
         return [(rest[:size], rest[size:]) for size, rest in split]
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: what reads cells gives its influence itself."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from gate.errors import MetricError
 from gate.geometry.statistics.batch import Batch, Split
-
-if TYPE_CHECKING:
-    from gate.geometry.statistics.sample import Sample
 
 _NAMED = 5
 
@@ -71,7 +68,7 @@ class RowCensus:
             bad[name] = bad[name].merge(more) if name in bad else more
         return type(self)(self.n + other.n, self.d, bad)
 
-    def require_finite(self, columns: Iterable[str] = ()) -> None:
+    def require_finite(self, columns: Iterable[str] = (), split: Split = "probe") -> None:
         """Refuses features, and columns, that no metric is defined on.
 
         Raises:
@@ -80,7 +77,8 @@ class RowCensus:
         asked = {"features", *columns}
         for name, bad in self.bad.items():
             if name.partition(".")[0] in asked:
-                what = "feature rows" if name == "features" else f"rows of {name}"
+                rows = "" if split == "probe" else f"{split} "
+                what = f"{rows}feature rows" if name == "features" else f"{rows}rows of {name}"
                 ids = ", ".join(repr(identifier) for _, identifier in bad.first)
                 raise MetricError(
                     f"nonfinite_rows: {bad.count} of {self.n} {what} hold NaN or infinity (first ids: {ids}); "
@@ -105,7 +103,6 @@ class Fingerprints:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ()
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -125,11 +122,6 @@ class Fingerprints:
         """The fingerprints that occur more than once, and how many rows have one of them."""
         values, counts = self.values.unique(return_counts=True)
         return values[counts > 1], int(counts[counts > 1].sum())
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: a share of rows gives its own terms."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
 
 
 class ReferenceFingerprints(Fingerprints):

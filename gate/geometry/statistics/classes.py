@@ -229,7 +229,6 @@ class LabelledMoments:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -255,8 +254,3 @@ class LabelledMoments:
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
         return type(self)(self.moments.merge(other.moments), self.classes.merge(other.classes))
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: its parts have influence."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self, cast
+from typing import Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -35,12 +35,10 @@ class Statistic(Protocol):
     Attributes:
         split: Which rows it is of.
         needs: Columns and weights that the rows must have ("labels").
-        leaves: Fields that a metric may differentiate by.
     """
 
     split: ClassVar[Split]
     needs: ClassVar[tuple[str, ...]]
-    leaves: ClassVar[tuple[str, ...]]
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -48,6 +46,17 @@ class Statistic(Protocol):
 
     def merge(self, other: Any) -> Self:  # noqa: ANN401 - of its own kind, which a protocol cannot say
         """Of the rows of both."""
+
+
+@runtime_checkable
+class Differentiable(Statistic, Protocol):
+    """A statistic by which a metric may be differentiated.
+
+    Attributes:
+        leaves: Fields to differentiate by; none where only the metric itself knows the influence of a row.
+    """
+
+    leaves: ClassVar[tuple[str, ...]]
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of this statistic with this gradient, (m,) float64."""

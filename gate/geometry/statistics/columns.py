@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Mapping, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Self, cast
 
@@ -12,9 +15,11 @@ from torch import Tensor
 
 from gate.errors import MetricError
 
-Kind = Literal["category", "number", "vector", "whole", "identity"]
+Kind = Literal["category", "number", "vector", "feature", "whole", "identity"]
 Source = Literal["probe", "model", "baseline"]
-_HASH_BITS = 62  # of a row-id hash: leaves room for a tie-break and fits a signed 64-bit integer
+_FLOAT32 = 1e12  # beyond it, and below its inverse, squares and fourth powers leave float32
+_LARGEST = 1e35  # and here those of a product leave float64
+HASH_BITS = 62  # of a row-id hash: leaves room for a tie-break and fits a signed 64-bit integer
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,8 @@ class Column:
 
     Attributes:
         meaning: What it holds, for a reader of the metric reference.
-        kind: A name for each row, a number, a vector, whole numbers (-1 where there is none), or an identity of which
-            only equality matters.
+        kind: A name for each row, a number, a vector, features of another layer or model, whole numbers (-1 where there
+            is none), or an identity of which only equality matters.
         several: Whether it is several columns by name; one of them is then "column.name".
         source: Where it comes from: the probe set, the model that is measured, or its baseline.
     """
@@ -50,20 +55,20 @@ COLUMNS: Mapping[str, Column] = {
     "view_logits": Column(
         "outputs (n, C) for one view or attribute at a time, by name", "vector", several=True, source="model"
     ),
-    "baseline": Column("features of the baseline on the same rows (n, e)", "vector", source="baseline"),
+    "baseline": Column("features of the baseline on the same rows (n, e)", "feature", source="baseline"),
     "baseline_logits": Column("outputs of the baseline on the same rows (n, C)", "vector", source="baseline"),
     "earlier": Column(
-        "features (n, e) of versions before the baseline, oldest first", "vector", several=True, source="baseline"
+        "features (n, e) of versions before the baseline, oldest first", "feature", several=True, source="baseline"
     ),
     "history": Column(
         "outputs (n, C) of earlier checkpoints, by name, from first to last", "vector", several=True, source="baseline"
     ),
-    "before": Column("features before the layer (n, e)", "vector", source="model"),
+    "before": Column("features before the layer (n, e)", "feature", source="model"),
     "depths": Column(
-        "features of earlier layers (n, e), by name, from shallow to deep", "vector", several=True, source="model"
+        "features of earlier layers (n, e), by name, from shallow to deep", "feature", several=True, source="model"
     ),
-    "trivial": Column("features (n, e) of trivial models: raw inputs, random weights", "vector", several=True),
-    "encoded": Column("features (n, e) of a fixed reference encoder", "vector"),
+    "trivial": Column("features (n, e) of trivial models: raw inputs, random weights", "feature", several=True),
+    "encoded": Column("features (n, e) of a fixed reference encoder", "feature"),
     "tokens": Column(
         "token states of each row by layer, as their terms (n, K)", "vector", several=True, source="model"
     ),
@@ -106,16 +111,12 @@ class Codes:
         Raises:
             MetricError: A value is None or NaN.
         """
-        if isinstance(column, Tensor) and not column.is_floating_point() and column.ndim == 1:
+        if isinstance(column, Tensor) and column.ndim != 1:
+            raise MetricError(f"a column of labels or groups must be one value a row, found {tuple(column.shape)}")
+        if isinstance(column, Tensor) and not column.is_floating_point() and not column.is_complex():
             found, places = column.unique(return_inverse=True)
             return cls._named([str(item) for item in found.tolist()], places)
-        items = column.tolist() if isinstance(column, Tensor) else column
-        for row, item in enumerate(items):
-            if item is None or item != item:  # noqa: PLR0124 - only NaN differs from itself
-                raise MetricError(
-                    f"row {row} of a column of labels or groups holds {item!r}; name a category or leave it out"
-                )
-        texts = [str(item) for item in items]
+        texts = [_text(row, item) for row, item in enumerate(column)]
         distinct = list(dict.fromkeys(texts))
         index = {name: code for code, name in enumerate(distinct)}
         return cls._named(distinct, torch.tensor([index[text] for text in texts], dtype=torch.int64))
@@ -153,6 +154,49 @@ class Codes:
         return torch.bincount(self.values, minlength=len(self.names))
 
 
+def _text(row: int, item: object) -> str:
+    """The name of a category; 1.0 is 1."""
+    plain = item.item() if isinstance(item, Tensor) else item
+    if plain is None or isinstance(plain, list | tuple | Mapping) or not _equals_itself(plain):
+        raise MetricError(f"row {row} of a column of labels or groups holds {plain!r}; name a category or leave it out")
+    return str(int(plain)) if isinstance(plain, float) and plain.is_integer() else str(plain)
+
+
+def _equals_itself(item: object) -> bool:
+    try:
+        return bool(item == item)  # noqa: PLR0124 - only NaN and its kind differ from themselves
+    except (TypeError, ValueError):  # a missing value of pandas has no truth, an array more than one
+        return False
+
+
+def output_names(width: int, labels: Codes | None) -> tuple[str, ...]:
+    """Names of the classes that the columns of `logits` stand for, where nobody says.
+
+    Whole numbers from 0 where the labels are such, else the labels themselves, in order, where there are as many.
+
+    Raises:
+        MetricError: The labels leave it open which column is whose.
+    """
+    numbered = tuple(str(code) for code in range(width))
+    if labels is None or (set(labels.names) <= set(numbered) and ("0" in labels.names or width == 1)):
+        return numbered
+    names = sorted(labels.names, key=_natural)
+    whole = all(name.removeprefix("-").isdecimal() for name in names)
+    if len(names) == width and (whole or names == sorted(names)):
+        return tuple(names)
+    shown = ", ".join(map(repr, names[:5]))
+    raise MetricError(
+        f"the {width} columns of logits cannot be matched with the {len(names)} labels ({shown} ...); "
+        "name them in order: outputs=[...]"
+    )
+
+
+def _natural(name: str) -> tuple[tuple[int, float, str], ...]:
+    """Sorts 2 before 10, alone and inside of a name."""
+    parts = re.split(r"(-?\d+)", name) if name.removeprefix("-").isdecimal() else re.split(r"(\d+)", name)
+    return tuple((0, float(part), "") if part.lstrip("-").isdecimal() else (1, 0.0, part) for part in parts if part)
+
+
 def union(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
     """Sorted names of both."""
     return first if first == second else tuple(sorted({*first, *second}))
@@ -169,7 +213,7 @@ def hash_ids(ids: Sequence[str], seed: int = 0) -> Tensor:
     salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
     digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8, key=salt).digest() for text in ids)
     words = torch.frombuffer(bytearray(digests), dtype=torch.int64) if digests else torch.empty(0, dtype=torch.int64)
-    return words & ((1 << _HASH_BITS) - 1)
+    return words & ((1 << HASH_BITS) - 1)
 
 
 def read_columns(given: Mapping[str, object], n: int, device: torch.device) -> dict[str, Codes | Tensor]:
@@ -206,9 +250,12 @@ def items_of(values: object) -> Sequence[object] | Tensor:
     """A column as a tensor of whole numbers, or as a list of anything."""
     if isinstance(values, Tensor):
         return values
-    kind = getattr(getattr(values, "dtype", None), "kind", "")
-    if kind in ("i", "u"):
-        return torch.as_tensor(values).to(torch.int64)
+    dtype = getattr(values, "dtype", None)
+    if getattr(dtype, "kind", "") in ("i", "u") and hasattr(dtype, "itemsize"):
+        with suppress(TypeError, ValueError, RuntimeError):  # a gap in it leaves it to be read value by value
+            return torch.as_tensor(values).to(torch.int64)
+    if not isinstance(values, Sized):
+        raise MetricError(f"a column must have one entry a row, found {values!r}")
     found: list[object] = values.tolist() if hasattr(values, "tolist") else list(cast("Sequence[object]", values))
     return found
 
@@ -241,4 +288,32 @@ def _vectors(name: str, kind: Kind, numbers: Tensor) -> Tensor:
         raise MetricError(f"{name} must be {what} numbers, found {numbers.dtype}")
     if kind == "whole":
         return numbers.to(torch.int64)
+    if kind == "feature":
+        return working(numbers, name)
     return numbers if numbers.dtype in (torch.float32, torch.float64) else numbers.to(torch.float32)
+
+
+def working(rows: Tensor, name: str = "features") -> Tensor:
+    """Rows in a precision in which their squares are exact enough.
+
+    Raises:
+        MetricError: They are not real numbers, or too large or small to be squared.
+    """
+    if rows.is_complex():
+        raise MetricError(f"{name} must be real numbers, found {rows.dtype}")
+    exact = rows if rows.dtype in (torch.float32, torch.float64) else rows.to(torch.float32)
+    if not rows.is_floating_point() and not torch.equal(exact.to(rows.dtype), rows):
+        exact = rows.to(torch.float64)
+    largest = _largest(exact)
+    if largest > _LARGEST or 0 < largest < 1 / _LARGEST:
+        raise MetricError(
+            f"{name} are out of range: the largest |x| is {largest:.3g}, expected 1e-35 to 1e35; rescale them"
+        )
+    return exact.to(torch.float64) if largest > _FLOAT32 or 0 < largest < 1 / _FLOAT32 else exact
+
+
+def _largest(rows: Tensor) -> float:
+    """Largest finite |x|, 0 where there is none."""
+    low, high = rows.aminmax()
+    largest = torch.maximum(high, -low).item()
+    return largest if math.isfinite(largest) else rows.nan_to_num(0.0, 0.0, 0.0).abs().max().item()

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
-import torch
 from torch import Tensor
 
 from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.columns import place, union
-
-if TYPE_CHECKING:
-    from gate.geometry.statistics.sample import Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +25,6 @@ class LabelCounts:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
-    leaves: ClassVar[tuple[str, ...]] = ()
     by: ClassVar[str] = "labels"
 
     @classmethod
@@ -46,11 +40,6 @@ class LabelCounts:
         for part in (self, other):
             counts.index_add_(0, place(part.names, names, counts.device), part.counts)
         return type(self)(names, counts)
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: counts of the probe set are what they are."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
 
 
 class GroupCounts(LabelCounts):

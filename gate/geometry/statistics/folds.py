@@ -5,10 +5,10 @@ A row's fold is the hash of its id, or of its cluster where there are clusters, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -17,9 +17,6 @@ from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.classes import ClassMoments, LabelledMoments
 from gate.geometry.statistics.columns import Codes
 from gate.geometry.statistics.moments import Moments
-
-if TYPE_CHECKING:
-    from gate.geometry.statistics.sample import Sample
 
 
 def fold_count(d: int) -> int:
@@ -33,11 +30,6 @@ def fold_members(batch: Batch) -> Iterator[Tensor]:
     which = batch.folds % folds
     for fold in range(folds):
         yield (which == fold).nonzero()[:, 0]
-
-
-def no_influence(sample: Sample) -> Tensor:
-    """Nothing for each sampled row: the held-out rows carry the influence of a probe."""
-    return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +74,6 @@ class MomentFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ()
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -108,11 +99,6 @@ class MomentFolds:
             self.axes[key] = Axes.of(self.without(*key))
         return self.axes[key]
 
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: a probe gives its influence itself."""
-        del gradient
-        return no_influence(sample)
-
 
 class Centres(NamedTuple):
     """Where the rows of each category lie.
@@ -136,7 +122,6 @@ class CategoryFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
-    leaves: ClassVar[tuple[str, ...]] = ()
     by: ClassVar[str] = "labels"
 
     @classmethod
@@ -176,11 +161,6 @@ class CategoryFolds:
             means.addcmul_(part.means, (part.counts.double() / total.clamp_min(1))[:, None])
         return Centres(total, total.double() / total.sum().clamp_min(1), means)
 
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: a probe gives its influence itself."""
-        del gradient
-        return no_influence(sample)
-
 
 @dataclass(frozen=True, eq=False)
 class ClassFolds:
@@ -191,7 +171,6 @@ class ClassFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -225,8 +204,3 @@ class ClassFolds:
     def without(self, *held_out: int) -> tuple[Moments, ClassMoments]:
         """Moments of all rows but those of some folds."""
         return MomentFolds(self.moments).without(*held_out), CategoryFolds(self.classes).without(*held_out)
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: a probe gives its influence itself."""
-        del gradient
-        return no_influence(sample)

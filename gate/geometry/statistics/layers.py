@@ -109,8 +109,3 @@ class ShiftedMean(ClassMoments):
         """Of one batch."""
         codes = torch.zeros(len(batch.features), dtype=torch.int64, device=batch.features.device)
         return cls.of_rows(batch.features, Codes(("shifted",), codes))
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: the probe rows do not move it."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)

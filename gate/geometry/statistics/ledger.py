@@ -49,7 +49,6 @@ class Ledger:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("logits",)
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -172,11 +171,6 @@ class Ledger:
     def places(self, sample: Sample) -> Tensor:
         """Where the sampled rows stand in the ledger, (m,)."""
         return torch.searchsorted(self.numbers("hash"), sample.rows.hashes)
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: what is said of single rows gives its own influence."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
 
 
 def _names(outputs: tuple[str, ...] | None, width: int) -> tuple[str, ...]:

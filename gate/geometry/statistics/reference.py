@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -13,9 +12,6 @@ from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.classes import class_sums
 from gate.geometry.statistics.columns import Codes, place, union
 from gate.geometry.statistics.moments import gram
-
-if TYPE_CHECKING:
-    from gate.geometry.statistics.sample import Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +37,6 @@ class ReferenceClasses:
 
     split: ClassVar[Split] = "reference"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -100,8 +95,3 @@ class ReferenceClasses:
         size = (shares @ self.means.square().sum(dim=1)).item()
         spread = self.pooled.diagonal().sum().item()
         return not spread > self.resolution**2 * max(size, torch.finfo(torch.float64).tiny)
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: no probe row moves the reference."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)

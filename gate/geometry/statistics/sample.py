@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -31,7 +30,6 @@ class Sample:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ()
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -82,11 +80,6 @@ class Sample:
         """
         codes = self.rows.class_codes(column)
         return place(codes.names, names, codes.values.device)[codes.values]
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: a metric over individual rows gives its influence itself."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
 
 
 class ReferenceSample(Sample):

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.columns import Codes, place, union
-from gate.geometry.statistics.folds import CategoryFolds, fold_members, no_influence
-
-if TYPE_CHECKING:
-    from gate.geometry.statistics.sample import Sample
+from gate.geometry.statistics.folds import CategoryFolds, fold_members
 
 
 class GroupFolds(CategoryFolds):
@@ -44,7 +41,6 @@ class TaskFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("tasks",)
-    leaves: ClassVar[tuple[str, ...]] = ()
     by: ClassVar[str] = "tasks"
 
     @classmethod
@@ -56,11 +52,6 @@ class TaskFolds:
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
         return type(self)({name: part.merge(other.parts[name]) for name, part in self.parts.items()})
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: a probe gives its influence itself."""
-        del gradient
-        return no_influence(sample)
 
 
 class AttributeFolds(TaskFolds):
@@ -121,7 +112,6 @@ class TargetFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("targets",)
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -142,11 +132,6 @@ class TargetFolds:
         """Of all rows but those of some folds."""
         return reduce(TargetMoments.merge, [part for fold, part in enumerate(self.parts) if fold not in held_out])
 
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: a probe gives its influence itself."""
-        del gradient
-        return no_influence(sample)
-
 
 @dataclass(frozen=True, eq=False)
 class CellFolds:
@@ -164,7 +149,6 @@ class CellFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("groups",)
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -197,8 +181,3 @@ class CellFolds:
         """Counts (G, C) of all rows but those of some folds."""
         kept = [fold for fold in range(len(self.counts)) if fold not in held_out]
         return self.counts[kept].sum(dim=0)
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: a probe gives its influence itself."""
-        del gradient
-        return no_influence(sample)

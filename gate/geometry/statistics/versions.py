@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import accumulate
-from typing import TYPE_CHECKING, ClassVar, Self
-
-import torch
-from torch import Tensor
+from typing import ClassVar, Self
 
 from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.folds import ClassFolds, fold_count
 from gate.geometry.statistics.pairs import BaselineMoments, CrossMoments, FeatureMoments, PairMoments
-
-if TYPE_CHECKING:
-    from gate.geometry.statistics.sample import Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +46,6 @@ class CrossFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("baseline",)
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -98,11 +90,6 @@ class CrossFolds:
             outer = _union(heads[place], tails[place + 1])
             result.append((fold, outer, _union(heads[low], tails[high + 1]), parts[inner], parts[place]))
         return result
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: held-out rows carry the influence of a map."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
 
 
 def _union(first: Versions | None, second: Versions | None) -> Versions:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from gate.errors import MetricError
 from gate.geometry.statistics.batch import Batch, Split
-
-if TYPE_CHECKING:
-    from gate.geometry.statistics.sample import Sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +24,6 @@ class Weights:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ()
-    leaves: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -60,11 +56,6 @@ class Weights:
         if not bool(torch.isfinite(found).all()):
             raise MetricError(f"nonfinite_weights: {name} holds NaN or infinity; mend the model")
         return found.detach().double()
-
-    def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
-        """Nothing: no row moves the weights."""
-        del gradient
-        return torch.zeros(sample.m, dtype=torch.float64, device=sample.features.device)
 
 
 def _same(first: Tensor | None, second: Tensor | None) -> bool:

@@ -37,6 +37,23 @@ def distinct_rows(sample: Sample, *columns: str) -> tuple[Tensor, Refusal | None
     return kept, None
 
 
+def possible_neighbours(rows: Tensor, clusters: Tensor | None) -> Tensor:
+    """Rows of another cluster that each of some rows (m, ...) has, (m,); all but itself where rows are independent."""
+    m = len(rows)
+    if clusters is None:
+        return torch.full((m,), m - 1, device=rows.device)
+    _, codes, sizes = clusters.unique(return_inverse=True, return_counts=True)
+    others: Tensor = m - sizes[codes]
+    return others
+
+
+def placed(terms: Tensor, rows: Tensor, m: int) -> Tensor:
+    """Terms of some rows placed among all m sampled ones, with the same standard error."""
+    whole = torch.zeros(m, dtype=torch.float64, device=terms.device)
+    whole[rows] = terms * (m / len(terms)) ** 0.5
+    return whole
+
+
 @dataclass(frozen=True)
 class Placement:
     """Puts terms of the judged rows where they belong in the sample.
@@ -53,9 +70,7 @@ class Placement:
 
     def spread(self, terms: Tensor) -> Tensor:
         """Terms of the judged rows placed among all sampled rows, (m,), with the same standard error."""
-        whole = torch.zeros(self.m, dtype=torch.float64, device=terms.device)
-        whole[self.kept] = terms * (self.m / len(self.kept)) ** 0.5
-        return whole
+        return placed(terms, self.kept, self.m)
 
     def readout(self, share: Tensor, terms: Tensor, rows: int | None = None, variance: float | None = None) -> Readout:
         """A share of neighbours: Wilson's interval for as many rows as its variance, the jackknife's, amounts to."""
@@ -77,19 +92,3 @@ class Placement:
             return answer
         note = f"{left_out} sampled rows repeat an input or have no direction and are left out"
         return replace(answer, detail=noted(answer.detail, note))
-
-
-def u_statistic_variance(influence: Tensor, n: int, kernel_square: float) -> float:
-    """Variance of a mean over pairs of n rows, of which both orders count.
-
-    4 Var(h1) / n + 2 Var(h2) / n^2 (Hoeffding 1948). The influence of the n rows holds the second order twice over, and
-    unrelated rows have nothing else: half of it is taken off again.
-
-    Args:
-        influence: (m,) of the sampled rows.
-        n: Rows.
-        kernel_square: Mean square of the symmetric kernel about its mean, over pairs.
-    """
-    first = variance_of_mean(influence, n)
-    second = max(kernel_square - first * n / 2, 0.0) / max(1 - 2 / n, 0.5)
-    return max(first - 2 * second / n**2, first / 2)
