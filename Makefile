@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test lint format bench
+.PHONY: demo test lint format bench metrics
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -24,6 +24,11 @@ lint: $(READY)
 SIZES ?= S
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.speed $(SIZES)
+
+# What is rendered from the metrics themselves: the list that is read without torch, and docs/metrics.md.
+metrics: $(READY)
+	@$(BIN)/python -m gate.geometry.catalogue
+	@$(BIN)/python docs/make_metrics.py
 
 format: $(READY)
 	@$(BIN)/ruff check --fix --exit-zero .

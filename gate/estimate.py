@@ -142,7 +142,7 @@ def _paired(
         low, high = candidate.interval[0] - baseline.interval[1], candidate.interval[1] - baseline.interval[0]
         return error, (low, high), f"difference of intervals, {candidate.method}"
     if candidate.method.startswith("Wilson"):
-        rows = min(candidate.n, *(each.trials for each in (candidate, baseline) if each.trials is not None))
+        rows = min([candidate.n, *(each.trials for each in (candidate, baseline) if each.trials is not None)])
         error = math.sqrt(error**2 + 2 / rows**2)
     groups = uncertainty.cluster_count(gap.clusters)
     degrees = None if groups is None else max(groups - 1, 1)

@@ -131,18 +131,13 @@ def _without_states(columns: Mapping[str, Any], mask: Any, outputs: Any) -> dict
         layers = {layer: torch.as_tensor(states) for layer, states in dict(columns.get(name, {})).items()}
         if layers:
             result[name] = {
-                layer: token_terms(_states(name, layer, states), real, generated) for layer, states in layers.items()
+                layer: states if states.ndim == 2 else token_terms(states, real, generated)
+                for layer, states in layers.items()
             }
             last = list(layers.values())[-1]
-            if name == "tokens":
+            if name == "tokens" and last.ndim == 3:
                 result.setdefault("token_mean", token_means(last, real))
     return result
-
-
-def _states(name: str, layer: str, states: Tensor) -> Tensor:
-    if states.ndim != 3:
-        raise MetricError(f"{name}[{layer!r}] must be token states (n, T, d), found shape {tuple(states.shape)}")
-    return states
 
 
 def _with_change(found: Estimate, baseline: Estimate) -> Estimate:

@@ -6,6 +6,8 @@ import ast
 import inspect
 import re
 import runpy
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -112,3 +114,30 @@ def test_formulas_are_not_read_as_markup(text: str, written: str) -> None:
 def test_a_bar_does_not_end_a_cell() -> None:
     entry = replace(ENTRIES["vci"], meaning="|x| over |y|")
     assert r"| \|x\| over \|y\| |" in MAKE["overview"]([entry])
+
+
+GEOMETRY_WITH_MORE = """
+import pathlib
+from gate import geometry
+geometry.__path__.append(str(pathlib.Path(__file__).parent / "gate" / "geometry"))
+"""
+
+
+def test_the_metric_of_the_contributors_guide_passes_its_test(tmp_path: Path) -> None:
+    guide = (DOCS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    files = dict(re.findall(r"^```python\n# (\S+)\n(.*?)^```$", guide, flags=re.DOTALL | re.MULTILINE))
+    assert set(files) == {"gate/geometry/offset.py", "tests/geometry/test_offset.py"}
+    for name, content in {**files, "conftest.py": GEOMETRY_WITH_MORE}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "tests"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_every_target_that_the_contributors_guide_names_is_one_of_make() -> None:
+    guide = (DOCS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^(\w+): ", (DOCS.parent / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make (\w+)", guide, flags=re.MULTILINE))
+    assert {"metrics", "bench", "test", "lint"} <= named <= targets

@@ -168,6 +168,14 @@ def test_the_readme_can_be_followed_from_top_to_bottom(newcomer: tuple[Path, dic
     assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!")
     measured = next(text for text in said if "gate.measure" in text)
     assert re.search(r"^\d+\.\d of 64 dimensions, 95 % interval \(\d.*\nlook at row \d+$", said[measured].strip())
+    told = next(said[text] for text in said if "logits=" in text).splitlines()
+    assert [line.split()[0] for line in told] == [
+        "ece",
+        "knn_overlap",
+        "mahalanobis_ood_auroc",
+        "knn_label_agreement",
+    ]
+    assert all(re.search(r"^\w+ [\d.]+ \([\d.]+, [\d.]+\) .*, 150 clusters$", line) for line in told)
 
 
 def test_the_readme_can_be_followed_with_a_model_of_ones_own(owner: tuple[Path, dict[str, str]]) -> None:
@@ -248,7 +256,7 @@ def test_what_is_not_there_yet_is_refused_by_name(
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)]*)\)", README))))
 def test_every_link_leads_to_a_file_of_the_project(link: str) -> None:
-    assert (ROOT / link).exists()
+    assert (ROOT / link.partition("#")[0]).exists()
 
 
 def test_nothing_leads_out_of_the_project() -> None:

@@ -34,6 +34,8 @@ def render(document: Mapping[str, Any]) -> str:
         headline=wording.headline(document),
         policy_name=wording.policy_name(document),
         tally=wording.tally(document),
+        rows=wording.rows(document),
+        caution=wording.caution(document),
         outcomes=[
             {"name": outcome, "count": document["counts"][outcome], "words": wording.counted(document, outcome)}
             for outcome in wording.WORST_FIRST

@@ -56,12 +56,14 @@ def render(document: Mapping[str, Any], *, color: bool = False) -> str:
 def _head(document: Mapping[str, Any], paint: Paint) -> str:
     status = document["status"]
     policy, probe = document["policy"], document["probe"]
-    basis = f"policy {wording.policy_name(document)} ({policy['path']}), probe {probe['uri']}, {probe['rows']} rows"
+    basis = f"policy {wording.policy_name(document)} ({policy['path']}), probe {probe['uri']}, {wording.rows(document)}"
+    caution = wording.caution(document)
     return "\n".join(
         (
             f"{paint(status.upper(), status)}  {paint(printable(wording.headline(document)), 'strong')}",
             wording.tally(document),
             paint(printable(basis), "faint"),
+            *([paint(caution, "inconclusive")] if caution else []),
         )
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ COUNTED = {
     "error": "errors",
 }
 _LARGE = 1e7
+_CLUSTERS = re.compile(r", (\d+) clusters$")  # the end of a method that knows of rows that belong together
+_SAMPLED = 8192  # of more rows only a sample is kept, and the clusters counted are those of the sample
+_FEW_CLUSTERS = 30
 WORST_FIRST = ("error", "fail", "inconclusive", "warn", "not_evaluated", "waived", "pass")
 
 
@@ -78,7 +82,7 @@ def headline(document: Mapping[str, Any]) -> str:
     counts, total = document["counts"], len(document["results"])
     model, status = document["model"]["resolved"], document["status"]
     if status == "passed":
-        return f"{model} passes: {'all' if total > 1 else 'the one'} {_rules(total)} held over the whole interval."
+        return f"{model} passes: {'the one rule' if total == 1 else f'all {total} rules'} held over the whole interval."
     if status == "warned":
         return f"{model} passes with warnings: {counts['warn']} of {_rules(total)} warned."
     if total == 0:
@@ -122,6 +126,38 @@ def worst_first(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         document: The evidence.
     """
     return sorted(document["results"], key=lambda result: WORST_FIRST.index(result["status"]))
+
+
+def rows(document: Mapping[str, Any]) -> str:
+    """The rows that were judged, such as `1797 rows in 150 clusters`.
+
+    Args:
+        document: The evidence.
+    """
+    n, clusters = document["probe"]["rows"], _clusters(document)
+    counted_rows = "1 row" if n == 1 else f"{n} rows"
+    if clusters is None:
+        return counted_rows
+    at_least = "at least " if n > _SAMPLED else ""
+    return f"{counted_rows} in {at_least}{clusters} cluster{'' if clusters == 1 else 's'}"
+
+
+def caution(document: Mapping[str, Any]) -> str | None:
+    """What to know before reading any interval; None when there is nothing.
+
+    Args:
+        document: The evidence.
+    """
+    clusters = _clusters(document)
+    if clusters is None or clusters >= _FEW_CLUSTERS:
+        return None
+    return f"note: fewer than {_FEW_CLUSTERS} clusters, so intervals are rough; add rows of further clusters"
+
+
+def _clusters(document: Mapping[str, Any]) -> int | None:
+    """Number of clusters, None when rows count as independent."""
+    methods = (each["method"] or "" for each in (*document["estimates"], *document["results"]))
+    return max((int(found.group(1)) for method in methods if (found := _CLUSTERS.search(method))), default=None)
 
 
 def policy_name(document: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from gate.geometry.statistics import (
 )
 from gate.geometry.statistics.batch import by_tile
 
+_EXACT = 1e-12  # spread, relative to the mean, that sums in float64 leave of equal rows
 _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest count as zero
 
 
@@ -87,25 +88,37 @@ def within_between_ratio(
     if few:
         return few
     within, between = unbiased_traces(classes)
-    if not (classes.within.sum() + between_trace(classes)).item() > 0:
-        raise MetricError(f"all {classes.n} feature rows are equal: there is nothing to separate")
+    rounding = max(sample.rows.resolution, _EXACT) ** 2 * (classes.shares @ classes.means.square().sum(dim=1)).item()
+    if not (classes.shares @ classes.within + between_trace(classes)).item() > rounding:
+        raise MetricError(f"all {classes.n} feature rows are equal up to rounding: there is nothing to separate")
     guard = Guard(
         between,
         2,
         Refusal("inconclusive", "no_class_signal: the spread between classes does not exceed its own error twice"),
     )
     raw = (classes.shares @ classes.within) / between_trace(classes)
-    tight = within.item() == 0
     return {
-        "value": Readout(within / between, guard=guard)
-        if tight
-        else Readout(within.log() - between.clamp_min(1e-300).log(), torch.exp, guard=guard),
+        "value": _ratio(within, between, rounding, guard),
         "raw": Readout(raw),
         "between_share": Readout(between / (between + within)),
         "per_layer": largest_rise(classes, layers),
         "contamination": _contamination(classes, tau),
         "null_space_shift": null_space_shift(classes, sample, shifted, shifted_rows),
     }
+
+
+def _ratio(within: Tensor, between: Tensor, rounding: float, guard: Guard) -> Readout:
+    """On a log scale; 0 where each class is one point up to rounding, which bounds what may hide below."""
+    if within.item() > rounding:
+        return Readout(within.log() - between.clamp_min(1e-300).log(), torch.exp, guard=guard)
+    most = rounding / max(between.item(), 1e-300)
+    return Readout(
+        torch.zeros_like(between.detach()),
+        interval=lambda _: (0.0, most),
+        method="bound of rounding",
+        detail="the rows of each class are equal up to rounding",
+        guard=guard,
+    )
 
 
 def _contamination(classes: ClassMoments, tau: float) -> Readout:

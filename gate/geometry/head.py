@@ -7,13 +7,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input
 from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.held_out import HeldOut, judge, share, unrepeated
 from gate.geometry.methods.probing import require_spread
 from gate.geometry.methods.standard_probe import cosine_pull, nearest_mean_pull, nearest_mean_scores
 from gate.geometry.registry import Answers, metric
-from gate.geometry.statistics import CategoryFolds, ClassFolds, Sample
+from gate.geometry.statistics import CategoryFolds, ClassFolds, Codes, Sample, output_names
 from gate.geometry.statistics.columns import place
 
 _SMALL = 10  # rows of a class in the folds that its mean is fitted on
@@ -50,6 +51,9 @@ def ncc_head_disagreement(folds: ClassFolds, sample: Sample, *, temperature: flo
 
     Returns:
         Share of rows in [0, 1], and read-outs.
+
+    Raises:
+        MetricError: The head is not (C, d) and (C,), or it is open which output is whose.
     """
     names = folds.classes[0].names
     require_spread(folds.without()[0])
@@ -95,6 +99,7 @@ def _outcomes(sample: Sample) -> Tensor | Refusal:
     weight, bias = (sample.rows.weights.get(name) for name in ("head.weight", "head.bias"))
     if weight is None:
         return missing_input("logits or head.weight")
+    _require_shapes(weight, bias)
     d = sample.features.shape[1]
     if weight.shape[1] != d:
         return Refusal("not_applicable", f"dim_mismatch: head.weight reads {weight.shape[1]} features, found {d}")
@@ -102,12 +107,25 @@ def _outcomes(sample: Sample) -> Tensor | Refusal:
     return scores if bias is None else scores + bias.double()
 
 
+def _require_shapes(weight: Tensor, bias: Tensor | None) -> None:
+    """Refuses a head that broadcasting would answer for all the same."""
+    if weight.ndim != 2 or 0 in weight.shape:
+        raise MetricError(f"shape_mismatch: head.weight must be (C, d), found {tuple(weight.shape)}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise MetricError(
+            f"shape_mismatch: head.bias must be (C,) = ({len(weight)},) for head.weight {tuple(weight.shape)}, "
+            f"found {tuple(bias.shape)}"
+        )
+
+
 def _outputs(sample: Sample, names: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """Class names of the outputs: as they are given, else 0, 1, ... or, where labels are others and as many, these."""
-    numbered = tuple(str(code) for code in range(count))
-    if sample.rows.outputs is not None and len(sample.rows.outputs) == count:
-        return sample.rows.outputs
-    return numbered if {*names} <= {*numbered} or len(names) != count else names
+    """Class names of the outputs: as they are given, else as for every other metric of outputs."""
+    given = sample.rows.outputs
+    if given is None:
+        return output_names(count, Codes(names, torch.empty(0, dtype=torch.int64)))
+    if len(given) != count:
+        raise MetricError(f"shape_mismatch: outputs name {len(given)} classes, the head has {count}")
+    return given
 
 
 def _disagreement(found: HeldOut) -> Readout:

@@ -138,24 +138,36 @@ def _judged(sample: Sample, ood: Sample, reference: Sample, prints: ReferenceFin
                 f"shape_mismatch: {what} have dimension {other.features.shape[1]}, the probe rows have {d}"
             )
     needed = max(4 * d, _MIN_ROWS)
-    if prints.n < needed:
-        reason = f"n_over_d: {prints.n} reference rows of dimension {d}; it needs at least {needed}"
-        return Refusal("inconclusive", reason)
+    few = _too_few("reference rows", prints.values, needed, code="n_over_d", more=f" of dimension {d}")
+    if few:
+        return few
     apart, apart_ood = (~torch.isin(each.rows.fingerprints, prints.values) for each in (sample, ood))
     shared = int((~apart).sum())
     if shared > sample.m / 2:
         reason = f"duplicates: {shared} of {sample.m} sampled probe rows are reference rows too; keep them apart"
         return Refusal("not_applicable", reason)
     inside, outside = apart.nonzero()[:, 0], apart_ood.nonzero()[:, 0]
-    if len(inside) < _MIN_ROWS:
-        return Refusal("inconclusive", f"few_rows: {len(inside)} probe rows; it needs at least {_MIN_ROWS}", _MIN_ROWS)
-    if len(outside) < _MIN_ROWS:
-        return Refusal(
-            "inconclusive", f"few_rows: {len(outside)} rows out of distribution; it needs at least {_MIN_ROWS}"
-        )
+    few = _too_few("probe rows", sample.rows.fingerprints[inside], _MIN_ROWS) or _too_few(
+        "rows out of distribution", ood.rows.fingerprints[outside], _MIN_ROWS
+    )
+    if few:
+        return few
     lost = ood.m - len(outside)
     note = f"{shared} probe rows and {lost} rows out of distribution are reference rows too and are left out"
     return _Rows(inside, outside, sample, ood, note if shared or lost else None)
+
+
+def _too_few(what: str, prints: Tensor, needed: int, code: str = "few_rows", more: str = "") -> Refusal | None:
+    """The refusal when rows with these fingerprints are too few, or hardly any of them is a row of its own."""
+    found, own = len(prints), len(prints.unique())
+    if 2 * own < found:
+        reason = f"duplicates: only {own} of {found} {what} are distinct; a repeated row tells nothing new"
+        return Refusal("inconclusive", reason)
+    if own < needed:
+        distinct = "" if own == found else "distinct "
+        rows = needed if what == "probe rows" else None
+        return Refusal("inconclusive", f"{code}: {own} {distinct}{what}{more}; it needs at least {needed}", rows)
+    return None
 
 
 def _below(values: Tensor, at: Tensor) -> Tensor:

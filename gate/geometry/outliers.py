@@ -14,14 +14,18 @@ from gate.geometry.statistics import Channels, Sample
 from gate.geometry.statistics.batch import by_tile
 
 _ROUNDING = 2.0**-23
+_NAMED = 20  # dead channels that a detail lists
 
 
-def _deviations(channels: Channels) -> tuple[Tensor, Tensor]:
-    """Standard deviation of each channel, and the typical one: the median of those that vary by more than rounding."""
-    deviation = channels.variance.sqrt()
-    alive = deviation[deviation > _ROUNDING * torch.maximum(channels.mean.abs(), deviation.max())]
+def _deviations(channels: Channels, resolution: float) -> tuple[Tensor, Tensor]:
+    """Standard deviation of each channel, and the typical one: the median of those that vary by more than rounding.
+
+    The typical one is 0 where none does.
+    """
+    deviation = channels.variance.clamp_min(0).sqrt()
+    alive = deviation[deviation > torch.maximum(resolution * channels.mean.abs(), _ROUNDING * deviation.max())]
     if len(alive) == 0:
-        return deviation, deviation.max()
+        return deviation, torch.zeros_like(deviation.max())
     median, upper = alive.median(), alive.quantile(0.9)
     return deviation, median if median > 0.01 * upper else upper  # a median that is dead itself measures nothing
 
@@ -65,8 +69,8 @@ def dead_unit_share(channels: Channels, sample: Sample, *, threshold: float = 0.
     """
     if channels.n < 1000:
         return Refusal("inconclusive", f"few_rows: {channels.n} rows; it needs at least 1000", 1000)
-    deviation, typical = _deviations(channels)
-    never = (channels.high - channels.low <= 2 * tolerance * typical).double().mean()
+    deviation, typical = _deviations(channels, sample.rows.resolution)
+    never = ((channels.high - channels.low <= 2 * tolerance * typical) | (typical == 0)).double().mean()
     bound = f"a unit that never moved does so on at most {3 / channels.n:.2g} of all rows (95 %)"
     loads = channels.mean_abs
     return {
@@ -97,8 +101,14 @@ def _dead(channels: Channels, sample: Sample, deviation: Tensor, threshold: floa
     """The count, its interval from the standard error of each log deviation, and the influence of the soft count."""
     tiny = torch.finfo(torch.float64).tiny
     variance = channels.variance.detach().clamp_min(tiny)
-    if threshold == 0:  # nothing varies at all
-        return Readout(deviation.new_ones(()), interval=lambda _: (1.0, 1.0), influence=_none(sample), method="count")
+    if threshold == 0:  # nothing varies by more than rounding
+        return Readout(
+            deviation.new_ones(()),
+            interval=lambda _: (1.0, 1.0),
+            influence=_none(sample),
+            method="count",
+            detail=f"{channels.d} of {channels.d} units",
+        )
     distance = (deviation.clamp_min(tiny) / threshold).log()
     kurtosis = (channels.fourth.detach() / variance.square()).nan_to_num(1.0)  # a channel that never moves has none
     error = ((kurtosis - 1).clamp_min(0) / (4 * channels.n)).sqrt().clamp(1e-12, 1e3)
@@ -160,8 +170,8 @@ def _active(features: Tensor) -> Answer:
 def outlier_channel_ratio(channels: Channels, sample: Sample) -> Answers:
     """A few channels with a huge range: they break quantisation and few-label neighbours.
 
-    Largest over median channel maximum of |x|. A maximum grows with n and has no standard error of its own: its
-    interval comes from the maxima of 10 hash blocks.
+    Largest over median channel maximum of |x|, of the channels that are not zero on every row. A maximum grows with n
+    and has no standard error of its own: its interval comes from the maxima of 10 hash blocks.
 
     Args:
         channels: Of features (n, d).
@@ -177,14 +187,25 @@ def outlier_channel_ratio(channels: Channels, sample: Sample) -> Answers:
         return Refusal("inconclusive", f"few_rows: {channels.n} rows; it needs at least 500", 500)
     if channels.max_abs.max().item() == 0:
         raise MetricError("every feature is zero: no channel has a range")
-    rms = (channels.variance + channels.mean.square()).clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    live = channels.max_abs > 0
+    rms = (channels.variance + channels.mean.square())[live].clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    loudest = int(live.nonzero()[:, 0][rms.argmax()])
     return {
-        "value": _peak(channels, sample),
-        "rms": Readout((rms.max() / _middle(rms)).log(), torch.exp, detail=f"largest in channel {int(rms.argmax())}"),
+        "value": _peak(channels, sample, live),
+        "rms": Readout((rms.max() / _middle(rms)).log(), torch.exp, detail=_place(loudest, live)),
         "count6": _beyond_six(channels, sample),
         "kurt99": _tails(channels),
         "range_index": _range_index(channels, sample),
     }
+
+
+def _place(loudest: int, live: Tensor) -> str:
+    """Which channel is largest, and which are dead and left out."""
+    dead = (~live).nonzero()[:, 0].tolist()
+    if not dead:
+        return f"largest in channel {loudest}"
+    named = ", ".join(str(channel) for channel in dead[:_NAMED]) + (", ..." if len(dead) > _NAMED else "")
+    return f"largest in channel {loudest}; {len(dead)} of {len(live)} channels are dead and left out: {named}"
 
 
 def _middle(values: Tensor) -> Tensor:
@@ -197,18 +218,19 @@ def _log_ratio(maxima: Tensor) -> Tensor:
 
 def _block_variance(values: Tensor) -> float:
     """Variance of a log maximum: its scale hardly changes with n, so that of the block maxima stands for it."""
-    return float(values[torch.isfinite(values)].var(correction=1))
+    found = values[torch.isfinite(values)]
+    return float(found.var(correction=1)) if len(found) > 1 else math.inf
 
 
-def _peak(channels: Channels, sample: Sample) -> Readout:
+def _peak(channels: Channels, sample: Sample, live: Tensor) -> Readout:
     return Readout(
-        _log_ratio(channels.max_abs),
+        _log_ratio(channels.max_abs[live]),
         torch.exp,
-        influence=_leave_one_out(sample.features.abs()),
-        variance=_block_variance(_log_ratio(channels.block_max)),
+        influence=_leave_one_out(sample.features[:, live].abs()),
+        variance=_block_variance(_log_ratio(channels.block_max[:, live])),
         degrees=len(channels.block_max) - 1,
         method="block maxima",
-        detail=f"largest in channel {int(channels.max_abs.argmax())}",
+        detail=_place(int(channels.max_abs.argmax()), live),
     )
 
 

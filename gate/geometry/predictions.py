@@ -45,7 +45,8 @@ def ece(ledger: Ledger, sample: Sample) -> Answers:
 
     sum over 15 equal-mass bins of the largest probability of (n_b / n) |accuracy_b - confidence_b|, less the value that
     a perfectly calibrated model has, sum (n_b / n) sqrt(2 / pi) sqrt(c_b (1 - c_b) / n_b). Equal confidences share a
-    bin. The error is derived here: the size of a normal gap is folded where the gap is not clear.
+    bin; one that expects few outcomes has the mean distance of a binomial count instead. The error is derived here: the
+    size of a normal gap is folded where the gap is not clear.
 
     Args:
         ledger: Of the outputs (n, C) of all rows, with labels.

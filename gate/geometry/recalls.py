@@ -23,6 +23,9 @@ from gate.geometry.methods.rates import (
 from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Ledger, Sample
 
+_IMBALANCE = 1.5  # the largest over the smallest class, from which there are a head and a tail
+_BY_CHANCE = 0.001  # the probability with which equally frequent classes may be told apart all the same
+
 
 @metric(
     unit="recall",
@@ -141,9 +144,19 @@ def _worst_k(ledger: Ledger, sample: Sample, parts: Parts, right: Tensor, worst:
 
 
 def _head_tail(ledger: Ledger, sample: Sample, parts: Parts, right: Tensor, recalls: Tensor) -> Answer:
-    """Classes of equal size stay together; sizes are those of the probe set."""
+    """Classes of equal size stay together; sizes are those of the probe set, and differ by more than its noise."""
     third = max(1, parts.g // 3)
     ordered = parts.counts.sort().values
+    expected = parts.counts.mean()
+    excess = (parts.counts - expected).square().sum() / expected  # chi-square where all classes are drawn equally often
+    chance = float(torch.special.gammaincc(torch.full_like(excess, (parts.g - 1) / 2), excess / 2))
+    if float(ordered[-1]) < _IMBALANCE * float(ordered[0]) or chance > _BY_CHANCE:
+        sizes = f"these have {int(ordered[0])} to {int(ordered[-1])} rows"
+        return Refusal(
+            "not_applicable",
+            f"missing_input: it needs classes of different sizes, the largest {_IMBALANCE} times the smallest and "
+            f"beyond what drawing balanced classes gives; {sizes}: balanced",
+        )
     head, tail = parts.counts >= ordered[-third], parts.counts <= ordered[third - 1]
     if bool((head & tail).any()):
         return Refusal("not_applicable", "missing_input: it needs classes of different sizes; these are balanced")

@@ -20,9 +20,10 @@ from gate.geometry.influence import (
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Sample, TokenCentres, TokenMeans
 from gate.geometry.statistics.batch import per_live_row
-from gate.geometry.statistics.tokens import QUANTITIES, token_quantities
+from gate.geometry.statistics.tokens import QUANTITIES, dead_tokens, token_quantities
 
 _FEW_TEXTS = 200
+_DEAD = 0.05  # share of dead tokens, or of inputs lost to them, above which the others do not stand for all
 _SMOOTH = 0.1  # share of the baseline's median diversity below which an input counts as over-smoothed
 
 
@@ -60,9 +61,10 @@ def token_mean_cosine(tokens: TokenMeans, sample: Sample, centres: TokenCentres 
     """Over-smoothing: tokens or patches of one input become parallel at the last layer.
 
     Mean over inputs of (|sum of unit tokens|^2 - T) / (T (T - 1)), exactly the mean cosine of two tokens; real tokens
-    only, every input counts alike, inputs with fewer than 4 tokens are left out and counted. A common offset of all
-    tokens reads high without any smoothing: `between_share` is the intraclass correlation of the mean-removed tokens,
-    which an offset does not move.
+    only, every input counts alike, inputs with fewer than 4 tokens are left out and counted. There is no answer where
+    more than 5 % of the real tokens are zero, or of the inputs have no 4 others. A common offset of all tokens reads
+    high without any smoothing: `between_share` is the intraclass correlation of the mean-removed tokens, which an
+    offset does not move.
 
     Args:
         tokens: Means over rows of what their tokens are like, by layer.
@@ -77,8 +79,10 @@ def token_mean_cosine(tokens: TokenMeans, sample: Sample, centres: TokenCentres 
     enough = found >= _FEW_TEXTS
     reason = f"few_rows: {found} of {tokens.n} inputs have at least 4 tokens; it needs at least {_FEW_TEXTS}"
     few = Refusal("inconclusive", reason, math.ceil(_FEW_TEXTS * tokens.n / max(found, 1)))
-    skipped = tokens.n - found
-    note = f"{skipped} inputs with fewer than 4 tokens left out" if skipped else None
+    middle = (len(tokens.layers) - 1) // 2
+    dead = _zero_rows(tokens.dead[-1], tokens.layers[-1])
+    dead_before = _zero_rows(tokens.dead[middle], tokens.layers[middle])
+    note = _left_out(tokens)
     answers = {
         "value": _layered(tokens, "cosine", note),
         "rise": _rise(tokens),
@@ -90,8 +94,29 @@ def token_mean_cosine(tokens: TokenMeans, sample: Sample, centres: TokenCentres 
     return {
         **{name: answers[name] if enough or isinstance(answers[name], Refusal) else few for name in names},
         "low_share": _low_share(sample) if enough else few,
+        **(dict.fromkeys((*names, "low_share"), dead) if dead else {}),
+        **({"rise": dead_before} if dead_before and not dead and len(tokens.layers) > 1 else {}),
         "dirichlet": _dirichlet(sample),
     }
+
+
+def _zero_rows(sums: Tensor, layer: str) -> Refusal | None:
+    """The refusal when too many tokens that the mask calls real are zero, from `dead_tokens`."""
+    real, dead, inputs, lost = (int(each) for each in sums)
+    if dead <= _DEAD * real and lost <= _DEAD * inputs:
+        return None
+    return Refusal(
+        "inconclusive",
+        f"zero_rows: {dead} of {real} real tokens of layer {layer!r} are zero, and {lost} of {inputs} inputs have "
+        "fewer than 4 others; leave padding out by token_mask",
+    )
+
+
+def _left_out(tokens: TokenMeans) -> str | None:
+    _, _, inputs, lost = (int(each) for each in tokens.dead[-1])
+    notes = [f"{tokens.n - inputs} inputs with fewer than 4 tokens left out"] if tokens.n > inputs else []
+    notes += [f"{lost} inputs with fewer than 4 tokens that are not zero left out"] if lost else []
+    return "; ".join(notes) or None
 
 
 def _quantity(tokens: TokenMeans, name: str) -> Tensor:
@@ -161,16 +186,20 @@ def _low_share(sample: Sample) -> Answer:
         return missing_input("baseline_tokens")
     column = QUANTITIES.index("diversity")
     values, exists = token_quantities(sample.rows.numbers(f"tokens.{layers[-1]}"))
-    before, known = token_quantities(sample.rows.numbers(f"baseline_tokens.{earlier[-1]}"))
+    terms = sample.rows.numbers(f"baseline_tokens.{earlier[-1]}")
+    before, known = token_quantities(terms)
     if not bool(torch.isfinite(before[known]).all()):
         raise MetricError("nonfinite_rows: token states of the baseline hold NaN or infinity")
+    dead = _zero_rows(dead_tokens(terms), f"baseline {earlier[-1]}")
+    if dead:
+        return dead
     if not bool(known[:, column].any()):
         return Refusal("inconclusive", "few_rows: no input of the baseline has at least 4 tokens")
     limit = _SMOOTH * before[known[:, column], column].median()
     low = (values[:, column] < limit) & exists[:, column]
     alone = proportion(low[exists[:, column]], method="Wilson over rows")
-    terms = per_live_row(low.double() - alone.natural, exists[:, column])
-    return replace(alone, influence=terms, detail=f"diversity below {limit.item():.3g}")
+    influence = per_live_row(low.double() - alone.natural, exists[:, column])
+    return replace(alone, influence=influence, detail=f"diversity below {limit.item():.3g}")
 
 
 def _dirichlet(sample: Sample) -> Answer:

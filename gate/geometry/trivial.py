@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
-from gate.geometry.influence import Refusal, design_effect, noted
+from gate.geometry.influence import Readout, Refusal, design_effect, noted, variance_of_mean
 from gate.geometry.methods.held_out import HeldOut, balanced, gap
 from gate.geometry.methods.probing import judged_classes, other_features, read_off, require_spread
 from gate.geometry.methods.standard_probe import Question
@@ -94,10 +94,54 @@ def _margins(model: HeldOut, baselines: Mapping[str, HeldOut], sample: Sample) -
         detail=noted(detail, model.note) if model.note else detail,
         breakdown={"features": own.natural.item(), **scores},
     )
+    rivals = [gap(model, baselines[name]) for name in judging if name in baselines]
+    return {"value": margin, "in_errors": _in_errors(margin, _errors(model, margin, rivals), sample)}
+
+
+def _errors(model: HeldOut, margin: Readout, rivals: Sequence[Readout]) -> tuple[float, float]:
+    """Least and largest standard error that the margin could have been given.
+
+    The least has no noise of training and of a baseline; the largest is that of any baseline that could have been best.
+    """
+    judged = variance_of_mean(model.balanced_influence(model.correct), len(model.rows)) + 2 / len(model.rows) ** 2
+    own = margin.variance or 0.0
+    near = [each.variance or 0.0 for each in rivals]
+    near = [
+        variance
+        for each, variance in zip(rivals, near, strict=True)
+        if each.natural.item() - margin.natural.item() <= 2 * math.sqrt(variance)
+    ]
+    return math.sqrt(min(judged, own)), math.sqrt(max([own, *near]))
+
+
+def _in_errors(margin: Readout, errors: tuple[float, float], sample: Sample) -> Readout:
+    """The margin over its standard error, which is an estimate as well.
+
+    Its logarithm is uncertain by the fourth moment of the influence (a row moves the variance by its square) and by
+    what was estimated to be noise at all: the range of `errors`.
+    """
     influence, variance = margin.influence, margin.variance
     if influence is None or variance is None:
         raise TypeError("a difference of accuracies has its own influence and variance")
-    effect = design_effect(influence - influence.mean(), sample.clusters, sample.m / max(sample.n, 1))
-    error = math.sqrt(variance * effect)
-    units = replace(margin, natural=margin.natural / error, influence=influence / error, variance=1 / effect)
-    return {"value": margin, "in_errors": units}
+    moved = influence - influence.mean()
+    effect = design_effect(moved, sample.clusters, sample.m / max(sample.n, 1))
+    error, squares = math.sqrt(variance * effect), moved.square()
+    units, size = margin.natural.item() / error, squares.mean().clamp_min(1e-300)
+    rows = margin.n or sample.n
+    fourth = variance_of_mean(squares / size, rows) / 4
+    low, high = (math.log(each / math.sqrt(variance)) for each in errors)
+    spread = math.sqrt(fourth + ((high - low) / 2) ** 2)
+
+    def ends(z: float) -> tuple[float, float]:
+        wide = min(z * spread, 50.0)
+        first, second = sorted((units * math.exp(-wide), units * math.exp(wide)))
+        return first - z / math.sqrt(effect), second + z / math.sqrt(effect)  # z holds the effect of clusters
+
+    return replace(
+        margin,
+        natural=margin.natural / error,
+        influence=influence / error,
+        variance=(1 + (units * spread) ** 2) / effect,
+        interval=ends,
+        method=f"{margin.method}, its error estimated",
+    )

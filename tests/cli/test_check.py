@@ -290,13 +290,24 @@ def test_a_rule_that_cannot_be_evaluated_is_no_pass_and_reads_as_an_error(
     registry: Registry, check: Check, tmp_path: Path
 ) -> None:
     uri = registry.again("1")
-    done = check(uri, written(tmp_path, (", label: label", "")), "--fail-on", "never", "-o", "json")
+    asked = written(tmp_path, ("metric: knn_label_agreement", "metric: mean_cosine.before_after"))
+    done = check(uri, asked, "--fail-on", "never", "-o", "json")
     assert (done.code, done.document["status"], done.document["exit_code"]) == (3, "error", 3)
     assert statuses(done.document)["neighbours"] == "error"
-    assert "it needs labels" in next(
+    assert "missing_input: it needs " in next(
         each["message"] for each in done.document["results"] if each["rule"] == "neighbours"
     )
     assert registry.tags(uri)["gate"] == "ERROR"
+
+
+def test_a_rule_whose_column_the_policy_does_not_name_is_refused_before_the_model_is_loaded(
+    registry: Registry, check: Check, tmp_path: Path
+) -> None:
+    before = registry.runs()
+    done = check("models:/encoder/1", written(tmp_path, (", label: label", "")), "--fail-on", "never")
+    assert (done.code, done.out) == (2, "")
+    assert "'knn_label_agreement' needs `label` of the probe set; add `label: NAME` to `probe.columns`" in done.err
+    assert registry.runs() == before
 
 
 def written_by_few(table: pa.Table) -> pa.Table:

@@ -138,6 +138,31 @@ def test_a_layer_without_labels_or_variance_still_has_a_page() -> None:
     assert "in two dimensions" not in Page(html.render(document)).text
 
 
+def test_the_head_names_the_clusters_and_warns_of_few() -> None:
+    document = sample()
+    assert f"on a probe set of {document['probe']['rows']} rows, " in Page(html.render(document)).text
+    for clusters, few in ((150, False), (12, True)):
+        document["estimates"][0]["method"] = f"delta method, {clusters} clusters"
+        text = Page(html.render(document)).text
+        assert f"on a probe set of {document['probe']['rows']} rows in {clusters} clusters, " in text
+        assert ("Note: fewer than 30 clusters, so intervals are rough" in text) == few
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (3, ", with at least 2 strong directions for 3 classes."),
+        (2, ", with at least 1 strong direction for 2 classes."),
+        (1, "Healthy: a gentle slope."),
+    ],
+)
+def test_a_spectrum_says_how_many_directions_classes_need(classes: int, words: str) -> None:
+    document = sample()
+    matrix = [[float(i == j) for i in range(classes)] for j in range(classes)]
+    document["layers"][0]["class_similarity"] = {"classes": list("abc")[:classes], "matrix": matrix}
+    assert words in Page(html.render(document)).text
+
+
 def test_many_classes_and_long_names_stay_small() -> None:
     document = sample()
     names = [f"a class with a long name {i}" for i in range(40)]

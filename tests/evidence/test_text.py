@@ -132,3 +132,37 @@ def test_an_inconclusive_run_and_a_warned_one_say_so() -> None:
     assert "WARNED  models:/digits/2 passes with warnings: 2 of 6 rules warned." in text.render(
         {**document, "status": "warned"}
     )
+
+
+def test_a_single_rule_that_held_reads_well() -> None:
+    document = sample("passed")
+    document["results"] = document["results"][:1]
+    document["counts"]["pass"] = 1
+    assert text.render(document).startswith(
+        "PASSED  models:/digits/1 passes: the one rule held over the whole interval.\n1 rule: 1 passed"
+    )
+
+
+def clustered(clusters: int, rows: int = 1797) -> dict[str, Any]:
+    document = sample("passed")
+    document["probe"]["rows"] = rows
+    document["estimates"][0]["method"] += f", {clusters} clusters"
+    return document
+
+
+@pytest.mark.parametrize(
+    ("clusters", "rows", "words"),
+    [
+        (150, 1797, "1797 rows in 150 clusters"),
+        (30, 1797, "1797 rows in 30 clusters"),
+        (1, 1797, "1797 rows in 1 cluster"),
+        (150, 8192, "8192 rows in 150 clusters"),
+        (150, 8193, "8193 rows in at least 150 clusters"),
+    ],
+)
+def test_the_head_names_the_clusters_and_warns_of_few(clusters: int, rows: int, words: str) -> None:
+    rendered = text.render(clustered(clusters, rows))
+    assert rendered.splitlines()[2].endswith(f", {words}")
+    note = "note: fewer than 30 clusters, so intervals are rough; add rows of further clusters"
+    assert (rendered.splitlines()[3] == note) == (clusters < 30)
+    assert "cluster" not in text.render(sample("passed"))

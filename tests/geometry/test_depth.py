@@ -252,6 +252,42 @@ def test_short_inputs_are_left_out_and_counted() -> None:
     assert share.value == pytest.approx(other.value, abs=1e-12)
 
 
+def test_dead_tokens_are_not_padding() -> None:
+    rows, states = data.isotropic(1000, 4), torch.randn(1000, 8, 6, generator=data.generator(0))
+    mask = torch.arange(8) < torch.full((1000, 1), 8)
+    mask[:20, 3:] = False
+    dead = states.clone()
+    dead[500:] = 0
+    for name in ("value", "diversity", "pairs09", "per_output", "low_share"):
+        address = "token_mean_cosine" if name == "value" else f"token_mean_cosine.{name}"
+        found = ask(rows, address, tokens={"x": dead}, token_mask=mask, baseline_tokens={"x": states})
+        assert (found.status, found.value) == ("inconclusive", None)
+        assert "zero_rows: 4000 of 7900 real tokens of layer 'x' are zero, and 500 of 980 inputs" in str(found.reason)
+    some = states.clone()
+    some[:, 0] = 0
+    assert "zero_rows: 1000 of" in str(ask(rows, "token_mean_cosine", tokens={"x": some}, token_mask=mask).reason)
+    few = states.clone()
+    few[970:] = 0
+    found = ask(rows, "token_mean_cosine", tokens={"x": few}, token_mask=mask)
+    assert found.status == "ok"
+    assert "20 inputs with fewer than 4 tokens left out" in str(found.detail)
+    assert "30 inputs with fewer than 4 tokens that are not zero left out" in str(found.detail)
+    layers = {"a": dead, "b": states}
+    assert "layer 'a'" in str(ask(rows, "token_mean_cosine.rise", tokens=layers, token_mask=mask).reason)
+    assert ask(rows, "token_mean_cosine", tokens=layers, token_mask=mask).status == "ok"
+
+
+def test_short_inputs_hide_no_token_that_is_not_finite() -> None:
+    states = torch.randn(300, 6, 3, generator=data.generator(0))
+    mask = torch.ones(300, 6, dtype=torch.bool)
+    mask[7, 2:] = False
+    states[7, 1, 0] = torch.nan
+    found = ask(data.isotropic(300, 4), "token_mean_cosine", tokens={"x": states}, token_mask=mask)
+    assert "nonfinite_rows: 1 of 300 rows of tokens" in str(found.reason)
+    states[7, 1, 0], states[7, 4] = 0.5, torch.inf
+    assert ask(data.isotropic(300, 4), "token_mean_cosine", tokens={"x": states}, token_mask=mask).status == "ok"
+
+
 def test_the_rise_is_from_the_middle_to_the_last_layer() -> None:
     columns = columns_of()
     early, late = columns["tokens"]["early"], columns["tokens"]["late"]
@@ -278,7 +314,11 @@ def test_low_diversity_is_judged_by_the_baseline() -> None:
     broken = healthy.clone()
     broken[0] = torch.nan
     refused = ask(rows, "token_mean_cosine.low_share", tokens={"x": smooth}, baseline_tokens={"x": broken})
-    assert "baseline hold NaN" in str(refused.reason)
+    assert "nonfinite_rows" in str(refused.reason)
+    assert "baseline" in str(refused.reason)
+    broken[:100] = 0
+    refused = ask(rows, "token_mean_cosine.low_share", tokens={"x": smooth}, baseline_tokens={"x": broken})
+    assert "zero_rows: 800 of 3200 real tokens of layer 'baseline x' are zero" in str(refused.reason)
 
 
 def test_tokens_of_a_baseline_give_a_paired_change() -> None:
@@ -339,7 +379,7 @@ def test_tokens_that_admit_no_answer_are_refused() -> None:
     broken[7, 2, 1] = torch.nan
     assert "nonfinite_rows: 1 of 300 rows of tokens" in str(ask(rows, "token_mean_cosine", tokens={"x": broken}).reason)
     graph = ask(rows, "token_mean_cosine.dirichlet", tokens=tokens, dirichlet=[math.nan] * 300)
-    assert "a graph of zero states" in str(graph.reason)
+    assert "nonfinite_rows: 300 of 300 rows of dirichlet" in str(graph.reason)
     with pytest.raises(
         MetricError, match=r"token_mask must have one entry for each token, \(300, 6\), found \(300, 5\)"
     ):

@@ -57,7 +57,7 @@ def test_means_hold_no_row_that_they_judge() -> None:
     """By a loop over folds; on means of all rows, each row would sit nearer to its own."""
     rows, labels = data.structured(400, 64, 4, 3, signal=0.2)
     rows, codes = rows.double(), labels.numpy()
-    logits = torch.nn.functional.one_hot(labels, 4).double()
+    logits = 9 * torch.nn.functional.one_hot(labels, 4).double()
     which = hash_numbers(torch.arange(400)).numpy() % 10
     wrong, wrong_angle, fitted = 0, 0, 0
     for row in range(400):
@@ -76,7 +76,7 @@ def test_means_hold_no_row_that_they_judge() -> None:
 def test_logits_decide_where_there_are_both_and_are_matched_by_name() -> None:
     rows, labels = data.far_clusters(900, 3, 8)
     names = [("cat", "ant", "bee")[label] for label in labels]
-    logits = torch.nn.functional.one_hot(torch.tensor(labels), 3).double()
+    logits = 9 * torch.nn.functional.one_hot(torch.tensor(labels), 3).double()
     useless = {"head.weight": torch.zeros(3, 8), "head.bias": torch.tensor([1.0, 0.0, 0.0])}
     given: dict[str, Any] = {"labels": names, "weights": useless}
     assert ask(rows, logits=logits, outputs=["cat", "ant", "bee"], **given).value == 0
@@ -118,6 +118,39 @@ def test_a_head_that_is_not_there_or_not_of_these_features_is_not_applicable(
     found = ask(rows, labels=labels, **columns)
     assert (found.status, found.value) == (status, None)
     assert str(found.reason).startswith(reason)
+
+
+def test_a_head_of_another_shape_is_refused_and_not_broadcast() -> None:
+    rows, labels = data.far_clusters(900, 3, 8)
+    for head, shown in (
+        ({"head.weight": torch.ones(3, 8), "head.bias": torch.ones(1)}, "head.bias must be (C,) = (3,)"),
+        ({"head.weight": torch.ones(8), "head.bias": torch.ones(1)}, "head.weight must be (C, d), found (8,)"),
+    ):
+        found = ask(rows, labels=labels, weights=head)
+        assert found.status == "error"
+        assert shown in str(found.reason)
+    missing = mean_head(rows, labels, 3)
+    missing["head.bias"][1] = torch.nan
+    assert "nonfinite_weights: head.bias" in str(ask(rows, labels=labels, weights=missing).reason)
+
+
+def test_outputs_of_a_head_are_in_natural_order_and_not_guessed() -> None:
+    rows, codes = data.far_clusters(2000, 12, 16)
+    head = mean_head(rows, codes, 12)
+    assert ask(rows, labels=[code + 1 for code in codes], weights=head).value == 0
+    found = ask(rows, labels=[f"{code}" if code else "z" for code in codes], weights=head)
+    assert found.status == "error"
+    assert "cannot be matched" in str(found.reason)
+
+
+@pytest.mark.parametrize("scale", [2.0**-50, 2.0**-90, 2.0**90])
+def test_the_angle_knows_no_scale(scale: float) -> None:
+    rows, labels = data.structured(400, 16, 4, 3, signal=0.4)
+    logits = 9 * torch.nn.functional.one_hot(labels, 4).double()
+    one, other = (ask(each, ".cos", labels=labels, logits=logits) for each in (rows.double(), rows.double() * scale))
+    assert one.value == other.value
+    assert one.interval is not None
+    assert one.interval == pytest.approx(other.interval, rel=1e-12)
 
 
 def test_means_of_few_rows_and_repeated_rows_are_inconclusive() -> None:

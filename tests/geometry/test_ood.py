@@ -240,9 +240,41 @@ def test_perfect_detection_is_not_certain() -> None:
 def test_rows_without_any_spread_are_at_chance() -> None:
     """Equal distances tie by half, and no density is made up for them."""
     given = scene(8)
-    found = ask(NAME, **{**given, "features": torch.zeros(300, 8), "labels": [0] * 300, "ood": torch.zeros(300, 8)})
+    still, strange = (1e-20 * data.isotropic(300, 8, seed) for seed in (1, 2))  # distinct, and equal up to rounding
+    found = ask(NAME, **{**given, "features": still, "labels": [0] * 300, "ood": strange})
     assert found.value == 0.5
-    assert ask(f"{NAME}.fpr95", **{**given, "features": torch.zeros(300, 8), "labels": None}).status == "ok"
+    assert ask(f"{NAME}.fpr95", **{**given, "features": still, "labels": None}).status == "ok"
+
+
+@pytest.mark.parametrize("what", ["probe rows", "rows out of distribution", "reference rows"])
+def test_repeated_rows_are_not_rows_of_their_own(what: str) -> None:
+    given = scene(14, n=1000)
+
+    def repeated(rows: Tensor, distinct: int) -> Tensor:
+        return rows[torch.arange(len(rows)) % distinct]
+
+    def with_repeats(distinct: int) -> Estimate:
+        reference = dict(given["reference"])
+        changed = {**given, "reference": reference}
+        if what == "reference rows":
+            reference["features"] = repeated(reference["features"], distinct)
+        else:
+            name = "features" if what == "probe rows" else "ood"
+            changed[name] = repeated(changed[name], distinct)
+        return ask(NAME, **changed)
+
+    found = with_repeats(5)
+    assert (found.status, found.value) == ("inconclusive", None)
+    assert found.reason is not None
+    assert found.reason.startswith("duplicates: only 5 of ")
+    assert what in found.reason
+
+
+def test_distinct_rows_are_what_the_domain_counts() -> None:
+    given = scene(15)
+    strange = given["ood"][:300]
+    found = ask(NAME, **{**given, "ood": strange[torch.arange(300) % 180]})
+    assert found.reason == "few_rows: 180 distinct rows out of distribution; it needs at least 200"
 
 
 def test_influence_predicts_what_leaving_rows_out_does() -> None:
@@ -304,7 +336,7 @@ def test_rows_that_admit_no_distance_are_errors() -> None:
     found = ask(NAME, **{**given, "ood": torch.randn(300, 5)})
     assert (found.status, found.value) == ("error", None)
     assert found.reason == "shape_mismatch: rows out of distribution have dimension 5, the probe rows have 8"
-    tight = {"features": torch.eye(4, 8).repeat(100, 1), "labels": list(range(4)) * 100}
+    tight = {"features": torch.eye(4, 8).repeat(100, 1) + 1e-12 * torch.randn(400, 8), "labels": list(range(4)) * 100}
     found = ask(NAME, **{**given, "reference": tight})
     assert found.reason == "all reference rows of each class are equal up to rounding: they have no covariance"
 

@@ -248,6 +248,28 @@ def test_ece_is_that_of_a_loop_over_bins() -> None:
     assert value("ece.nll", logits, labels=labels) == pytest.approx(log_loss(labels, probabilities), rel=1e-12)
 
 
+def brute_deviation(scores: Any) -> float:
+    """Mean distance of the count of a calibrated bin from its mean: binomial where it is small, else normal."""
+    n, mean, own = len(scores), scores.mean(), (scores * (1 - scores)).sum()
+    if own >= 10:
+        return math.sqrt(2 / math.pi * n * mean * (1 - mean))
+    counts = np.arange(n + 1)
+    exact = (stats.binom.pmf(counts, n, mean) * np.abs(counts - n * mean)).sum()
+    return float(exact * math.sqrt(own / (n * mean * (1 - mean))))
+
+
+def test_rare_outcomes_hide_no_classwise_error() -> None:
+    """The normal null is far too large where a bin expects less than one outcome: all seemed well."""
+    held, names = 0, [str(code) for code in range(50)]
+    for seed in range(12):
+        logits, labels = calibrated(1000, 50, seed, 6.0)
+        found = ask("ece.classwise", logits, labels=labels, outputs=names)
+        assert found.interval is not None
+        held += found.interval[0] <= 0 <= found.interval[1]
+        assert value("ece.classwise", 2 * logits, labels=labels, outputs=names) > 0.0006
+    assert held >= 11
+
+
 def test_classwise_error_is_the_mean_of_a_loop_over_classes() -> None:
     logits, labels = calibrated(1500, 3, 4)
     probabilities = (2 * logits).softmax(dim=1).numpy()
@@ -255,10 +277,7 @@ def test_classwise_error_is_the_mean_of_a_loop_over_classes() -> None:
     for code in range(3):
         scores, outcomes = probabilities[:, code], (labels == code).double().numpy()
         parts = np.array_split(np.argsort(scores), 15)
-        null = sum(
-            len(part) * math.sqrt(2 / math.pi * scores[part].mean() * (1 - scores[part].mean()) / len(part))
-            for part in parts
-        )
+        null = sum(brute_deviation(scores[part]) for part in parts)
         expected += (brute_ece(scores, outcomes) - null / 1500) / 3
     assert value("ece.classwise", 2 * logits, labels=labels) == pytest.approx(expected, abs=1e-12)
 
@@ -341,6 +360,15 @@ def test_head_and_tail_are_the_largest_and_smallest_third_of_the_classes() -> No
     found = ask("worst_class_recall.head_tail", logits, labels=labels)
     assert found.value == pytest.approx(1)
     assert found.detail == "2 classes of at least 250 rows, 2 of at most 40"
+
+
+def test_classes_that_differ_by_noise_have_no_head_and_tail() -> None:
+    g = data.generator(0)
+    for c, n in ((20, 2000), (4, 2000)):
+        labels = torch.randint(0, c, (n,), generator=g)
+        found = ask("worst_class_recall.head_tail", hard(labels, c), labels=labels)
+        assert found.status == "not_applicable"
+        assert "beyond what drawing balanced classes gives" in str(found.reason)
 
 
 def test_the_smallest_of_a_hundred_recalls_is_judged_with_all_of_them() -> None:

@@ -72,7 +72,7 @@ def test_rows_that_occur_in_the_reference_are_counted() -> None:
     assert "missing_input: it needs reference rows" in str(missing.reason)
     broken = encoded.clone()
     broken[3] = torch.inf
-    assert "encoded holds NaN or infinity" in str(ask(rows, "near_duplicate_share", encoded=broken).reason)
+    assert "rows of encoded hold NaN or infinity" in str(ask(rows, "near_duplicate_share", encoded=broken).reason)
 
 
 def test_duplicates_that_the_sample_splits_are_weighted_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_the_detectable_drop_is_detected_four_times_of_five() -> None:
     """Power by the normal approximation of scipy: a one-sided test at 0.05 of two unpaired shares."""
     p, n = 0.8, 2000
     labels = torch.arange(n) % 2
-    logits = torch.nn.functional.one_hot(torch.where(torch.arange(n) < p * n, labels, 1 - labels), 2).double()
+    logits = torch.nn.functional.one_hot(torch.where(torch.arange(n) < p * n, labels, 1 - labels), 2).double() * 4
     found = ask(data.isotropic(n, 4), "probe_power.detectable", labels=labels, logits=logits)
     assert found.value is not None
     drop = found.value
@@ -156,7 +156,7 @@ def test_the_detectable_drop_is_detected_four_times_of_five() -> None:
 
 def test_a_probe_set_without_errors_does_not_detect_everything() -> None:
     labels = torch.arange(400) % 2
-    logits = torch.nn.functional.one_hot(labels, 2).double()
+    logits = torch.nn.functional.one_hot(labels, 2).double() * 4
     found = value(data.isotropic(400, 4), "probe_power.detectable", labels=labels, logits=logits)
     assert found == pytest.approx(2.5 * math.sqrt(2 * 401 / 402 / 402 / 400))
 

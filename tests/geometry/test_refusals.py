@@ -129,6 +129,30 @@ def test_constant_features_are_an_error_where_nothing_is_defined(name: str) -> N
     assert "equal" in found.reason
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_constant_model_separates_no_classes(kind: torch.dtype) -> None:
+    labels = [row % 5 for row in range(2000)]
+    for row in (torch.ones(32) * 3.3, data.isotropic(1, 32)[0]):
+        for found in measure(row.expand(2000, -1).to(kind), labels=labels, metrics=["within_between_ratio"]).values():
+            assert (found.status, found.value) == ("error", None)
+            assert found.reason is not None
+            assert found.reason.startswith("all 2000 feature rows are equal up to rounding")
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+@pytest.mark.parametrize("classes", [5, 200])
+def test_classes_that_are_points_read_zero_with_the_bound_of_rounding(kind: torch.dtype, classes: int) -> None:
+    labels = torch.arange(2000) % classes
+    rows = (data.isotropic(classes, 8) / 3 + 1).to(kind)[labels]
+    found = measure(rows, labels=labels, metrics=["within_between_ratio"])
+    tight = found["within_between_ratio"]
+    assert (tight.status, tight.value) == ("ok", 0)
+    assert tight.interval is not None
+    assert tight.interval[0] == 0
+    assert 0 < tight.interval[1] < 1e-10
+    assert found["within_between_ratio.between_share"].value == pytest.approx(1)
+
+
 @pytest.mark.parametrize("name", ["mean_cosine", "wasserstein_uniformity", "collapse_index", "channel_spread"])
 def test_rows_of_zeros_are_an_error_where_directions_are_asked_for(name: str) -> None:
     found = measure(torch.zeros(1200, 4), metrics=[name])[name]

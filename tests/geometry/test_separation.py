@@ -259,7 +259,7 @@ def test_heat_is_the_smallest_share_of_channels_that_holds_nine_tenths() -> None
     rows = data.isotropic(1000, 4)
     assert value(rows, "dead_unit_share.heat_k", channel_mass=masses) == pytest.approx(0.5)
     masses[3, 3] = torch.nan
-    assert "channel_mass holds NaN" in str(ask(rows, "dead_unit_share.heat_k", channel_mass=masses).reason)
+    assert "rows of channel_mass hold NaN" in str(ask(rows, "dead_unit_share.heat_k", channel_mass=masses).reason)
 
 
 def parts_of(cuts: list[int], n: int = 300, **more: Any) -> list[Batch]:

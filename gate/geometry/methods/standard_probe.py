@@ -107,7 +107,7 @@ def nearest_mean_scores(folds: ClassFolds, sample: Sample, *, cosine: bool = Fal
         features, means = sample.features[rows].double(), train.means[known]
         centre = train.shares @ train.means
         if cosine:
-            scores[rows[:, None], known] = functional.normalize(features, dim=1) @ functional.normalize(means, dim=1).T
+            scores[rows[:, None], known] = _directions(features) @ _directions(means).T
         else:
             scores[rows[:, None], known] = -torch.cdist(features - centre, means - centre).square()
     return scores
@@ -129,16 +129,27 @@ def nearest_mean_pull(folds: ClassFolds, sample: Sample, codes: Tensor) -> Pull:
 def cosine_pull(folds: ClassFolds, sample: Sample, codes: Tensor, scores: Tensor) -> Pull:
     """Influence through the direction of the class mean that a row moves."""
     classes = CategoryFolds(folds.classes).centres_without()
-    rows, ways = sample.features.double(), functional.normalize(classes.means, dim=1)
-    lengths = classes.means.norm(dim=1)
+    size = classes.means.abs().amax()
+    unit = torch.where(size > 0, size, 1.0)  # in which nothing leaves the range of floating-point numbers
+    rows, means = sample.features.double() / unit, classes.means / unit
+    directions, ways, lengths = _directions(rows), _directions(means), means.norm(dim=1)
 
     def pull(signs: Tensor) -> Tensor:
         along = (signs * scores.nan_to_num(0, 0, 0)).sum(dim=0)
-        pulls = (signs.T @ functional.normalize(rows, dim=1) - along[:, None] * ways) / lengths[:, None]
-        influence: Tensor = ((rows - classes.means[codes]) * pulls[codes]).sum(dim=1) / classes.shares[codes]
+        turned = signs.T @ directions - along[:, None] * ways
+        pulls = torch.where(lengths[:, None] > 0, turned / lengths[:, None], 0.0)  # a zero mean has no direction
+        influence: Tensor = ((rows - means[codes]) * pulls[codes]).sum(dim=1) / classes.shares[codes]
         return influence
 
     return pull
+
+
+def _directions(rows: Tensor) -> Tensor:
+    """Rows (n, d) at length 1, at any scale; zero rows stay."""
+    largest = rows.abs().amax(dim=1, keepdim=True)
+    scaled = rows / torch.where(largest > 0, largest, 1.0)
+    lengths: Tensor = scaled.norm(dim=1, keepdim=True)
+    return scaled / lengths.clamp_min(1.0)  # an entry is 1, unless all are 0
 
 
 def probe_scores(question: Question, sample: Sample) -> Tensor:

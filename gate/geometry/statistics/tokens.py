@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
 
 FEWEST = 4  # inputs with fewer tokens say nothing of how alike tokens are
-TERMS = ("tokens", "cosine", "pairs09", "scatter", "power", "outputs", "output_cosine")
+TERMS = ("tokens", "cosine", "pairs09", "scatter", "power", "outputs", "output_cosine", "real")
 _ENTRIES = 2**22  # numbers in one tile of states
 _WITNESSES = 128  # tokens of an input whose pairs are counted one by one
 _PARALLEL = 0.9
@@ -27,8 +27,9 @@ _PARALLEL = 0.9
 def token_terms(states: Tensor, mask: Tensor | None = None, outputs: Tensor | None = None) -> Tensor:
     """What metrics of tokens need of each row, in place of its token states.
 
-    Tokens of length zero have no direction and are left out. Rows with fewer than 4 tokens hold zeros besides their
-    count, so that they can be skipped and counted.
+    Tokens of length zero have no direction and are left out: they are dead where the mask calls them real. Rows with
+    fewer than 4 live tokens hold zeros besides their counts, so that they can be skipped and counted; rows of which a
+    real token is not finite hold NaN.
 
     Args:
         states: (n, T, d) token states of one layer.
@@ -36,9 +37,9 @@ def token_terms(states: Tensor, mask: Tensor | None = None, outputs: Tensor | No
         outputs: (n, T) bool, True for a generated token.
 
     Returns:
-        (n, 7) float64, the columns of `TERMS`: number of tokens; mean cosine of two of them; share of pairs with a
+        (n, 8) float64, the columns of `TERMS`: number of live tokens; mean cosine of two of them; share of pairs with a
         cosine above 0.9 (of all pairs up to 128 tokens, of 128 evenly spaced tokens beyond); sum of squares about the
-        mean token; sum of squares; number of generated tokens; mean cosine of two of those.
+        mean token; sum of squares; number of generated tokens; mean cosine of two of those; number of real tokens.
 
     Raises:
         MetricError: The states are not (n, T, d), or a mask is not (n, T).
@@ -120,6 +121,7 @@ def _mask(name: str, mask: Tensor | None, states: Tensor) -> Tensor:
 
 def _tile_terms(states: Tensor, mask: Tensor, outputs: Tensor) -> Tensor:
     states = states.double().masked_fill(~mask[:, :, None], 0.0)
+    broken = ~torch.isfinite(states).all(dim=2).all(dim=1)
     norms = states.norm(dim=2)
     real = mask & (norms != 0)  # the norm of a token that is not finite is not 0 either: it stays, and is refused later
     counts = real.sum(dim=1)
@@ -137,8 +139,9 @@ def _tile_terms(states: Tensor, mask: Tensor, outputs: Tensor) -> Tensor:
     )
     enough = torch.stack([counts >= FEWEST] * 5 + [spoken.sum(dim=1) >= FEWEST], dim=1)
     terms = torch.stack([column.double() for column in columns], dim=1).masked_fill(~enough, 0.0)
+    terms.masked_fill_(broken[:, None], torch.nan)
     terms[:, 4] = columns[4]
-    return torch.cat([counts.double()[:, None], terms], dim=1)
+    return torch.cat([counts.double()[:, None], terms, mask.sum(dim=1).double()[:, None]], dim=1)
 
 
 def _mean_cosine(units: Tensor, kept: Tensor) -> Tensor:
@@ -170,12 +173,23 @@ def token_quantities(terms: Tensor) -> tuple[Tensor, Tensor]:
     Diversity is |Z - 1 z^T|_F / |Z|_F for the tokens Z of a row and their mean z; variance is that of a token about its
     row's mean, unbiased; mean_noise is what this adds to the squared length of the mean.
     """
-    count, cosine, pairs, scatter, power, outputs, spoken = terms.double().unbind(dim=1)
+    count, cosine, pairs, scatter, power, outputs, spoken = terms[:, :7].double().unbind(dim=1)
     variance = scatter / (count - 1).clamp_min(1)
     diversity = (scatter / torch.where(power == 0, 1.0, power)).sqrt()
     values = torch.stack([cosine, pairs, diversity, variance, variance / count.clamp_min(1), spoken], dim=1)
     exists = torch.stack([count >= FEWEST] * 5 + [outputs >= FEWEST], dim=1)
     return values, exists
+
+
+def dead_tokens(terms: Tensor) -> Tensor:
+    """Sums over rows (4,) int64: real tokens; dead ones; inputs with 4 real tokens; those of them without 4 live ones.
+
+    A dead token is real and zero. Padding is neither.
+    """
+    live, real = terms[:, 0], terms[:, TERMS.index("real")]
+    long = real >= FEWEST
+    sums = (real.sum(), (real - live).sum(), long.sum(), (long & (live < FEWEST)).sum())
+    return torch.stack([each.to(torch.int64) for each in sums])
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,12 +201,14 @@ class TokenMeans:
         n: Rows.
         counts: (L, 6) int64, rows that have each of `QUANTITIES`.
         means: (L, 6) float64.
+        dead: (L, 4) int64, `dead_tokens`.
     """
 
     layers: tuple[str, ...]
     n: int
     counts: Tensor
     means: Tensor
+    dead: Tensor
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("tokens",)
@@ -202,16 +218,19 @@ class TokenMeans:
     def of(cls, batch: Batch) -> Self:
         """Of one batch."""
         layers = tuple(batch.named("tokens"))
-        found = [token_quantities(batch.numbers(f"tokens.{layer}")) for layer in layers]
+        terms = [batch.numbers(f"tokens.{layer}") for layer in layers]
+        found = [token_quantities(each) for each in terms]
         counts = torch.stack([exists.sum(dim=0) for _, exists in found])
         sums = torch.stack([values.masked_fill(~exists, 0.0).sum(dim=0) for values, exists in found])
-        return cls(layers, len(batch.ids), counts, sums / counts.clamp_min(1))
+        dead = torch.stack([dead_tokens(each) for each in terms])
+        return cls(layers, len(batch.ids), counts, sums / counts.clamp_min(1), dead)
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
         counts = self.counts + other.counts
         weight = other.counts.double() / counts.clamp_min(1)
-        return type(self)(self.layers, self.n + other.n, counts, self.means + (other.means - self.means) * weight)
+        means = self.means + (other.means - self.means) * weight
+        return type(self)(self.layers, self.n + other.n, counts, means, self.dead + other.dead)
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the means with this gradient, (m,) float64."""
