@@ -13,6 +13,7 @@ from gate.errors import MetricError
 from gate.geometry import influence as uncertainty
 from gate.geometry import registry
 from gate.geometry.influence import Measured, Readout, Refusal
+from gate.geometry.intervals import quantile
 from gate.geometry.registry import VALUE, Metric
 from gate.geometry.statistics import Collection, Sample, Statistic, UnitClassMoments, UnitMoments, UnitSpectrum
 from gate.geometry.statistics.precision import full_precision
@@ -146,7 +147,7 @@ def _paired(
         error = math.sqrt(error**2 + 2 / rows**2)
     groups = uncertainty.cluster_count(gap.clusters)
     degrees = None if groups is None else max(groups - 1, 1)
-    reach = uncertainty.quantile(candidate.confidence, degrees=degrees) * error
+    reach = quantile(candidate.confidence, degrees=degrees) * error
     return error, (difference - reach, difference + reach), f"paired difference, {candidate.method}"
 
 

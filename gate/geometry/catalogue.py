@@ -30,6 +30,7 @@ _SECTION = re.compile(r"^(Args|Returns|Raises|Examples?|Notes?):$", re.MULTILINE
 _ARGUMENT = re.compile(r"^ {4}(\w+): ", re.MULTILINE)
 READING_ORDER = (
     "spectral",
+    "uniformity",
     "hypersphere",
     "outliers",
     "classes",

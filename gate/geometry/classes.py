@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.influence import Guard, Readout, Refusal, count_interval
+from gate.geometry.influence import Guard, Readout, Refusal
+from gate.geometry.intervals import count_interval
 from gate.geometry.methods.class_traces import between_trace, largest_rise, unbiased_traces
 from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.null_space import null_space_shift

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import Readout, Refusal, count_interval, effective_trials, variance_of_mean
+from gate.geometry.influence import Readout, Refusal, variance_of_mean
+from gate.geometry.intervals import count_interval, effective_trials
 from gate.geometry.methods.cross_search import CANDIDATES, Contrast, Index
 from gate.geometry.methods.placement import Placement, distinct_rows
 from gate.geometry.registry import Answer, Answers, metric

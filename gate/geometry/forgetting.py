@@ -9,7 +9,8 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import Readout, Refusal, missing_input, quantile
+from gate.geometry.influence import Readout, Refusal, missing_input
+from gate.geometry.intervals import quantile
 from gate.geometry.methods.rates import (
     BASELINE,
     OF_FEATURES,

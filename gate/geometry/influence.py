@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from gate.geometry.intervals import quantile, wilson
 from gate.geometry.statistics import Differentiable, Sample, Statistic
 
 
@@ -108,17 +108,6 @@ class Measured:
     standard_error: float
     influence: Tensor
     unpaired: float = 0.0
-
-
-def quantile(confidence: float, comparisons: int = 1, degrees: int | None = None) -> float:
-    """Two-sided quantile of the normal, or of Student's t by expansion in 1/degrees (Abramowitz and Stegun 26.7.5)."""
-    z = NormalDist().inv_cdf(1 - (1 - confidence) / (2 * comparisons))
-    if degrees is None:
-        return z
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / degrees + second / degrees**2 + third / degrees**3
 
 
 def tracked(statistic: Statistic) -> Statistic:
@@ -288,41 +277,6 @@ def _clamp(number: float, limits: tuple[float, float]) -> float:
     return number if math.isnan(number) else min(max(number, low), high)
 
 
-def effective_trials(share: Tensor, variance: float, rows: int) -> float:
-    """Number of independent rows that would give a share this variance; `rows` where all or none have it."""
-    return share.item() * (1 - share.item()) / variance if variance > 0 and 0 < share.item() < 1 else float(rows)
-
-
-def wilson(share: float, trials: float, z: float, alpha: float) -> tuple[float, float]:
-    """Interval of a proportion: Wilson's, and that of Clopper and Pearson when all or none of the rows have it."""
-    if share <= 0:
-        return 0.0, 1 - (alpha / 2) ** (1 / trials)
-    if share >= 1:
-        return (alpha / 2) ** (1 / trials), 1.0
-    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    centre = share + z * z / (2 * trials)
-    return (centre - spread) / (1 + z * z / trials), (centre + spread) / (1 + z * z / trials)
-
-
-def count_interval(
-    distance: Tensor, spread: Tensor, weight: Tensor | None = None
-) -> Callable[[float], tuple[float, float]]:
-    """Interval of the share of channels with distance < 0, when each distance is known up to its spread.
-
-    Args:
-        distance: (d,) signed distance of each channel to the border.
-        spread: (d,) standard error of each distance.
-        weight: (d,) what each channel counts, in place of 1 / d.
-    """
-    share = torch.full_like(distance, 1 / len(distance)) if weight is None else weight
-
-    def ends(z: float) -> tuple[float, float]:
-        low, high = (share[distance + side * z * spread < 0].sum().item() for side in (1, -1))
-        return low, high
-
-    return ends
-
-
 def proportion(correct: Tensor, *, method: str = "Wilson", comparisons: int = 1, k: int | None = None) -> Readout:
     """A read-out for the share of rows (m,) bool that have something."""
     terms = correct.double()
@@ -346,29 +300,3 @@ def row_mean(terms: Tensor, *, method: str = "mean over rows", detail: str | Non
 def noted(detail: str | None, note: str) -> str:
     """What is said of a value, and one thing more."""
     return f"{detail}; {note}" if detail else note
-
-
-def margins_of(scores: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """How far the score of each row's own class lies above that of the best other one, (r,), and which that is, (r,).
-
-    Args:
-        scores: (r, C).
-        codes: (r,) the own class of each row.
-    """
-    own = scores.gather(1, codes[:, None])[:, 0]
-    rival = scores.scatter(1, codes[:, None], -torch.inf).max(dim=1)
-    return own - rival.values, rival.indices
-
-
-def density_at_zero(margins: Tensor) -> Tensor:
-    """Kernel weight of each margin at 0, (r,): how fast the share of positive ones changes with all margins.
-
-    Gaussian kernel; half of Silverman's bandwidth, so that a peak at the border is not flattened.
-    """
-    ordinary = margins[torch.isfinite(margins)]
-    low, high = ordinary.quantile(0.25), ordinary.quantile(0.75)
-    width: Tensor = 0.45 * torch.minimum(ordinary.std(), (high - low) / 1.34) * len(ordinary) ** -0.2
-    if not width.item() > 0:  # equal margins have no border
-        return torch.zeros_like(margins)
-    weights: Tensor = (-0.5 * (margins / width).square()).exp() / (width * (2 * torch.pi) ** 0.5)
-    return weights

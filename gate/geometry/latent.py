@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.influence import (
-    Readout,
-    Refusal,
-    count_interval,
-    missing_input,
-    row_influence,
-    variance_of_mean,
-)
+from gate.geometry.influence import Readout, Refusal, missing_input, row_influence, variance_of_mean
+from gate.geometry.intervals import count_interval
 from gate.geometry.registry import Answer, Answers, Change, metric
 from gate.geometry.statistics import LatentMoments, PosteriorVariances, Sample
 

@@ -8,14 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import (
-    Readout,
-    Refusal,
-    density_at_zero,
-    effective_trials,
-    margins_of,
-    missing_input,
-)
+from gate.geometry.influence import Readout, Refusal, missing_input
+from gate.geometry.intervals import effective_trials
+from gate.geometry.methods.margins import density_at_zero, margins_of
 from gate.geometry.methods.placement import Placement, distinct_rows, possible_neighbours
 from gate.geometry.methods.search import nearest
 from gate.geometry.registry import Answer, Later, metric

@@ -9,15 +9,8 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.influence import (
-    Readout,
-    Refusal,
-    design_effect,
-    effective_trials,
-    missing_input,
-    noted,
-    variance_of_mean,
-)
+from gate.geometry.influence import Readout, Refusal, design_effect, missing_input, noted, variance_of_mean
+from gate.geometry.intervals import effective_trials
 from gate.geometry.methods.placement import placed
 from gate.geometry.methods.reference_distance import Distances, kth_neighbour, mahalanobis
 from gate.geometry.registry import Answer, Later, metric

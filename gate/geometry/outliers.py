@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.influence import Readout, Refusal, count_interval, missing_input, row_mean
+from gate.geometry.influence import Readout, Refusal, missing_input, row_mean
+from gate.geometry.intervals import count_interval
 from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Channels, Sample
 from gate.geometry.statistics.batch import by_tile

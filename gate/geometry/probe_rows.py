@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.influence import Readout, Refusal, effective_trials, missing_input, noted, variance_of_mean
+from gate.geometry.influence import Readout, Refusal, missing_input, noted, variance_of_mean
+from gate.geometry.intervals import effective_trials
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import (
     Fingerprints,

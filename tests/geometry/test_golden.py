@@ -14,8 +14,8 @@ from sklearn.preprocessing import normalize
 from gate.estimate import Estimate
 from gate.geometry.methods import nulls
 from gate.geometry.registry import metrics
-from gate.geometry.spectral import collapse_index
 from gate.geometry.statistics import Batch, UnitMoments, UnitSpectrum
+from gate.geometry.uniformity import collapse_index
 from gate.measurement import measure
 from tests.geometry import data
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from gate.geometry.influence import count_interval, effective_trials, quantile, wilson
+from gate.geometry.intervals import count_interval, effective_trials, quantile, wilson
 
 
 @pytest.mark.parametrize("share", [0.03, 0.5, 0.9])

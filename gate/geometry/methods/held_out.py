@@ -12,15 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import (
-    Readout,
-    Refusal,
-    density_at_zero,
-    effective_trials,
-    margins_of,
-    noted,
-    variance_of_mean,
-)
+from gate.geometry.influence import Readout, Refusal, noted, variance_of_mean
+from gate.geometry.intervals import effective_trials
+from gate.geometry.methods.margins import density_at_zero, margins_of
 from gate.geometry.methods.placement import placed
 from gate.geometry.methods.standard_probe import Pull
 from gate.geometry.registry import Answer

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import Readout, Refusal, effective_trials, noted, variance_of_mean
+from gate.geometry.influence import Readout, Refusal, noted, variance_of_mean
+from gate.geometry.intervals import effective_trials
 from gate.geometry.registry import Answer
 from gate.geometry.statistics import Sample
 from gate.geometry.statistics.batch import unit_rows

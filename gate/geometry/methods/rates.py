@@ -15,7 +15,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import Readout, Refusal, effective_trials, variance_of_mean
+from gate.geometry.influence import Readout, Refusal, variance_of_mean
+from gate.geometry.intervals import effective_trials
 from gate.geometry.registry import Change
 from gate.geometry.statistics import Ledger, Sample
 
