@@ -51,11 +51,9 @@ def measured(seeds: Sequence[int], metrics: Sequence[str] | None = None) -> tupl
 def coverage(intervals: Tensor, target: float | None = None) -> float:
     """Share of the intervals (draws, 3) that hold the target.
 
-    When None, it is what the estimator reads on average, or most often where it counts: a count is never its average.
+    When None, it is what the estimator reads on average.
     """
-    values = intervals[:, 0]
-    few = len(values.unique()) <= len(values) / 4
-    centre = (values.mode().values if few else values.mean()).item() if target is None else target
+    centre = intervals[:, 0].mean().item() if target is None else target
     reach = ROUNDING * max(1.0, abs(centre))
     held = (intervals[:, 1] <= centre + reach) & (centre - reach <= intervals[:, 2])
     return held.double().mean().item()

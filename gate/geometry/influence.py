@@ -252,10 +252,12 @@ def _holds(guard: Guard, statistics: Sequence[Statistic], sample: Sample, n: int
 
 def _interval(readout: Readout, error: float, confidence: float) -> tuple[float, float]:
     z = quantile(confidence, readout.comparisons, readout.degrees)
-    if readout.interval is not None:
-        return readout.interval(z)
     centre = readout.natural.detach()
     ends = (centre.item() - z * error, centre.item() + z * error)
+    if readout.interval is not None:
+        low, high = readout.interval(z)
+        continuous = readout.natural.requires_grad  # a count of things whose weights are estimated themselves
+        return (min(low, ends[0]), max(high, ends[1])) if continuous else (low, high)
     if readout.trials is not None:
         ends = wilson(centre.item(), readout.trials, z, (1 - confidence) / readout.comparisons)
     low, high = sorted(readout.display(torch.tensor(end, dtype=torch.float64)).item() for end in ends)
