@@ -290,7 +290,6 @@ def _refused(blank: Estimate, refusal: Refusal) -> Estimate:
 
 def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, n: int) -> Estimate:
     groups = uncertainty.cluster_count(sample.clusters)
-    share = sample.m / max(sample.n, 1)
     return replace(
         blank,
         value=found.value,
@@ -300,7 +299,7 @@ def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, 
         c=readout.c or blank.c,
         k=readout.k,
         method=readout.method if groups is None else f"{readout.method}, {groups} clusters",
-        influence=Influence(sample.ids, found.influence, sample.clusters, share),
+        influence=Influence(sample.ids, found.influence, sample.clusters, sample.share),
         detail=readout.detail,
         breakdown=readout.breakdown,
         unpaired=found.unpaired,

@@ -287,5 +287,5 @@ def _easy_hard(shares: Mapping[str, Share], attributes: AttributeFolds, moments:
 
 
 def _seen(share: Share, sample: Sample) -> bool:
-    effect = design_effect(share.influence, sample.clusters, sample.m / max(sample.n, 1))
+    effect = design_effect(share.influence, sample.clusters, sample.share)
     return share.value.item() > 2 * math.sqrt(share.variance * effect)

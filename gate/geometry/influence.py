@@ -215,7 +215,7 @@ def measured(
         return Refusal("inconclusive", "few_clusters: all rows are of one cluster; it needs at least 2, better 30")
     given = readout.influence
     influence = row_influence(readout.natural, statistics, sample, known) if given is None else centred_influence(given)
-    effect = design_effect(influence, sample.clusters, sample.m / max(sample.n, 1))
+    effect = design_effect(influence, sample.clusters, sample.share)
     readout = _for_clusters(readout, effect, groups)
     variance = variance_of_mean(influence, rows) if readout.variance is None else readout.variance
     apart = (variance - variance_of_mean(influence, rows)) * effect
@@ -246,7 +246,7 @@ def _for_clusters(readout: Readout, effect: float, groups: int | None) -> Readou
 
 def _holds(guard: Guard, statistics: Sequence[Statistic], sample: Sample, n: int) -> bool:
     influence = row_influence(guard.quantity, statistics, sample)
-    effect = design_effect(influence, sample.clusters, sample.m / max(sample.n, 1))
+    effect = design_effect(influence, sample.clusters, sample.share)
     return guard.quantity.item() > guard.errors * math.sqrt(variance_of_mean(influence, n) * effect)
 
 

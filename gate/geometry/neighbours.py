@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal, missing_input
 from gate.geometry.intervals import effective_trials
+from gate.geometry.methods.cross_search import shared_row_covariance
 from gate.geometry.methods.margins import density_at_zero, margins_of
 from gate.geometry.methods.placement import Placement, distinct_rows, possible_neighbours
 from gate.geometry.methods.search import nearest
@@ -216,12 +217,8 @@ def _single(graph: _Graph, place: Placement) -> Readout:
     nearest_one = graph.neighbours[:, 0]
     share, terms = graph.jackknife(1)
     own = graph.agree[:, 0] - share
-    order = torch.arange(len(own), device=own.device)
-    mutual = nearest_one[nearest_one] == order
-    along = (own * own[nearest_one] * torch.where(mutual, 0.5, 1.0)).sum()
-    siblings = torch.zeros_like(own).index_add_(0, nearest_one, own).square().sum() - own.square().sum()
-    spread = own.square().sum()
-    variance = torch.maximum(spread + 2 * along + siblings, spread).item() / len(own) ** 2
+    shared = shared_row_covariance(nearest_one, own, nearest_one, own)
+    variance = max(shared, float(own.square().sum())) / len(own) ** 2
     readout = place.readout(share, terms)
     return replace(
         readout,

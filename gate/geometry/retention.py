@@ -267,7 +267,7 @@ def _ratio(judgements: Sequence[tuple[_Part, HeldOut]], values: Sequence[tuple[i
             if codes:
                 influence[side] = influence[side].to(part.index.device) + _moved(part, found, codes) / sizes[side]
     common, n = influence[False], sample.m
-    effect = design_effect(common, sample.clusters, sample.m / max(sample.n, 1))
+    effect = design_effect(common, sample.clusters, sample.share)
     if not means[False] > 2 * math.sqrt(variance_of_mean(common, n) * effect):
         return Refusal("inconclusive", "no_class_signal: the common values are not read off beyond their error twice")
     ratio = means[True] / means[False]

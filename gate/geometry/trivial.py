@@ -124,7 +124,7 @@ def _in_errors(margin: Readout, errors: tuple[float, float], sample: Sample) -> 
     if influence is None or variance is None:
         raise TypeError("a difference of accuracies has its own influence and variance")
     moved = influence - influence.mean()
-    effect = design_effect(moved, sample.clusters, sample.m / max(sample.n, 1))
+    effect = design_effect(moved, sample.clusters, sample.share)
     error, squares = math.sqrt(variance * effect), moved.square()
     units, size = margin.natural.item() / error, squares.mean().clamp_min(1e-300)
     rows = margin.n or sample.n

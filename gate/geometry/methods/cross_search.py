@@ -125,7 +125,10 @@ class Index:
 
     def _covariance(self, a: Pair, b: Pair) -> float:
         if (a, b) not in self._covariances:
-            found = _covariance(self.searches[a], self.searches[b])
+            first, second = self.searches[a], self.searches[b]
+            found = shared_row_covariance(
+                first.nearest, first.hits - first.accuracy, second.nearest, second.hits - second.accuracy
+            )
             self._covariances[a, b] = self._covariances[b, a] = found
         return self._covariances[a, b]
 
@@ -138,22 +141,28 @@ class Index:
         return Search(found[:, 0], first, influence)
 
 
-def _covariance(a: Search, b: Search) -> float:
+def shared_row_covariance(found_first: Tensor, first: Tensor, found_second: Tensor, second: Tensor) -> float:
     """Sum of the products of the terms of two searches over the pairs of queries that share a row.
 
     Query i and what it finds in one, query j and what it finds in the other: a pair counts once, also where both of its
     rows are the same.
+
+    Args:
+        found_first: (r,) the row that each query finds in the first search.
+        first: (r,) term of each query there, about its mean.
+        found_second: (r,) the row that each query finds in the second search.
+        second: (r,) term of each query there, about its mean.
     """
-    first, second = a.hits - a.accuracy, b.hits - b.accuracy
     order = torch.arange(len(first), device=first.device)
-    found_a, found_b = (
-        torch.zeros_like(first).index_add_(0, search.nearest, terms) for search, terms in ((a, first), (b, second))
-    )
-    once = a.nearest != b.nearest
-    mutual = b.nearest[a.nearest] == order
+    by_row = [
+        torch.zeros_like(terms).index_add_(0, found, terms)
+        for found, terms in ((found_first, first), (found_second, second))
+    ]
+    once = found_first != found_second
+    mutual = found_second[found_first] == order
     same_query = (first * second * once).sum()
-    same_found = found_a @ found_b
-    crossed = (first[b.nearest] * second).sum() + (first * second[a.nearest] * ~mutual).sum()
+    same_found = by_row[0] @ by_row[1]
+    crossed = (first[found_second] * second).sum() + (first * second[found_first] * ~mutual).sum()
     return float(same_query + same_found + crossed)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gate.geometry.influence import variance_of_mean
+from gate.geometry.methods.row_pairs import without_pair_noise
 from gate.geometry.statistics import CellMoments, ClassMoments, Sample
 from gate.geometry.statistics.columns import place
 
@@ -126,7 +127,7 @@ class Share:
         influence = (along - between - value * (own.square().sum(dim=1) - total)) / (unbiased + within)
         pairs = open_.sum().item() * _squared_size(own - shifts[groups]) / (n * (unbiased + within)).item() ** 2
         projected = variance_of_mean(influence, int(n))
-        return cls(between / total, value, influence, max(0.0, projected - 4 * pairs) + 2 * pairs)
+        return cls(between / total, value, influence, without_pair_noise(projected, pairs))
 
 
 def _squared_size(rows: Tensor) -> float:

@@ -22,11 +22,6 @@ _TILE = 2048
 _NEGLIGIBLE = 1e-9  # share of the scatter that the rounding of class means may add to it
 
 
-def class_sums(rows: Tensor, codes: Codes) -> Tensor:
-    """Sum of the rows of each class, (C, d), in the rows' precision."""
-    return _class_sums(rows, codes.values.argsort(stable=True), codes.counts(), None)
-
-
 def _class_sums(rows: Tensor, order: Tensor, counts: Tensor, scale: Tensor | None) -> Tensor:
     """Sum of the rows of each class, (C, d), in the rows' precision; `order` lists the rows class by class."""
     starts = counts.cumsum(0) - counts

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gate.geometry.statistics.batch import Batch, Split
-from gate.geometry.statistics.classes import class_sums
+from gate.geometry.statistics.classes import ClassMoments
 from gate.geometry.statistics.columns import Codes, place, union
-from gate.geometry.statistics.moments import gram
+from gate.geometry.statistics.moments import mirrored
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +50,10 @@ class ReferenceClasses:
     @classmethod
     def of_rows(cls, rows: Tensor, codes: Codes, resolution: float) -> Self:
         """Of rows (n, d) and the class of each, moved by rounded class means: tight classes stay exact."""
-        counts = codes.counts()
-        divisor = counts.clamp_min(1)[:, None]
-        shift = class_sums(rows, codes) / divisor.to(rows.dtype)
-        moved = rows - shift[codes.values]
-        rest = class_sums(moved, codes).double() / divisor
-        scatter = gram(moved) - (rest * counts[:, None]).T @ rest
-        return cls(codes.names, counts, shift.double() + rest, scatter / max(len(rows), 1), resolution)
+        d = rows.shape[1]
+        scatter = torch.zeros(d, d, dtype=torch.float64, device=rows.device)
+        classes = ClassMoments.scattered(rows, codes, None, scatter)
+        return cls(codes.names, classes.counts, classes.means, mirrored(scatter) / max(len(rows), 1), resolution)
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both (pairwise update of Chan, Golub and LeVeque 1979, class by class)."""

@@ -60,6 +60,11 @@ class Sample:
         """Rows kept."""
         return len(self.rows.ids)
 
+    @property
+    def share(self) -> float:
+        """Rows kept over rows seen."""
+        return self.m / max(self.n, 1)
+
     def zero_share(self) -> float:
         """Share of the rows that are zero, or too small against the others to have a direction."""
         norms = by_tile(lambda tile: torch.linalg.vector_norm(tile, dim=1, dtype=torch.float64), self.features)
