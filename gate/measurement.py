@@ -24,18 +24,20 @@ from gate.geometry.statistics import (
     items_of,
     output_names,
     read_columns,
+    step_terms,
     token_means,
     token_terms,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Sequence, ValuesView
 
     import numpy as np
 
     from gate.geometry.registry import Metric
 
 _ROWS_AT_ONCE = 32768
+_OF_STEPS = "token_mean_cosine.layer_overlap"  # costs a decomposition of the states of every row at every layer
 
 
 def measure(  # noqa: PLR0913 - one parameter for everything that features can come with
@@ -93,7 +95,8 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
         raise MetricError(f"params name {strange[0]!r}, which is not among the metrics asked for")
     kinds = statistics_for(wanted)
     given = {name: values for name, values in columns.items() if values is not None}
-    rows = _without_states(given, token_mask, token_outputs)
+    steps = any(_OF_STEPS in addresses for addresses in wanted.values())
+    rows = _without_states(given, token_mask, token_outputs, steps=steps)
     for name in {"logits", "baseline_logits"} & rows.keys():
         _require_logits(name, rows[name])
     names = _output_names(outputs, rows)
@@ -119,8 +122,17 @@ def _of_baseline(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, **{name: columns[source] for name, source in own.items() if source in columns}}
 
 
-def _without_states(columns: Mapping[str, Any], mask: Any, outputs: Any) -> dict[str, Any]:  # noqa: ANN401 - arrays
-    """Token states (n, T, d) replaced by their terms, and by the mean token of the last layer."""
+def _without_states(
+    columns: Mapping[str, Any],
+    mask: Any,  # noqa: ANN401 - an array
+    outputs: Any,  # noqa: ANN401 - an array
+    *,
+    steps: bool,
+) -> dict[str, Any]:
+    """Token states (n, T, d) replaced by their terms, with those of the steps between layers where they are asked for.
+
+    The mean token of the last layer is added.
+    """
     result = dict(columns)
     real, generated = (None if each is None else torch.as_tensor(each) for each in (mask, outputs))
     if mask is not None and not columns.get("tokens"):
@@ -134,10 +146,17 @@ def _without_states(columns: Mapping[str, Any], mask: Any, outputs: Any) -> dict
                 layer: states if states.ndim == 2 else token_terms(states, real, generated)
                 for layer, states in layers.items()
             }
+            if steps and _of_same_tokens(layers.values()):
+                for layer, terms in step_terms(layers, real).items():
+                    result[name][layer] = torch.cat([result[name][layer], terms], dim=1)
             last = list(layers.values())[-1]
             if name == "tokens" and last.ndim == 3:
                 result.setdefault("token_mean", token_means(last, real))
     return result
+
+
+def _of_same_tokens(layers: ValuesView[Tensor]) -> bool:
+    return {states.ndim for states in layers} == {3} and len({states.shape[:2] for states in layers}) == 1
 
 
 def _with_change(found: Estimate, baseline: Estimate) -> Estimate:

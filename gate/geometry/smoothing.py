@@ -20,7 +20,7 @@ from gate.geometry.influence import (
 from gate.geometry.registry import Answer, metric
 from gate.geometry.statistics import Sample, TokenCentres, TokenMeans
 from gate.geometry.statistics.batch import per_live_row
-from gate.geometry.statistics.tokens import QUANTITIES, dead_tokens, token_quantities
+from gate.geometry.statistics.tokens import FEWEST, QUANTITIES, TERMS, dead_tokens, token_quantities
 
 _FEW_TEXTS = 200
 _DEAD = 0.05  # share of dead tokens, or of inputs lost to them, above which the others do not stand for all
@@ -35,7 +35,7 @@ _SMOOTH = 0.1  # share of the baseline's median diversity below which an input c
     domain="200 inputs of at least 4 tokens",
     kinds={"sequence", "backbone"},
     paper="after Tang et al. 2021, Augmented Shortcuts for Vision Transformers (residual form recollected); identity "
-    "standard",
+    "standard. layer_overlap: angles of Björck and Golub 1973, summary of Kornblith et al. 2019 (R2 of CCA, uncentred)",
     readouts={
         "rise": "value at the last layer less that at the middle one",
         "diversity": "|Z - 1 z^T|_F / |Z|_F of the tokens Z of an input and their mean z",
@@ -43,6 +43,8 @@ _SMOOTH = 0.1  # share of the baseline's median diversity below which an input c
         "low_share": "share of inputs whose diversity is below a tenth of the baseline's median",
         "between_share": "share of the variance of the tokens, their common mean removed, that lies between inputs",
         "dirichlet": "share of the energy of node states that varies along the edges of their graph",
+        "layer_overlap": "mean squared cosine of the principal angles between what the token states of an input span "
+        "at a layer and at the next",
         "per_output": "value over the generated tokens alone",
     },
     limits={
@@ -53,6 +55,7 @@ _SMOOTH = 0.1  # share of the baseline's median diversity below which an input c
         "low_share": (0, 1),
         "between_share": (0, 1),
         "dirichlet": (0, math.inf),
+        "layer_overlap": (0, 1),
         "per_output": (-1, 1),
     },
     reads={"baseline_tokens", "dirichlet"},
@@ -65,6 +68,13 @@ def token_mean_cosine(tokens: TokenMeans, sample: Sample, centres: TokenCentres 
     more than 5 % of the real tokens are zero, or of the inputs have no 4 others. A common offset of all tokens reads
     high without any smoothing: `between_share` is the intraclass correlation of the mean-removed tokens, which an
     offset does not move.
+
+    `layer_overlap` compares the column spaces of the states (tokens x channels) at two layers that follow each other:
+    |Q^T P|_F^2 / min(r, s) for orthonormal bases Q and P of ranks r and s, a mean over the steps from layer to layer
+    and over inputs. 1 where one space holds the other, 0 where they are orthogonal, max(r, s) / T on average for spaces
+    of T tokens that have nothing to do with each other: its detail names that number. An invertible linear map of the
+    channels leaves it as it is; a common offset of the tokens, or a factor for each token, does not. Inputs whose
+    states span all of their tokens at a layer are left out: their angles are 0 by dimension alone.
 
     Args:
         tokens: Means over rows of what their tokens are like, by layer.
@@ -97,6 +107,7 @@ def token_mean_cosine(tokens: TokenMeans, sample: Sample, centres: TokenCentres 
         **(dict.fromkeys((*names, "low_share"), dead) if dead else {}),
         **({"rise": dead_before} if dead_before and not dead and len(tokens.layers) > 1 else {}),
         "dirichlet": _dirichlet(sample),
+        "layer_overlap": _layer_overlap(tokens, sample),
     }
 
 
@@ -212,3 +223,46 @@ def _dirichlet(sample: Sample) -> Answer:
         reason = f"few_rows: {len(terms)} inputs; it needs at least {_FEW_TEXTS}"
         return Refusal("inconclusive", reason, _FEW_TEXTS)
     return row_mean(terms)
+
+
+def _layer_overlap(tokens: TokenMeans, sample: Sample) -> Answer:
+    """Mean over the inputs of which no step between two layers has angles that are fixed by dimension alone."""
+    steps = [sample.rows.numbers(f"tokens.{layer}")[:, len(TERMS) :] for layer in tokens.layers[1:]]
+    if not steps or not all(each.shape[1] for each in steps):
+        return missing_input("states of two layers or more, of the same tokens")
+    for sums, layer in zip(tokens.dead, tokens.layers, strict=True):
+        if dead := _zero_rows(sums, layer):
+            return dead
+    live, before, after, overlap = torch.stack(steps).double().unbind(dim=2)
+    larger, smaller = torch.maximum(before, after), torch.minimum(before, after)
+    short = (live < FEWEST).any(dim=0)
+    empty = (smaller == 0).any(dim=0) & ~short
+    full = (larger >= live).any(dim=0) & ~short & ~empty
+    exists = ~(short | empty | full)
+    left_out = (
+        f"{int(short.sum())} with fewer than 4 tokens, {int(empty.sum())} with no state but zero at a layer, "
+        f"{int(full.sum())} whose states span all of their tokens at a layer"
+    )
+    found = int(exists.sum())
+    if bool(full.all()):
+        return Refusal(
+            "not_applicable",
+            "saturated: the states of every input span all of its tokens at a layer, which makes the angles 0 whatever "
+            "the layers do; it needs more tokens than channels",
+        )
+    if found < _FEW_TEXTS:
+        reason = f"few_rows: {found} of {sample.m} inputs have angles; it needs at least {_FEW_TEXTS}; left out: "
+        needed = math.ceil(_FEW_TEXTS * sample.m / found) if found else None
+        return Refusal("inconclusive", reason + left_out, needed)
+    unrelated = (larger / live)[:, exists].mean().item()
+    detail = f"layers that have nothing to do with each other would read {unrelated:.3g}"
+    means = overlap.mean(dim=0)
+    value = means[exists].mean()
+    return Readout(
+        value,
+        influence=per_live_row(means - value, exists),
+        n=sample.m,
+        method="mean over rows",
+        detail=detail if found == sample.m else noted(detail, f"left out: {left_out}"),
+        breakdown=dict(zip(tokens.layers[1:], overlap[:, exists].mean(dim=1).tolist(), strict=True)),
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics import COLUMNS, token_means, token_terms
+from gate.geometry.statistics import COLUMNS, step_terms, token_means, token_terms
 from tests.geometry import data
 
 NAMES_OF_CLASSES = ("0", "1", "2", "3")
@@ -86,8 +86,10 @@ def tokens_of(features: Tensor, noise: Callable[..., Tensor]) -> dict[str, Any]:
     content = features[:, None, :8] + 1.0
     shallow, deep = (share * content + noise(n, 6, 8) for share in (0.5, 1.0))
     spoken = torch.arange(6).expand(n, -1) >= 2
+    steps = step_terms({"first": shallow[:, :, :2], "last": deep[:, :, :2]})  # fewer channels than tokens
+    last = torch.cat([token_terms(deep, None, spoken), steps["last"]], dim=1)
     return {
-        "tokens": {"first": token_terms(shallow, None, spoken), "last": token_terms(deep, None, spoken)},
+        "tokens": {"first": token_terms(shallow, None, spoken), "last": last},
         "token_mean": token_means(deep),
         "baseline_tokens": {"last": token_terms(0.8 * content + (0.1 + 3 * noise(n, 1, 1).abs()) * noise(n, 6, 8))},
         "attention_filter": noise(n).abs(),

@@ -427,7 +427,7 @@ def test_intervals_cover_the_mean_of_their_estimator() -> None:
         for name, found in measure(rows, metrics=asked, seed=seed, **columns, **more).items():
             if found.value is not None and found.interval is not None:
                 draws.setdefault(name, []).append((found.value, *found.interval))
-    assert len(draws) == 11
+    assert len(draws) == 12
     for name, seen in draws.items():
         table = torch.tensor(seen, dtype=torch.float64)
         target = table[:, 0].mean()

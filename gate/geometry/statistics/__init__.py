@@ -22,6 +22,7 @@ from gate.geometry.statistics.pairs import BaselineMoments, CrossMoments, Featur
 from gate.geometry.statistics.reference import ReferenceClasses
 from gate.geometry.statistics.sample import OodSample, ReferenceSample, Sample, ShiftedSample
 from gate.geometry.statistics.spectrum import Spectrum, UncentredSpectrum, UnitSpectrum
+from gate.geometry.statistics.steps import step_terms
 from gate.geometry.statistics.tasks import (
     AttributeFolds,
     CellFolds,
@@ -108,6 +109,7 @@ __all__ = [
     "items_of",
     "output_names",
     "read_columns",
+    "step_terms",
     "token_means",
     "token_terms",
 ]

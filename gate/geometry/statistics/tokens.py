@@ -48,8 +48,8 @@ def token_terms(states: Tensor, mask: Tensor | None = None, outputs: Tensor | No
         raise MetricError(
             f"token states must be (n, T, d) with at least one of each, found shape {tuple(states.shape)}"
         )
-    real = _mask("token_mask", mask, states)
-    generated = torch.zeros_like(real) if outputs is None else _mask("token_outputs", outputs, states)
+    real = which_tokens("token_mask", mask, states)
+    generated = torch.zeros_like(real) if outputs is None else which_tokens("token_outputs", outputs, states)
     at_once = max(1, _ENTRIES // (states.shape[1] * states.shape[2]))
     tiles = zip(states.split(at_once), real.split(at_once), generated.split(at_once), strict=True)
     return torch.cat([_tile_terms(*tile) for tile in tiles])
@@ -65,7 +65,7 @@ def token_means(states: Tensor, mask: Tensor | None = None) -> Tensor:
     Raises:
         MetricError: The mask is not (n, T).
     """
-    real = _mask("token_mask", mask, states)
+    real = which_tokens("token_mask", mask, states)
     at_once = max(1, _ENTRIES // (states.shape[1] * states.shape[2]))
     parts = []
     for tile, kept in zip(states.split(at_once), real.split(at_once), strict=True):
@@ -110,7 +110,12 @@ def attention_filter(attention: Tensor, mask: Tensor | None = None) -> Tensor:
     return torch.stack(parts)
 
 
-def _mask(name: str, mask: Tensor | None, states: Tensor) -> Tensor:
+def which_tokens(name: str, mask: Tensor | None, states: Tensor) -> Tensor:
+    """A mask of tokens as (n, T) bool on the device of the states (n, T, d); all when None.
+
+    Raises:
+        MetricError: The mask is not (n, T).
+    """
     if mask is None:
         return torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
     if mask.shape != states.shape[:2]:
