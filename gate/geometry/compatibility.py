@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal, variance_of_mean
-from gate.geometry.intervals import count_interval, effective_trials
+from gate.geometry.intervals import count_interval, effective_trials, ratio_interval
 from gate.geometry.methods.cross_search import CANDIDATES, Contrast, Index
 from gate.geometry.methods.placement import Placement, distinct_rows
 from gate.geometry.registry import Answer, Answers, metric
@@ -111,24 +111,29 @@ def _difference(index: Index, contrast: Contrast, place: Placement) -> Readout:
 
 
 def _update_gain(index: Index, place: Placement) -> Answer:
-    """The gain on the old index over the gain on an index of its own, where there is one."""
+    """The gain on the old index over the gain on an index of its own, where there is one.
+
+    A gain of its own is at least that of one row: no set of rows reads more than their number.
+    """
     new, old = index.newest, index.newest - 1
-    whole = Contrast.of((new, new)).minus(Contrast.of((old, old)))
+    gain, whole = index.gain(new, old), Contrast.of((new, new)).minus(Contrast.of((old, old)))
     gained, rows = float(index.value(whole)), index.rows
-    error = math.sqrt(index.variance(whole) + 2 / rows**2)
+    above, below, apart = (index.variance(each) + 2 / rows**2 for each in (gain, whole, gain.minus(whole)))
+    error = math.sqrt(below)
     if not gained > 2 * error:
         reason = f"saturated: the new version alone gains {gained:.4f}, no more than two errors of {error:.4f}"
         return Refusal("inconclusive", reason)
-    gain = index.gain(new, old)
     ratio = index.value(gain) / gained
     rest = gain.minus(whole, float(ratio))
+    covariance = (above + below - apart) / 2
     return Readout(
         ratio,
         influence=place.spread(index.influence(rest)) / gained,
         variance=(index.variance(rest) + 2 / rows**2) / gained**2,
+        interval=ratio_interval(float(index.value(gain)), gained, (above, below), covariance, reach=rows),
         n=rows,
         k=1,
-        method="ratio of paired differences",
+        method="ratio of paired differences (Fieller)",
     )
 
 

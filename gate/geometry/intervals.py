@@ -54,3 +54,29 @@ def count_interval(
         return low, high
 
     return ends
+
+
+def ratio_interval(
+    top: float, bottom: float, variances: tuple[float, float], covariance: float, reach: float
+) -> Callable[[float], tuple[float, float]]:
+    """Interval of a ratio: all r for which top - r bottom is within its error of 0 (Fieller 1954).
+
+    It is long on the side of a small denominator; where that cannot be told from 0 it holds all that is possible.
+
+    Args:
+        top: Numerator.
+        bottom: Denominator.
+        variances: Of both.
+        covariance: Of the two.
+        reach: The largest ratio that is possible, of either sign.
+    """
+
+    def ends(z: float) -> tuple[float, float]:
+        whole = bottom**2 - z * z * variances[1]
+        if whole <= 0:
+            return -reach, reach
+        middle = top * bottom - z * z * covariance
+        spread = math.sqrt(max(0.0, middle**2 - whole * (top**2 - z * z * variances[0])))
+        return max((middle - spread) / whole, -reach), min((middle + spread) / whole, reach)
+
+    return ends

@@ -12,6 +12,7 @@ from torch import Tensor
 from gate.geometry.influence import Readout, missing_input, row_mean, variance_of_mean
 from gate.geometry.methods.calibration_bins import Calibration, squared_error
 from gate.geometry.methods.rates import BASELINE, OF_FEATURES, over_rows, same_classes, share_of_rows, too_few
+from gate.geometry.methods.row_pairs import squared_covariance, without_pair_noise
 from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Ledger, Sample
 from gate.geometry.statistics.ledger import row_tiles
@@ -170,12 +171,12 @@ def prediction_entropy_ratio(ledger: Ledger, sample: Sample, *, tau: float = 0.9
     scale = math.log(ledger.c)
     entropies = ledger.numbers("entropy") / scale
     marginal = torch.special.entr(ledger.shares).sum() / scale
-    terms, curvature = _marginal_terms(ledger, sample)
+    terms, pairs = _marginal_terms(ledger, sample)
     own = entropies[ledger.places(sample)]
     method = "delta method, second order"
 
     def of_marginal(natural: Tensor, influence: Tensor) -> Readout:
-        variance = variance_of_mean(influence, ledger.n) + curvature
+        variance = without_pair_noise(variance_of_mean(influence, ledger.n), pairs)
         return Readout(natural, influence=influence, variance=variance, n=ledger.n, method=method)
 
     least = int(ledger.shares.argmin())
@@ -192,22 +193,23 @@ def prediction_entropy_ratio(ledger: Ledger, sample: Sample, *, tau: float = 0.9
 
 
 def _marginal_terms(ledger: Ledger, sample: Sample) -> tuple[Tensor, float]:
-    """Influence of the sampled rows on the entropy ratio of the mean prediction, and what its curvature adds.
+    """Influence of the sampled rows on the entropy ratio of the mean prediction, and the noise of pairs of rows in it.
 
-    The second-order part of the variance is tr((D S)^2) / (2 n^2) for the covariance S of the predictions and
-    D = diag(1 / mean); its eigenvalues lie between 0 and 1, so that tr(D S) bounds it (derived here).
+    The value is quadratic where all classes are predicted equally often. The second-order part of its variance is
+    tr((D S)^2) / (2 n^2) for the covariance S of the predictions and D = diag(1 / mean); slopes at the estimated mean
+    hold that part twice over (derived here).
     """
     logits, shares = sample.rows.numbers("logits"), ledger.shares
     alive = shares > 0
-    slopes = torch.where(alive, -shares.clamp_min(1e-300).log() - 1, 0.0) / math.log(ledger.c)
+    present = shares.clamp_min(1e-300)
+    slopes = torch.where(alive, -present.log() - 1, 0.0) / math.log(ledger.c)
     terms = torch.zeros(len(logits), dtype=torch.float64, device=logits.device)
-    squares = torch.zeros_like(shares)
-    for rows in row_tiles(len(logits), ledger.c):
-        moved = logits[rows].double().softmax(dim=1) - shares
-        terms[rows] = moved @ slopes
-        squares += moved.square().sum(dim=0)
-    relative = torch.where(alive, squares / len(logits) / shares.clamp_min(1e-300), 0.0).sum()
-    return terms, float(relative) / (2 * ledger.n**2 * math.log(ledger.c) ** 2)
+    tiles = row_tiles(len(logits), ledger.c)
+    for rows in tiles:
+        terms[rows] = (logits[rows].double().softmax(dim=1) - shares) @ slopes
+    moved = logits[tiles[0]].double().softmax(dim=1) - shares
+    relative = torch.where(alive, moved / present.sqrt(), 0.0)
+    return terms, squared_covariance(relative) / (2 * ledger.n * math.log(ledger.c)) ** 2
 
 
 def _covered(ledger: Ledger, sample: Sample) -> Readout:

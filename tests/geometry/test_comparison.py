@@ -484,6 +484,17 @@ def test_compatibility_over_versions_is_that_of_a_loop() -> None:
     assert number(found, "pair_share") == pytest.approx(right.double().mean().item(), abs=1e-5)
 
 
+def test_an_update_that_gains_little_on_its_own_may_have_kept_nearly_any_multiple_of_it() -> None:
+    """A small gain of its own could be smaller still: the ratio to it reaches far away from 0, and little towards 0."""
+    (_, old, new), labels = three_versions()
+    worse = new @ data.rotation(8)
+    found = ask(worse, old, "cross_compat_gain", labels=labels)["update_gain"]
+    assert found.value is not None
+    assert found.interval is not None
+    assert found.value < 0
+    assert found.value - found.interval[0] > 1.2 * (found.interval[1] - found.value)
+
+
 def test_the_error_of_a_gain_is_that_of_mcnemar_where_queries_share_nothing() -> None:
     """Old rows lie apart in tight pairs; one in five new queries lands at another pair: each hit is its own."""
     g = data.generator(0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from gate.geometry.intervals import count_interval, effective_trials, quantile, wilson
+from gate.geometry.intervals import count_interval, effective_trials, quantile, ratio_interval, wilson
 
 
 @pytest.mark.parametrize("share", [0.03, 0.5, 0.9])
@@ -27,6 +27,23 @@ def test_quantiles_are_those_of_the_normal_and_of_student(confidence: float) -> 
     assert quantile(confidence) == pytest.approx(stats.norm.ppf(two_sided))
     assert quantile(confidence, degrees=9) == pytest.approx(stats.t.ppf(two_sided, 9), rel=2e-3)
     assert quantile(confidence, comparisons=10) == pytest.approx(stats.norm.ppf(1 - (1 - confidence) / 20))
+
+
+@pytest.mark.parametrize("z", [1.0, 1.96, 2.9])
+def test_a_ratio_is_bounded_where_its_contrast_is_z_errors_from_zero(z: float) -> None:
+    top, bottom, variances, covariance = -0.7, 0.06, (6e-4, 4e-4), 2e-4
+    low, high = ratio_interval(top, bottom, variances, covariance, reach=1e9)(z)
+    assert low < top / bottom < high
+    for end in (low, high):
+        error = math.sqrt(variances[0] - 2 * end * covariance + end**2 * variances[1])
+        assert abs(top - end * bottom) == pytest.approx(z * error)
+    assert top / bottom - low > 1.2 * (high - top / bottom)  # long where the denominator is small
+
+
+def test_a_ratio_to_what_cannot_be_told_from_zero_is_anything_possible() -> None:
+    ends = ratio_interval(-0.7, 0.06, (6e-4, 4e-4), 2e-4, reach=1000)
+    assert ends(3.1) == (-1000, 1000)
+    assert ends(2.9)[0] > -1000
 
 
 def test_a_count_is_between_what_is_surely_and_what_is_possibly_inside() -> None:

@@ -14,6 +14,8 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from gate.estimate import Estimate
+from gate.geometry.methods.held_out import HeldOut, balanced
+from gate.geometry.methods.probing import nearest_means
 from gate.geometry.statistics import (
     AttributeFolds,
     Batch,
@@ -27,6 +29,7 @@ from gate.geometry.statistics import (
     MomentFolds,
     Moments,
     PretextFolds,
+    Sample,
     TargetFolds,
     TaskFolds,
     hash_numbers,
@@ -237,3 +240,15 @@ def test_axes_are_found_once_for_all_that_is_read_off() -> None:
     assert folds.axes_without(3, 2) is first
     values = torch.linalg.eigvalsh(folds.without(2, 3).covariance)
     torch.testing.assert_close(first.values, values / values.mean())
+
+
+def test_how_a_row_moves_nearest_means_is_not_scaled_down() -> None:
+    """No fit has made them the best ones: to move them changes the accuracy to first order."""
+    rows, labels = data.structured(400, 12, 4, 3, signal=0.7)
+    batch = Batch.of(rows, ids=[str(row) for row in range(400)], labels=labels)
+    found = nearest_means(ClassFolds.of(batch), Sample.of(batch))
+    assert isinstance(found, HeldOut)
+    influence = balanced(found).influence
+    whole = found.balanced_influence(found.correct) + found.pulled(found.weights())
+    assert influence is not None
+    torch.testing.assert_close(influence, whole)

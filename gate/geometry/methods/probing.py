@@ -65,7 +65,7 @@ def read_off(question: Question, sample: Sample, kind: Kind = "class") -> HeldOu
 
 
 def nearest_means(folds: ClassFolds, sample: Sample) -> HeldOut | Refusal:
-    """The labels as the nearest class mean of the other folds gives them."""
+    """The labels as the nearest class mean of the other folds gives them; no fit has made these means the best ones."""
     total, classes = folds.without()
     rows = unrepeated(sample)
     codes = sample.class_codes(classes.names)
@@ -79,4 +79,5 @@ def nearest_means(folds: ClassFolds, sample: Sample) -> HeldOut | Refusal:
     if few:
         return few
     pull = nearest_mean_pull(folds, sample, codes)
-    return judge(sample, rows, classes.names, codes, nearest_mean_scores(folds, sample), pull)
+    found = judge(sample, rows, classes.names, codes, nearest_mean_scores(folds, sample), pull)
+    return replace(found, training=found.pulled)
