@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import NormalDist
 
@@ -27,6 +28,9 @@ from gate.geometry.methods.rates import (
 )
 from gate.geometry.registry import Answer, Answers, metric
 from gate.geometry.statistics import Ledger, Sample
+
+_DRAWS = 1024  # of the recalls of a half
+_NO_SPREAD = 1e-12  # of a class of which all rows are right, or wrong
 
 
 @metric(
@@ -124,7 +128,7 @@ def _forgetting(ledger: Ledger, sample: Sample, parts: Parts, now: Tensor) -> An
 def _poor_rich(ledger: Ledger, sample: Sample, parts: Parts, before: Tensor, now: Tensor) -> Answer:
     """Classes are ranked on one half of the rows and judged on the other, both ways: luck makes no class weak."""
     half = ledger.numbers("fold") % 2
-    poor, rich = [], []
+    poor, rich, sizes = [], [], []
     terms, added = torch.zeros_like(now), 0.0
     for judging in (0, 1):
         ranking = Parts(parts.names, torch.where(half == judging, -1, parts.codes), parts.counts)
@@ -138,6 +142,7 @@ def _poor_rich(ledger: Ledger, sample: Sample, parts: Parts, before: Tensor, now
         if bool((weak * strong).any()):
             return Refusal("inconclusive", "no_class_signal: classes of the baseline do not differ in recall")
         judged_on = Parts(parts.names, inside, counts)
+        sizes.append(counts)
         gains = judged_on.means(now - before)
         poor.append((weak / weak.sum()) @ gains)
         rich.append((strong / strong.sum()) @ gains)
@@ -148,14 +153,43 @@ def _poor_rich(ledger: Ledger, sample: Sample, parts: Parts, before: Tensor, now
     value = (poor[0] + poor[1] - rich[0] - rich[1]) / 2
     method = "paired difference, cross-fitted halves"
     readout = over_rows(ledger, sample, value, terms, method=method, breakdown=means)
-    return replace(readout, variance=(readout.variance or 0.0) + added)
+    luck = max(0.0, _shared_luck(parts, before, now - before, sizes)) / 2
+    return replace(readout, variance=(readout.variance or 0.0) + added + luck)
+
+
+def _shared_luck(parts: Parts, before: Tensor, gains: Tensor, sizes: Sequence[Tensor]) -> float:
+    """Covariance of the differences that the two halves judge: what ranks a class low by luck is its gain afterwards.
+
+    Over all pairs of a draw of the recalls in one half and one in the other, about recalls that differ by what is not
+    noise (derived here). It is nothing where the classes differ so much that luck does not rank them.
+
+    Args:
+        parts: The classes.
+        before: (n,) 1 where the baseline is right.
+        gains: (n,) what the rows gain.
+        sizes: Rows of each class (G,) in either half.
+    """
+    recalls, spreads = parts.means(before), parts.spreads(before)
+    slopes = (parts.means(before * gains) - recalls * parts.means(gains)) / spreads.clamp_min(_NO_SPREAD)
+    moved = recalls - recalls.mean()
+    noise, size = (spreads / parts.counts).mean(), moved.square().sum() / (parts.g - 1)
+    centre = moved * (1 - noise / size.clamp_min(_NO_SPREAD)).clamp_min(0).sqrt()
+    generator = torch.Generator().manual_seed(0)
+    weights, lucky = [], []
+    for counts in sizes:
+        drawn = torch.randn(_DRAWS, parts.g, generator=generator, dtype=torch.float64).to(counts.device)
+        luck = drawn * (spreads / counts).sqrt()
+        weak, strong = (side.double() / side.sum(dim=1, keepdim=True) for side in _thirds(centre + luck))
+        weights.append(weak - strong)
+        lucky.append(slopes * luck)
+    return float(((weights[0] @ lucky[1].T) * (lucky[0] @ weights[1].T)).mean())
 
 
 def _thirds(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Which values are in the lowest and in the highest third; equal ones stay together."""
-    third = max(1, len(values) // 3)
-    ordered = values.sort().values
-    return values <= ordered[third - 1], values >= ordered[-third]
+    """Which values (..., G) are in the lowest and in the highest third; equal ones stay together."""
+    third = max(1, values.shape[-1] // 3)
+    ordered = values.sort(dim=-1).values
+    return values <= ordered[..., third - 1, None], values >= ordered[..., -third, None]
 
 
 def _which(ledger: Ledger, sample: Sample, parts: Parts, drops: Tensor, bounds: Bounds) -> Readout:

@@ -256,6 +256,20 @@ def test_the_weakest_classes_do_not_gain_by_luck_alone() -> None:
     assert np.mean(fitted) == pytest.approx(0, abs=0.03)
 
 
+def test_the_luck_that_ranks_a_class_in_one_half_is_its_gain_in_the_other() -> None:
+    """Equal classes, and a version that is always right: both halves err together, and the error says so."""
+    labels = torch.arange(4).repeat(100)
+    values, errors = [], []
+    for seed in range(150):
+        old = torch.rand(400, generator=data.generator(seed)) < 0.6
+        found = ask("max_class_regression.poor_rich", hard(labels, 4), rightness(old, labels, 4), labels=labels)
+        if found.status == "ok":
+            values.append(found.value)
+            errors.append(found.standard_error)
+    assert len(values) > 100
+    assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
+
+
 def test_gains_of_the_weak_and_losses_of_the_strong_are_told_apart() -> None:
     labels = torch.arange(6).repeat(100)
     place = torch.arange(600) // 6 % 100
