@@ -164,6 +164,7 @@ def estimate(
     confidence: float = 0.95,
     params: Mapping[str, Any] | None = None,
     readouts: Iterable[str] | None = None,
+    intervals: bool = True,
 ) -> dict[str, Estimate]:
     """The value and the read-outs of a metric, by address.
 
@@ -173,6 +174,7 @@ def estimate(
         confidence: Two-sided level of the intervals.
         params: Parameters of the metric that differ from their defaults.
         readouts: "value" and names of read-outs; all when None.
+        intervals: Whether to find how sure each number is; without, nothing can be judged by it.
     """
     wanted = [VALUE, *found.readouts] if readouts is None else list(readouts)
     blank = _blank(found, collection, confidence, params or {})
@@ -182,7 +184,7 @@ def estimate(
     except (MetricError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
         refused = replace(blank, status="error", reason=str(error))
         return {address: replace(refused, metric=address) for address in (address_of(found, name) for name in wanted)}
-    given = _Given(statistics, collection)
+    given = _Given(statistics, collection, intervals)
     return {
         address_of(found, readout): _estimated(
             replace(blank, metric=address_of(found, readout)), answer, given, found.limits_of(readout)
@@ -259,6 +261,7 @@ class _Given:
 
     statistics: Sequence[Statistic]
     collection: Collection
+    intervals: bool
     known: dict[int, Tensor] = field(default_factory=dict)
 
 
@@ -270,7 +273,9 @@ def _estimated(blank: Estimate, answer: registry.Answer, given: _Given, limits: 
     n = readout.n or given.collection.census.n
     directions = (each for each in given.statistics if isinstance(each, UnitMoments | UnitClassMoments | UnitSpectrum))
     zero_rows = max((n - each.n for each in directions if each.split == Sample.split), default=0)
-    found = uncertainty.measured(readout, given.statistics, sample, n, blank.confidence, limits, given.known)
+    found = uncertainty.measured(
+        readout, given.statistics, sample, n, blank.confidence, limits, given.known, intervals=given.intervals
+    )
     if isinstance(found, Refusal):
         return _refused(blank, found)
     if math.isnan(found.value) or (found.interval is not None and any(map(math.isnan, found.interval))):
@@ -290,6 +295,7 @@ def _refused(blank: Estimate, refusal: Refusal) -> Estimate:
 
 def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, n: int) -> Estimate:
     groups = uncertainty.cluster_count(sample.clusters)
+    method = readout.method if groups is None else f"{readout.method}, {groups} clusters"
     return replace(
         blank,
         value=found.value,
@@ -298,8 +304,10 @@ def _filled(blank: Estimate, readout: Readout, found: Measured, sample: Sample, 
         n=n,
         c=readout.c or blank.c,
         k=readout.k,
-        method=readout.method if groups is None else f"{readout.method}, {groups} clusters",
-        influence=Influence(sample.ids, found.influence, sample.clusters, sample.share),
+        method="none" if found.influence is None else method,
+        influence=None
+        if found.influence is None
+        else Influence(sample.ids, found.influence, sample.clusters, sample.share),
         detail=readout.detail,
         breakdown=readout.breakdown,
         unpaired=found.unpaired,

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gate.geometry.registry import Metric
 
 _ROWS_AT_ONCE = 32768
+_VERSIONS = {"baseline", "baseline_logits"}  # a metric that needs one of these compares two versions itself
 _OF_STEPS = "token_mean_cosine.layer_overlap"  # costs a decomposition of the states of every row at every layer
 
 
@@ -55,6 +56,7 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
     params: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
     confidence: float = 0.95,
+    intervals: bool = True,
     **columns: object,
 ) -> dict[str, Estimate]:
     """Measures the geometry of features.
@@ -75,10 +77,11 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
         params: Parameters by metric, `{"knn_label_agreement": {"k": 5}}`.
         seed: Of the hash that picks the sampled rows.
         confidence: Two-sided level of the intervals, in (0, 1).
+        intervals: False gives the numbers alone, sooner: to watch a training by, nothing to judge a model by.
         columns: What is known of each row, by the names of `gate.geometry.statistics.COLUMNS`: `labels`, `groups`,
             `clusters`, `logits`, ... Token states (n, T, d) in `tokens` and `baseline_tokens`, by layer, are reduced to
             their terms at once. With `baseline` (n, e), the features of the version to compare with on the same
-            rows, every estimate carries `change`, the paired difference.
+            rows, every estimate carries `change`, the paired difference, where there are intervals.
 
     Returns:
         Address → estimate. A metric that these features do not admit answers with a status and a reason.
@@ -105,14 +108,18 @@ def measure(  # noqa: PLR0913 - one parameter for everything that features can c
     tensors = {name: torch.as_tensor(tensor) for name, tensor in (weights or {}).items()}
     about = {"weights": tensors, "outputs": names, "seed": seed}
     candidate = reduce(Collection.merge, [_collect(_tensor(features), ids, rows, kinds, about), *others])
-    result = _addressed(wanted, candidate, confidence, params or {})
-    if rows.get("baseline") is None:
+    result = _addressed(wanted, candidate, confidence, params or {}, intervals=intervals)
+    alone = {found: addresses for found, addresses in wanted.items() if not _VERSIONS & set(found.needs)}
+    if rows.get("baseline") is None or not intervals or not alone:
         return result
-    earlier = _collect(
-        _tensor(cast("Tensor", rows["baseline"])), ids, _of_baseline(rows), kinds, {**about, "weights": {}}
-    )
-    other = _addressed(wanted, earlier, confidence, params or {})
-    return {address: _with_change(found, other[address]) for address, found in result.items()}
+    own = {**about, "weights": {}}
+    features = _tensor(cast("Tensor", rows["baseline"]))
+    earlier = _collect(features, ids, _of_baseline(rows), statistics_for(alone), own)
+    theirs = _addressed(alone, earlier, confidence, params or {}, intervals=True)
+    return {
+        address: replace(found, change=found.minus(theirs[address])) if address in theirs else found
+        for address, found in result.items()
+    }
 
 
 def _of_baseline(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,14 +164,6 @@ def _without_states(
 
 def _of_same_tokens(layers: ValuesView[Tensor]) -> bool:
     return {states.ndim for states in layers} == {3} and len({states.shape[:2] for states in layers}) == 1
-
-
-def _with_change(found: Estimate, baseline: Estimate) -> Estimate:
-    """The estimate with its paired difference, unless it compares two versions itself."""
-    needs = registry.find(found.metric)[0].needs
-    if "baseline" in needs or "baseline_logits" in needs:
-        return found
-    return replace(found, change=found.minus(baseline))
 
 
 def _output_names(outputs: Sequence[object] | None, columns: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -230,12 +229,14 @@ def _addressed(
     collection: Collection,
     confidence: float,
     params: Mapping[str, Mapping[str, Any]],
+    *,
+    intervals: bool,
 ) -> dict[str, Estimate]:
     result: dict[str, Estimate] = {}
     for found, addresses in wanted.items():
         readouts = [address.partition(".")[2] or registry.VALUE for address in addresses]
         own = params.get(found.name)
-        result.update(estimate(found, collection, confidence=confidence, params=own, readouts=readouts))
+        result |= estimate(found, collection, confidence=confidence, params=own, readouts=readouts, intervals=intervals)
     return result
 
 

@@ -59,8 +59,8 @@ def _measured(size: features.Size, options: argparse.Namespace, limits: Limits) 
         features.write(size, folder)
         try:
             peers = [peer for peer in PEERS if size.peers and _wanted(peer, options)]
-            all_of_ours = (ours.VALUES_ONLY, ours.WITH_INTERVALS, *(ours.named(peer.metrics) for peer in peers))
-            for each in dict.fromkeys((*floor.FLOORS, *all_of_ours)):
+            against = [ours.named(peer.metrics, intervals=sure) for peer in peers for sure in (False, True)]
+            for each in dict.fromkeys((*floor.FLOORS, ours.VALUES_ONLY, ours.WITH_INTERVALS, *against)):
                 contenders[each] = Contender(each).start(Path(sys.executable), folder, limits, ())
             for peer in peers:
                 contenders[peer.name] = _started(peer, folder, options, limits)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,11 +29,12 @@ MOMENT_AND_CLASS_METRICS = (
 )
 WITH_INTERVALS = "ours: all, with influence and intervals"
 VALUES_ONLY = "ours: all, values only"
-_ROWS_AT_ONCE = 32_768
+_VALUES = "ours, values only: "
+_INTERVALS = "ours, with intervals: "
 
 
-def measured(metrics: tuple[str, ...]) -> Callable[[Data], Call]:
-    """`gate.measure` of some metrics, with influence and intervals."""
+def measured(metrics: tuple[str, ...], *, intervals: bool) -> Callable[[Data], Call]:
+    """`gate.measure` of some metrics, with influence and intervals or without."""
 
     def prepare(data: Data) -> Call:
         from gate import measure
@@ -42,7 +42,7 @@ def measured(metrics: tuple[str, ...]) -> Callable[[Data], Call]:
         features, columns = _rows_for(metrics, data)
 
         def call() -> object:
-            found = measure(features, metrics=metrics, **columns)
+            found = measure(features, metrics=metrics, intervals=intervals, **columns)
             values = [found[name.removesuffix(".value")] for name in metrics]
             refused = [f"{each.metric}: {each.reason}" for each in values if each.status != "ok"]
             if refused:
@@ -64,34 +64,6 @@ def _rows_for(metrics: tuple[str, ...], data: Data) -> tuple[Tensor, dict[str, A
     return features, {"labels": labels}
 
 
-def _values_only(data: Data) -> Call:
-    """The statistics and the values, with neither influence nor intervals."""
-    import torch
-
-    from gate.estimate import statistics_for
-    from gate.geometry import registry
-    from gate.geometry.statistics import Batch, Collection, hash_numbers
-
-    found = [registry.find(name)[0] for name in MOMENT_AND_CLASS_METRICS]
-    kinds = statistics_for(found)
-    features, labels = data.tensor(data.features), data.tensor(data.labels)
-
-    def part(start: int) -> Collection:
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        numbers = torch.arange(start, start + len(features[rows]))
-        ids, hashes = [str(number) for number in numbers.tolist()], hash_numbers(numbers)
-        return Collection.of(Batch.of(features[rows], ids=ids, hashes=hashes, labels=labels[rows]), kinds)
-
-    def values() -> object:
-        collection = reduce(Collection.merge, map(part, range(0, len(features), _ROWS_AT_ONCE)))
-        return [
-            registry.answers(each, {name: collection.get(kind) for name, kind in each.statistics.items()}, {})
-            for each in found
-        ]
-
-    return values
-
-
 def _search(data: Data) -> Call:
     from gate.geometry.methods.search import nearest
 
@@ -100,17 +72,19 @@ def _search(data: Data) -> Call:
 
 
 OURS: Mapping[str, Callable[[Data], Call]] = {
-    WITH_INTERVALS: measured(MOMENT_AND_CLASS_METRICS),
-    VALUES_ONLY: _values_only,
+    WITH_INTERVALS: measured(MOMENT_AND_CLASS_METRICS, intervals=True),
+    VALUES_ONLY: measured(MOMENT_AND_CLASS_METRICS, intervals=False),
     SEARCH: _search,
 }
 
 
-def named(metrics: tuple[str, ...]) -> str:
+def named(metrics: tuple[str, ...], *, intervals: bool) -> str:
     """The name under which some metrics of ours are measured."""
-    return SEARCH if metrics == (SEARCH,) else f"ours: {', '.join(metrics)}"
+    return SEARCH if metrics == (SEARCH,) else f"{_INTERVALS if intervals else _VALUES}{', '.join(metrics)}"
 
 
 def prepare(name: str) -> Callable[[Data], Call]:
     """The contender of a name."""
-    return OURS.get(name) or measured(tuple(name.removeprefix("ours: ").split(", ")))
+    intervals = name.startswith(_INTERVALS)
+    metrics = tuple(name.removeprefix(_INTERVALS).removeprefix(_VALUES).split(", "))
+    return OURS.get(name) or measured(metrics, intervals=intervals)

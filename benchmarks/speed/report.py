@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 _HEAD = """\
 # Speed
 
-Medians of interleaved calls on the same features after one to warm up, each contender in a process of its own. A ratio
-above 1 means that the package takes longer than the suite, which reports intervals besides. Memory is what a call takes
+Medians of interleaved calls on the same features after one to warm up, each contender in a process of its own. The
+ratio is the time of the package over that of the suite for the same answer, a value: above 1 the package takes longer.
+What the suite takes with influence and intervals, which no package gives, stands beside it. Memory is what a call takes
 at most beyond its features. The floor is one read of the features at the measured bandwidth, half a product at the
 measured peak for each of {moments} second moments (rows and unit rows), and {spectra} times the eigenvalues of a d x d
 matrix in float64.
@@ -83,24 +84,26 @@ def _against_the_packages(block: Block) -> list[str]:
     if not block.size.peers:
         return []
     lines = [
-        "| package | seconds | ours | seconds | ratio | memory | ours | remark |",
-        "|---|---|---|---|---|---|---|---|",
+        "| package | seconds | memory | ours | seconds | memory | ratio | with intervals | remark |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(_row(peer, block) for peer in PEERS if peer.name in block.contenders),
     ]
     return ["\n".join(lines) + "\n"]
 
 
 def _row(peer: Peer, block: Block) -> str:
-    theirs, mine = block.contenders[peer.name], block.contenders[ours.named(peer.metrics)]
+    theirs = block.contenders[peer.name]
+    mine, sure = (block.contenders[ours.named(peer.metrics, intervals=each)] for each in (False, True))
     ratio = f"{theirs.median / mine.median:.2f}" if theirs.median and mine.median else ""
     cells = (
         peer.name,
         _result(theirs),
+        _memory(theirs),
         ", ".join(peer.metrics),
         _result(mine),
-        ratio,
-        _memory(theirs),
         _memory(mine),
+        ratio,
+        "" if sure is mine else _result(sure),
         peer.remark,
     )
     return f"| {' | '.join(cells)} |"

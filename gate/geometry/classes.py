@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from gate.geometry.intervals import count_interval
 from gate.geometry.methods.class_traces import between_trace, largest_rise, unbiased_traces
 from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.null_space import null_space_shift
+from gate.geometry.methods.row_pairs import squared_covariance
 from gate.geometry.registry import Answers, metric
 from gate.geometry.statistics import (
     ClassMoments,
@@ -26,6 +28,7 @@ from gate.geometry.statistics import (
 from gate.geometry.statistics.batch import by_tile
 
 _EXACT = 1e-12  # spread, relative to the mean, that sums in float64 leave of equal rows
+_JUDGED = 1024  # sampled rows that tell how far a class mean may be off
 _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest count as zero
 
 
@@ -182,28 +185,38 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
     rank = len(scale)
     offsets = ((classes.means - classes.mean) @ spectrum.vectors[:, kept]) / scale
     signal = classes.shares @ offsets.square().sum(dim=1)
-    rows = spectrum.coordinates(sample)[:, kept] / scale.to(sample.features.dtype)
-    terms = _signal_terms(rows, offsets, classes.shares, sample.class_codes(classes.names))
     null = max(rank, classes.c - 1) / (moments.n - 1)
     raw = 1 - signal / min(rank, classes.c - 1)
-    influence = -terms / min(rank, classes.c - 1)
     inflation = 1 / (1 - null)  # the inverse is fitted to the very rows whose influence is taken
+
+    @cache
+    def influence() -> Tensor:
+        rows = spectrum.coordinates(sample)
+        rows = rows if rank == spectrum.d else rows[:, kept]
+        terms = _signal_terms(rows, offsets, scale, classes.shares, sample.class_codes(classes.names))
+        return -terms / min(rank, classes.c - 1)
+
+    value = (1 - (1 - raw - null) / (1 - null)).detach()
     return {
-        "value": Readout(1 - (1 - raw - null) / (1 - null), influence=influence / (1 - null), inflation=inflation),
-        "raw": Readout(raw, influence=influence, inflation=inflation),
+        "value": Readout(value, later=lambda: (influence() / (1 - null), None), inflation=inflation),
+        "raw": Readout(raw.detach(), later=lambda: (influence(), None), inflation=inflation),
     }
 
 
-def _signal_terms(rows: Tensor, offsets: Tensor, shares: Tensor, codes: Tensor) -> Tensor:
-    """Influence of whitened rows (m, r) on tr(T^-1 B), for the whitened class means (C, r) about the mean, (m,)."""
-    between = ((offsets * shares[:, None]).T @ offsets).to(rows.dtype)
-    means = offsets.to(rows.dtype)
+def _signal_terms(rows: Tensor, offsets: Tensor, scale: Tensor, shares: Tensor, codes: Tensor) -> Tensor:
+    """Influence on tr(T^-1 B), (m,), of rows (m, r) along the eigenvectors.
 
-    def terms(tile: Tensor, own: Tensor) -> Tensor:
-        mean = means.index_select(0, own)
-        return (mean * (2 * tile - mean)).sum(dim=1) - ((tile @ between) * tile).sum(dim=1)
+    `scale` (r,) whitens them; `offsets` are the whitened class means (C, r) about the mean.
+    """
+    twice = offsets / scale
+    between = ((twice * shares[:, None]).T @ twice).to(rows.dtype)
+    means, sizes = (2 * twice).to(rows.dtype), offsets.square().sum(dim=1)
+    across = rows @ between
 
-    return by_tile(terms, rows, codes).double()
+    def terms(tile: Tensor, product: Tensor, own: Tensor) -> Tensor:
+        return ((means.index_select(0, own) - product) * tile).sum(dim=1)
+
+    return by_tile(terms, rows, across, codes).double() - sizes[codes]
 
 
 def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | None:
@@ -234,15 +247,15 @@ def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | No
         "are too large when classes are small: `raw`."
     ),
 )
-def cdnv(moments: Moments, classes: ClassMoments) -> Answers:
+def cdnv(classes: ClassMoments, sample: Sample) -> Answers:
     """Class-distance normalised variance: how large classes are against the distance between them.
 
     (v_a + v_b) / (2 |mu_a - mu_b|^2) for each pair of classes, with unbiased variances and squared distances. A pair
     whose distance does not exceed its own error twice is merged: the value is infinite.
 
     Args:
-        moments: Of features (n, d).
-        classes: Class moments of the same rows.
+        classes: Class moments of features (n, d).
+        sample: The sampled rows.
 
     Returns:
         Ratio of at least 0, and read-outs.
@@ -250,28 +263,48 @@ def cdnv(moments: Moments, classes: ClassMoments) -> Answers:
     few = small_class(classes, 10)
     if few:
         return few
-    first, second = torch.triu_indices(classes.c, classes.c, 1, device=classes.means.device)
-    spread = classes.unbiased_within
-    distance = _squared_distances(classes.means)[first, second]
-    corrected = distance - (spread / classes.counts)[first] - (spread / classes.counts)[second]
-    ratio = (spread[first] + spread[second]) / (2 * corrected)
-    merged = corrected.detach() <= 2 * _distance_error(moments, classes)[first, second]
-    ratio = torch.where(merged, math.inf, ratio)
-    worst = int(ratio.argmax())
-    pair = f"{classes.names[int(first[worst])]!r} and {classes.names[int(second[worst])]!r}"
-    detail = (
-        f"{int(merged.sum())} merged pairs of classes, one is {pair}" if bool(merged.any()) else f"worst pair {pair}"
-    )
-    mean = _log_readout(ratio.mean(), detail)
+    spread, noise = classes.unbiased_within, classes.unbiased_within / classes.counts
+    sums, distance = spread[:, None] + spread, _squared_distances(classes.means)
+    corrected = distance - noise[:, None] - noise
+    above = torch.ones_like(distance, dtype=torch.bool).triu(1)
+    merged = (corrected.detach() <= 2 * _distance_error(classes, sample)) & above
+    ratio = torch.where(merged, math.inf, sums / (2 * torch.where(above, corrected, 1.0)))
+    each = ratio.detach()[above]
+    worst = divmod(int(torch.where(above, ratio.detach(), -math.inf).argmax()), classes.c)
+    pair = " and ".join(repr(classes.names[one]) for one in worst)
+    count = int(merged.sum())
+    detail = f"{count} merged pairs of classes, one is {pair}" if count else f"worst pair {pair}"
+    mean = _log_readout(_mean_over(above, ratio) if count == 0 else ratio.max(), detail)
     return {
         "value": mean,
         "mean": mean,
-        "max": _log_readout(ratio[worst], detail, comparisons=len(ratio)),
-        "median": _log_readout(
-            ratio.quantile(0.5) if not bool(merged.any()) else ratio.sort().values[len(ratio) // 2], detail
-        ),
-        "raw": _log_readout(((spread[first] + spread[second]) / (2 * distance)).mean(), None),
+        "max": _log_readout(_of_pair(classes, *worst) if count == 0 else ratio.max(), detail, comparisons=len(each)),
+        "median": _log_readout(_middle(classes, ratio.detach(), above), detail),
+        "raw": _log_readout(_mean_over(above, sums / (2 * torch.where(above, distance, 1.0))), None),
     }
+
+
+def _mean_over(above: Tensor, pairs: Tensor) -> Tensor:
+    return torch.where(above, pairs, 0.0).sum() / above.sum()
+
+
+def _of_pair(classes: ClassMoments, a: int, b: int) -> Tensor:
+    spread, counts = classes.unbiased_within, classes.counts
+    gap = (classes.means[a] - classes.means[b]).square().sum() - spread[a] / counts[a] - spread[b] / counts[b]
+    found: Tensor = (spread[a] + spread[b]) / (2 * gap)
+    return found
+
+
+def _middle(classes: ClassMoments, ratio: Tensor, above: Tensor) -> Tensor:
+    """Median over pairs; the upper one of two where a pair is merged."""
+    each = ratio[above]
+    middle = len(each) // 2
+    upper = each.kthvalue(middle + 1).values
+    if bool(torch.isinf(upper)):
+        return upper
+    lower = upper if len(each) % 2 or bool(torch.isinf(each).any()) else each.kthvalue(middle).values
+    places = [((ratio == end) & above).nonzero()[0].tolist() for end in (lower, upper)]
+    return torch.stack([_of_pair(classes, a, b) for a, b in places]).mean()
 
 
 def _log_readout(value: Tensor, detail: str | None, comparisons: int = 1) -> Readout:
@@ -287,12 +320,16 @@ def _squared_distances(means: Tensor) -> Tensor:
     return size[:, None] + size[None, :] - 2 * inner
 
 
-def _distance_error(moments: Moments, classes: ClassMoments) -> Tensor:
-    """Standard error of each squared distance of two class means, from the pooled within-class covariance, (C, C)."""
-    offsets = (classes.means - classes.mean).detach()
-    pooled = moments.covariance.detach() - (offsets * classes.shares.detach()[:, None]).T @ offsets
-    inner = offsets @ pooled @ offsets.T
-    along = inner.diagonal()[:, None] + inner.diagonal()[None, :] - 2 * inner
+def _distance_error(classes: ClassMoments, sample: Sample) -> Tensor:
+    """Standard error of each squared distance of two class means, from the pooled within-class covariance, (C, C).
+
+    That of sampled rows will do: it decides only whether a distance is more than noise.
+    """
+    rows = classes.offsets(sample).moved
+    some, offsets = rows[:_JUDGED], (classes.means - classes.mean).detach()
+    along = some @ offsets.T.to(rows.dtype)
+    inner = (along.T @ along).double() / len(some)
+    spread = inner.diagonal()[:, None] + inner.diagonal() - 2 * inner
     weight = 1 / classes.counts.double()
-    weight = weight[:, None] + weight[None, :]
-    return (4 * weight * along.clamp_min(0) + 2 * weight**2 * pooled.square().sum()).sqrt()
+    weight = weight[:, None] + weight
+    return (4 * weight * spread.clamp_min(0) + 2 * weight**2 * squared_covariance(rows)).sqrt()

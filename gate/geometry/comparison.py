@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from typing import cast
 
@@ -17,7 +18,7 @@ from gate.geometry.influence import (
     missing_input,
     tracked,
 )
-from gate.geometry.methods.row_pairs import u_statistic_variance
+from gate.geometry.methods.row_pairs import Pairs, u_statistic_variance
 from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import (
     BaselineMoments,
@@ -26,9 +27,10 @@ from gate.geometry.statistics import (
     PairMoments,
     Sample,
 )
+from gate.geometry.statistics.batch import by_tile
+from gate.geometry.statistics.moments import centred
 
 _LEAST = 100  # rows
-_SHIFTS = 16  # partners of each row among which the second-order part of a U-statistic is judged
 
 
 @metric(
@@ -91,11 +93,16 @@ def _similarity(own: PairMoments, other: PairMoments, pair: PairMoments, x: Tens
     if not min(scale.item() for scale in scales) > 0:
         return Refusal("inconclusive", f"n_over_d: {own.n} rows do not resolve the spread of the features", 2 * own.n)
     ratio = pair.hsic / (scales[0] * scales[1]).sqrt()
-    parts = ((own, x, x), (other, y, y), (pair, x, y))
-    influence = sum((_through(ratio, *part) for part in parts), start=torch.zeros_like(x[:, 0], dtype=torch.float64))
     n = own.n
-    variance = u_statistic_variance(influence, n, _second_moment(pair, x, y, *scales, ratio))
-    return Readout(ratio.detach(), influence=influence, variance=variance, n=n, method="U-statistic projection")
+
+    def spread() -> tuple[Tensor, float]:
+        parts = ((own, x, x), (other, y, y), (pair, x, y))
+        influence = sum(
+            (_through(ratio, *part) for part in parts), start=torch.zeros_like(x[:, 0], dtype=torch.float64)
+        )
+        return influence, u_statistic_variance(influence, n, _second_moment(pair, x, y, *scales, ratio))
+
+    return Readout(ratio.detach(), later=spread, n=n, method="U-statistic projection")
 
 
 def _through(ratio: Tensor, part: PairMoments, x: Tensor, y: Tensor) -> Tensor:
@@ -106,15 +113,15 @@ def _through(ratio: Tensor, part: PairMoments, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _second_moment(pair: PairMoments, x: Tensor, y: Tensor, xx: Tensor, yy: Tensor, ratio: Tensor) -> float:
-    """Mean square of the kernel of the ratio over pairs of sampled rows: each row with the 16 after it."""
+    """Mean square of the kernel of the ratio over pairs of sampled rows."""
     with torch.no_grad():
-        u, v = x.double() - pair.mean_x, y.double() - pair.mean_y
-        total = torch.zeros((), dtype=torch.float64, device=x.device)
-        for shift in range(1, _SHIFTS + 1):
-            k, q = (u * u.roll(shift, 0)).sum(dim=1), (v * v.roll(shift, 0)).sum(dim=1)
-            kernel = k * q / (xx * yy).sqrt() - ratio / 2 * (k.square() / xx + q.square() / yy)
-            total += kernel.square().mean()
-    return float(total) / _SHIFTS
+        pairs = Pairs.among(len(x), x.device)
+        k, q = (
+            pairs.products(by_tile(partial(centred, mean=mean), rows))
+            for rows, mean in ((x, pair.mean_x), (y, pair.mean_y))
+        )
+        kernel = k * q / (xx * yy).sqrt() - ratio / 2 * (k.square() / xx + q.square() / yy)
+        return float(kernel.square().mean())
 
 
 def _tracked_pair(x: Tensor, y: Tensor, resolution: float) -> PairMoments:

@@ -191,7 +191,8 @@ def _rank_ratio(ends: _Ends, sample: Sample) -> Answer:
         answer: Answer = answers if isinstance(answers, Refusal) else answers["value"]
         if not isinstance(answer, Readout):
             return answer
-        own = row_influence(answer.natural, [moments], part) if answer.influence is None else answer.influence
+        own = answer.settled().influence
+        own = row_influence(answer.natural, [moments], part) if own is None else own
         influence[among] += sign * own * (sample.m / part.m)
         logs.append(sign * answer.natural.detach())
     return Readout(logs[0] + logs[1], torch.exp, influence=influence, n=sample.m)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from torch import Tensor
 
@@ -75,10 +76,12 @@ def mean_cosine(
         few = Refusal("inconclusive", f"few_rows: {n} rows; it needs at least {_MIN_ROWS}", _MIN_ROWS)
         return {"value": few, "R": few, "kappa": few, **_per_class(classes, d), "before_after": few}
     cosine = _mean_cosine(units)
-    influence = row_influence(cosine, [units], sample)
-    variance = _u_variance(influence, units)
 
-    plain = Readout(cosine, influence=influence, variance=variance, method="U-statistic projection")
+    def spread() -> tuple[Tensor, float]:
+        influence = row_influence(cosine, [units], sample)
+        return influence, _u_variance(influence, units)
+
+    plain = Readout(cosine, later=cache(spread), method="U-statistic projection")
     return {
         "value": plain,
         "R": replace(plain, display=_resultant),

@@ -63,6 +63,7 @@ class Readout:
         display: Monotone map from the natural scale to the one that is reported.
         influence: Of the natural value, (m,) over the sampled rows.
         variance: Of the natural value, where std(influence)^2 / n is not the best that is known.
+        later: Both of these, where they cost more than the value: found when an interval is asked for.
         interval: Interval on the displayed scale as a function of the normal quantile, for counts.
         trials: Effective number of rows of a proportion: its interval is Wilson's (Clopper-Pearson at 0 and 1).
         inflation: Factor of the variance, where influence on the rows that were fitted is too small.
@@ -78,6 +79,7 @@ class Readout:
     display: Callable[[Tensor], Tensor] = _same
     influence: Tensor | None = None
     variance: float | None = None
+    later: Callable[[], tuple[Tensor, float | None]] | None = None
     interval: Callable[[float], tuple[float, float]] | None = None
     trials: float | None = None
     inflation: float = 1.0
@@ -91,6 +93,13 @@ class Readout:
     breakdown: Mapping[str, float] | None = None
     guard: Guard | None = None
 
+    def settled(self) -> Readout:
+        """With the influence and the variance that were put off."""
+        if self.later is None:
+            return self
+        influence, variance = self.later()
+        return replace(self, influence=influence, variance=variance, later=None)
+
 
 @dataclass(frozen=True, eq=False)
 class Measured:
@@ -99,14 +108,14 @@ class Measured:
     Attributes:
         value, standard_error: Numbers; not finite where the read-out is not.
         interval: (low, high), None where the value is not finite.
-        influence: (m,) float64, sums to zero.
+        influence: (m,) float64, sums to zero; None where no interval was asked for.
         unpaired: Part of the variance that influence does not carry: two versions do not share it row by row.
     """
 
     value: float
     interval: tuple[float, float] | None
     standard_error: float
-    influence: Tensor
+    influence: Tensor | None
     unpaired: float = 0.0
 
 
@@ -205,10 +214,15 @@ def measured(
     confidence: float,
     limits: tuple[float, float],
     known: dict[int, Tensor] | None = None,
+    *,
+    intervals: bool = True,
 ) -> Measured | Refusal:
     """The value, interval, standard error and influence of a read-out, or the refusal of its guard."""
     if readout.guard is not None and not _holds(readout.guard, statistics, sample, n):
         return readout.guard.refusal
+    if not intervals:
+        return Measured(_clamp(float(readout.display(readout.natural.detach())), limits), None, math.nan, None)
+    readout = readout.settled()
     rows = readout.n or n
     groups = cluster_count(sample.clusters)
     if groups is not None and groups < 2:

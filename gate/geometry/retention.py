@@ -207,7 +207,7 @@ def _collapse(parts: Sequence[_Part], sample: Sample) -> Answer:
         answer = found if isinstance(found, Refusal) else found["value"]
         if isinstance(answer, Refusal):
             return replace(answer, reason=f"{answer.reason} (inside class {part.name!r})", n_needed=None)
-        terms = answer.influence * answer.inflation**0.5
+        terms = answer.settled().influence * answer.inflation**0.5
         influence += part.spread(terms) * (sample.m / part.sample.m / len(parts))
         breakdown[part.name] = answer.natural.item()
         value += breakdown[part.name] / len(parts)

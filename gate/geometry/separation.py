@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.row_pairs import Pairs, squared_covariance, without_pair_noise
 from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import Sample, UnitClassMoments
-from gate.geometry.statistics.batch import per_live_row, unit_rows
+from gate.geometry.statistics.batch import by_tile, per_live_row, unit_rows
 
 _ROUNDING = 1e-13  # a mean squared distance of unit rows at or below it is that of one direction in float32
 _TILE = 1024
@@ -79,46 +81,98 @@ def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, 
     if not total.item() > _ROUNDING:
         raise MetricError(f"all {classes.n} feature rows point one way: there is nothing to separate")
     rows = _Rows.of(classes, sample)
-    own, other = _towards_means(rows, classes, sample)
     return {
-        "value": _projected(1 - within / total, _value_pairs(classes, within, total) * rows.noise, classes, sample),
-        "d_within": _projected(within, _diagonal_pairs(classes, 1 / classes.c) * rows.noise, classes, sample),
-        "tolerance": _projected(_same_class(classes), _tolerance_pairs(classes) * rows.noise, classes, sample),
-        "compactness": own,
-        "distinct": other,
-        "dprime": lambda: _dprime(rows, classes, sample),
-        "range": lambda: _range(rows, sample),
+        "value": _projected(1 - within / total, lambda: _value_pairs(classes, within, total), rows),
+        "d_within": _projected(within, lambda: _diagonal_pairs(classes, 1 / classes.c), rows),
+        "tolerance": _projected(_same_class(classes), lambda: _tolerance_pairs(classes), rows),
+        "compactness": lambda: rows.towards(rows.codes, rows.own),
+        "distinct": lambda: rows.towards(rows.rivals(), rows.other),
+        "dprime": lambda: _dprime(rows),
+        "range": lambda: _range(rows),
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Rows:
     """The sampled rows that have a direction.
 
     Attributes:
+        classes: Class moments of all unit rows.
+        sample: The sampled rows.
         units: (r, d) unit rows.
         codes: (r,) class of each.
         alive: (m,) bool, which of the sampled rows they are.
-        noise: tr(C^2) of the pooled within-class covariance of unit rows.
     """
 
+    classes: UnitClassMoments
+    sample: Sample
     units: Tensor
     codes: Tensor
     alive: Tensor
-    noise: float
 
     @classmethod
     def of(cls, classes: UnitClassMoments, sample: Sample) -> _Rows:
         units, alive = unit_rows(sample.features)
-        units, codes = units[alive], sample.class_codes(classes.names)[alive]
-        centred = (units - classes.means.detach()[codes]).to(units.dtype)
-        return cls(units, codes, alive, squared_covariance(centred))
+        return cls(classes, sample, units[alive], sample.class_codes(classes.names)[alive], alive)
+
+    @cached_property
+    def noise(self) -> float:
+        """tr(C^2) of the pooled within-class covariance of unit rows."""
+        return squared_covariance(self.classes.offsets(self.sample).moved[self.alive])
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """Pairs of any two rows."""
+        return Pairs.among(len(self.codes), self.codes.device)
+
+    @cached_property
+    def cosines(self) -> Tensor:
+        """Cosine of each of these pairs, (p,)."""
+        return self.pairs.products(self.units)
 
     def spread(self, terms: Tensor) -> Tensor:
         """Terms of these rows (r,), placed among all sampled ones (m,)."""
         whole = torch.zeros(len(self.alive), dtype=torch.float64, device=terms.device)
         whole[self.alive] = terms
         return per_live_row(whole, self.alive)
+
+    def rivals(self) -> Tensor:
+        """Index of the nearest mean of another class, (r,)."""
+        directions = torch.nn.functional.normalize(self.classes.means.detach(), dim=1).to(self.units.dtype)
+        parts = []
+        for units, codes in zip(self.units.split(_TILE), self.codes.split(_TILE), strict=True):
+            parts.append((units @ directions.T).scatter(1, codes[:, None], -torch.inf).argmax(dim=1))
+        return torch.cat(parts)
+
+    def own(self, along: Tensor, square: Tensor) -> Tensor:
+        """Cosine with the mean of the other rows of the own class, (r,), from u.m and |m|^2."""
+        sizes = self.classes.counts[self.codes].double()
+        return (sizes * along - 1) / (sizes.square() * square - 2 * sizes * along + 1).clamp_min(1e-300).sqrt()
+
+    def other(self, along: Tensor, square: Tensor) -> Tensor:
+        """1 less the cosine with a class mean, (r,), from u.m and |m|^2."""
+        return 1 - along / square.clamp_min(1e-300).sqrt()
+
+    def towards(self, index: Tensor, function: Callable[[Tensor, Tensor], Tensor]) -> Readout:
+        """Mean over rows of a function of u.m and |m|^2, for the row u and the class mean m of an index (r,)."""
+        means = self.classes.means.detach()
+        products = by_tile(lambda tile, one: (tile * means.index_select(0, one)).sum(dim=1), self.units, index)
+        along, square = (each.requires_grad_() for each in (products, means.square().sum(dim=1)[index]))
+        terms = function(along, square)
+
+        def influence() -> Tensor:
+            slopes = torch.autograd.grad(terms.mean(), (along, square))
+            pulls = torch.zeros_like(means, dtype=self.units.dtype)
+            pulls.index_add_(0, index, self.units * slopes[0].to(pulls.dtype)[:, None])
+            inward = torch.zeros_like(means[:, 0]).index_add_(0, index, 2 * slopes[1])
+            gradient = {name: torch.zeros_like(getattr(self.classes, name)) for name in self.classes.leaves}
+            gradient["means"] = pulls.double() + inward[:, None] * means
+            with torch.no_grad():
+                return self.classes.influence(gradient, self.sample) + self.spread(terms - terms.mean())
+
+        return Readout(
+            terms.mean().detach(), later=lambda: (influence(), None), n=self.sample.m, method="mean over rows"
+        )
 
 
 def _total_distance(classes: UnitClassMoments) -> Tensor:
@@ -161,85 +215,68 @@ def _tolerance_pairs(classes: UnitClassMoments) -> float:
     return float(sizes.square().sum()) / float((sizes * (sizes - 1)).sum()) ** 2
 
 
-def _projected(natural: Tensor, pairs: float, classes: UnitClassMoments, sample: Sample) -> Readout:
-    influence = row_influence(natural, [classes], sample)
-    sizes = classes.counts[sample.class_codes(classes.names)].double()
-    unbiased = influence * (sizes / (sizes - 1)).sqrt()  # rows of a small class lie too near to its own mean
-    variance = without_pair_noise(variance_of_mean(unbiased, classes.n), pairs)
-    return Readout(natural, influence=influence, variance=variance, method="U-statistic projection")
+def _projected(natural: Tensor, pairs: Callable[[], float], rows: _Rows) -> Readout:
+    def spread() -> tuple[Tensor, float]:
+        influence = row_influence(natural, [rows.classes], rows.sample)
+        sizes = rows.classes.counts[rows.sample.class_codes(rows.classes.names)].double()
+        unbiased = influence * (sizes / (sizes - 1)).sqrt()  # rows of a small class lie too near to its own mean
+        return influence, without_pair_noise(variance_of_mean(unbiased, rows.classes.n), pairs() * rows.noise)
+
+    return Readout(natural, later=spread, method="U-statistic projection")
 
 
-def _towards_means(rows: _Rows, classes: UnitClassMoments, sample: Sample) -> tuple[Readout, Readout]:
-    """Cosine with the mean of the other rows of the own class, and 1 less that with the nearest other mean."""
-    means, sizes = classes.means.index_select(0, rows.codes), classes.counts[rows.codes, None]
-    rest = (sizes * means - rows.units) / (sizes - 1)
-    own = (rows.units * torch.nn.functional.normalize(rest, dim=1)).sum(dim=1)
-    directions = torch.nn.functional.normalize(classes.means, dim=1)
-    rivals = _rivals(rows, directions.detach().to(rows.units.dtype))
-    nearest = (rows.units * directions.index_select(0, rivals)).sum(dim=1)
-    return _row_readout(own, rows, classes, sample), _row_readout(1 - nearest, rows, classes, sample)
-
-
-def _rivals(rows: _Rows, directions: Tensor) -> Tensor:
-    """Index of the nearest mean of another class, (r,)."""
-    parts = []
-    for units, codes in zip(rows.units.split(_TILE), rows.codes.split(_TILE), strict=True):
-        parts.append((units @ directions.T).scatter(1, codes[:, None], -torch.inf).argmax(dim=1))
-    return torch.cat(parts)
-
-
-def _row_readout(terms: Tensor, rows: _Rows, classes: UnitClassMoments, sample: Sample) -> Readout:
-    """A mean over rows of something that depends on the class means too."""
-    natural = terms.mean()
-    influence = row_influence(natural, [classes], sample) + rows.spread((terms - natural).detach())
-    return Readout(natural.detach(), influence=influence, n=sample.m, method="mean over rows")
-
-
-def _dprime(rows: _Rows, classes: UnitClassMoments, sample: Sample) -> Answer:
+def _dprime(rows: _Rows) -> Answer:
+    classes, sample = rows.classes, rows.sample
     same = Pairs.within(rows.codes)
-    every = Pairs.among(len(rows.codes), rows.codes.device)
-    different = every.chosen(rows.codes[every.first] != rows.codes[every.second])
-    if min(len(same.first), len(different.first)) < 30:
+    different = rows.codes[rows.pairs.first] != rows.codes[rows.pairs.second]
+    if min(len(same.first), int(different.sum())) < 30:
         return Refusal("inconclusive", "small_class: too few of the sampled rows share a class; it needs 30 pairs")
     sizes = torch.bincount(rows.codes, minlength=classes.c)[rows.codes].double()
     tight, loose = _same_class(classes), _different_class(classes)
-    spread_same, influence_same = _pair_variance(same, rows.units, sizes - 1)
-    spread_different, influence_different = _pair_variance(different, rows.units, len(rows.codes) - sizes)
+    spread_same, influence_same = _pair_variance(same, same.products(rows.units), sizes - 1)
+    spread_different, influence_different = _pair_variance(
+        rows.pairs, rows.cosines, len(rows.codes) - sizes, among=different
+    )
     deviation = ((spread_same + spread_different) / 2) ** 0.5
     if not deviation > 0:
         return Refusal("inconclusive", "saturated: the cosines within classes and between them do not vary at all")
     natural = (tight - loose) / deviation
-    pull = natural.detach() / (4 * deviation**2)
-    influence = row_influence(natural, [classes], sample) - pull * rows.spread(influence_same + influence_different)
-    return Readout(natural.detach(), influence=influence, n=sample.m, method="U-statistic projection")
+
+    def influence() -> Tensor:
+        pull = natural.detach() / (4 * deviation**2)
+        own = row_influence(natural, [classes], sample)
+        return own.sub_(rows.spread(influence_same + influence_different), alpha=pull.item())
+
+    return Readout(natural.detach(), later=lambda: (influence(), None), n=sample.m, method="U-statistic projection")
 
 
-def _pair_variance(pairs: Pairs, units: Tensor, weights: Tensor) -> tuple[float, Tensor]:
+def _pair_variance(pairs: Pairs, cosines: Tensor, weights: Tensor, among: Tensor | None = None) -> tuple[float, Tensor]:
     """Variance of the cosine over pairs, where each row counts by its number of partners, and its influence (r,)."""
-    cosines = pairs.products(units)
     weights = weights / weights.mean()
-    mean = (weights * pairs.row_means(cosines)).mean()
-    squares = pairs.row_means((cosines - mean).square())
+    mean = (weights * pairs.row_means(cosines, among)).mean()
+    squares = pairs.row_means((cosines - mean).square(), among)
     variance = (weights * squares).mean()
     return float(variance), 2 * weights * (squares - variance)
 
 
-def _range(rows: _Rows, sample: Sample) -> Answer:
+def _range(rows: _Rows) -> Answer:
     """Spread of the pair cosines between two percentiles; a quantile moves by the share of pairs beyond it."""
-    pairs = Pairs.among(len(rows.codes), rows.codes.device)
-    cosines = pairs.products(rows.units)
+    cosines, n = rows.cosines, rows.sample.m
     if len(cosines) < 1000:
         return Refusal("inconclusive", f"few_rows: {len(cosines)} pairs of rows; percentiles need at least 1000")
     ordered = cosines.sort().values
     high, low = (_quantile(ordered, share) for share in (0.99, 0.01))
-    terms = _quantile_terms(ordered, cosines, 0.99) - _quantile_terms(ordered, cosines, 0.01)
-    influence = 2 * rows.spread(pairs.row_means(terms))
-    noise = float(terms.var()) / len(terms)
+
+    def spread() -> tuple[Tensor, float]:
+        terms = _quantile_terms(ordered, cosines, 0.99) - _quantile_terms(ordered, cosines, 0.01)
+        influence = 2 * rows.spread(rows.pairs.row_means(terms))
+        noise = float(terms.var()) / len(terms)
+        return influence, max(variance_of_mean(influence, n) - noise, noise)
+
     return Readout(
         high - low,
-        influence=influence,
-        variance=max(variance_of_mean(influence, sample.m) - noise, noise),
-        n=sample.m,
+        later=spread,
+        n=n,
         method="U-statistic projection",
         detail=f"{len(cosines)} pairs of sampled rows",
     )

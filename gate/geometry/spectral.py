@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -126,13 +127,13 @@ def participation_ratio(moments: Moments, sample: Sample) -> Answers:
     noise = _second_moment_error(covariance * (n / (n - 1)), n)
     if not b.item() > 3 * noise:
         return Refusal("inconclusive", f"n_over_d: {n} rows do not tell tr(S^2) from noise")
-    terms = _trace_terms(moments, sample)
+    terms = cache(lambda: _trace_terms(moments, sample))
 
     def of_traces(function: Callable[[Tensor, Tensor], Tensor]) -> Readout:
         trace, square = (each.requires_grad_() for each in traces(covariance))
         natural = function(trace, square)
         slopes = torch.stack(torch.autograd.grad(natural, (trace, square)))
-        return Readout(natural.detach(), torch.exp, influence=terms @ slopes)
+        return Readout(natural.detach(), torch.exp, later=lambda: (terms() @ slopes, None))
 
     def corrected(trace: Tensor, square: Tensor) -> Tensor:
         a, b = unbiased_traces(trace, square, n)
@@ -157,6 +158,9 @@ def _trace_terms(moments: Moments, sample: Sample) -> Tensor:
 
 
 def _second_moment_error(covariance: Tensor, n: int) -> float:
-    """Standard error of the unbiased tr(S^2) of Gaussian rows."""
-    square = covariance @ covariance
-    return math.sqrt(8 * square.square().sum().item() / n + 4 * square.diagonal().sum().item() ** 2 / n**2)
+    """Standard error of the unbiased tr(S^2) of Gaussian rows, to the few digits that tell signal from noise."""
+    unit = covariance.diagonal().max()
+    plain = (covariance / unit).float()
+    square = (plain @ plain).double()
+    relative = 8 * square.square().sum().item() / n + 4 * square.diagonal().sum().item() ** 2 / n**2
+    return math.sqrt(relative) * unit.item() ** 2

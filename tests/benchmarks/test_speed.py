@@ -74,9 +74,20 @@ def test_the_floor_counts_half_a_product_for_each_second_moment() -> None:
 
 
 def test_every_number_of_a_package_stands_for_metrics_that_exist() -> None:
-    known = {*registry.metrics(), ours.SEARCH}
-    assert {metric.removesuffix(".value") for peer in PEERS for metric in peer.metrics} <= known
-    assert set(ours.MOMENT_AND_CLASS_METRICS) <= known
+    for name in {metric for peer in PEERS for metric in peer.metrics} - {ours.SEARCH}:
+        registry.find(name)
+    assert set(ours.MOMENT_AND_CLASS_METRICS) <= set(registry.metrics())
+
+
+def test_values_alone_are_those_with_intervals(folder: Path) -> None:
+    data = features.Data(folder)
+    names = ("effective_rank.value", "cdnv.value", "mean_cosine.value")
+    plain, sure = (ours.prepare(ours.named(names, intervals=each))(data)() for each in (False, True))
+    assert isinstance(plain, dict)
+    assert isinstance(sure, dict)
+    assert [each.value for each in plain.values()] == [each.value for each in sure.values()]
+    assert all(each.interval is None for each in plain.values())
+    assert all(each.interval is not None for each in sure.values())
 
 
 def test_no_class_is_empty_and_features_are_those_of_the_seed(folder: Path) -> None:

@@ -264,8 +264,8 @@ def test_the_luck_that_ranks_a_class_in_one_half_is_its_gain_in_the_other() -> N
         old = torch.rand(400, generator=data.generator(seed)) < 0.6
         found = ask("max_class_regression.poor_rich", hard(labels, 4), rightness(old, labels, 4), labels=labels)
         if found.status == "ok":
-            values.append(found.value)
-            errors.append(found.standard_error)
+            values.append(found.value or 0.0)
+            errors.append(found.standard_error or 0.0)
     assert len(values) > 100
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
 

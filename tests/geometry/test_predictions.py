@@ -511,8 +511,8 @@ def test_a_balanced_model_is_still_uncertain_about_its_balance() -> None:
 def test_a_nearly_balanced_model_is_as_uncertain_about_its_balance_as_its_draws_differ(sharpness: float) -> None:
     """Slopes at the estimated mean hold its noise, which is not to be counted again."""
     found = [ask("prediction_entropy_ratio", calibrated(500, 4, seed, sharpness)[0]) for seed in range(150)]
-    spread = np.std([each.value for each in found])
-    assert 0.9 * spread < np.mean([each.standard_error for each in found]) < 1.5 * spread
+    spread = np.std([each.value or 0.0 for each in found])
+    assert 0.9 * spread < np.mean([each.standard_error or 0.0 for each in found]) < 1.5 * spread
 
 
 def test_classes_that_are_never_predicted_and_rows_that_tie_are_named() -> None:

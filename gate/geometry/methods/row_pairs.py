@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -10,23 +11,25 @@ from torch import Tensor
 from gate.geometry.influence import variance_of_mean
 
 _COUNT = 131072
-_TILE = 2048
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
     """Pairs of m rows, about 131072 of them; every row is in about as many as any other of its group.
 
-    Rows come in the order of their hashes, so that a fixed distance in that order is a random choice.
+    Each group is cut into blocks, of which every pair counts: their products are small matrix products. Rows come in
+    the order of their hashes, so that a block is a random choice.
 
     Attributes:
+        order: (m,) int64, the rows block by block.
+        sizes: Rows of each block.
         first, second: (p,) int64, index of the two rows of each pair.
-        m: Rows.
     """
 
+    order: Tensor
+    sizes: list[int]
     first: Tensor
     second: Tensor
-    m: int
 
     @classmethod
     def among(cls, m: int, device: torch.device) -> Pairs:
@@ -40,37 +43,46 @@ class Pairs:
         Args:
             codes: (m,) int64 group of each row.
         """
-        m = len(codes)
         order = codes.argsort(stable=True)
-        sizes = torch.bincount(codes)
-        starts = (sizes.cumsum(0) - sizes)[codes[order]]
-        size = sizes[codes[order]]
-        place = torch.arange(m, device=codes.device) - starts
-        steps = torch.arange(1, max(2, min(int(sizes.max()) // 2 + 1, _COUNT // max(m, 1) + 1)), device=codes.device)
-        partner = starts + (place + steps[:, None]) % size
-        once = (steps[:, None] <= ((size - 1) // 2).clamp_min(1)) & (size >= 2)
-        first = order.expand(len(steps), -1)[once]
-        return cls(first, order[partner][once], m)
+        least = 2 * _COUNT // max(len(codes), 1) + 1
+        sizes = [part for size in torch.bincount(codes).tolist() for part in _even_parts(size, least)]
+        starts = list(accumulate(sizes, initial=0))[:-1]
+        pairs = [
+            torch.triu_indices(size, size, 1, device=codes.device) + start
+            for size, start in zip(sizes, starts, strict=True)
+        ]
+        first, second = order[torch.cat(pairs, dim=1)] if pairs else order.new_zeros(2, 0)
+        return cls(order, sizes, first, second)
 
-    def chosen(self, keep: Tensor) -> Pairs:
-        """Some of the pairs, by a mask (p,) bool."""
-        return Pairs(self.first[keep], self.second[keep], self.m)
+    @property
+    def m(self) -> int:
+        """Rows."""
+        return len(self.order)
 
     def products(self, rows: Tensor) -> Tensor:
         """Inner product of the two rows of each pair, (p,) float64."""
-        tiles = zip(self.first.split(_TILE), self.second.split(_TILE), strict=True)
-        parts = [
-            (rows.index_select(0, first).mul_(rows.index_select(0, second))).sum(dim=1).double()
-            for first, second in tiles
-        ]
-        return torch.cat(parts) if parts else rows.new_zeros(0, dtype=torch.float64)
+        blocks = rows.index_select(0, self.order).split(self.sizes)
+        parts = [(block @ block.T)[*torch.triu_indices(len(block), len(block), 1)] for block in blocks]
+        return torch.cat(parts).double() if parts else rows.new_zeros(0, dtype=torch.float64)
 
-    def row_means(self, values: Tensor) -> Tensor:
-        """Mean of the values (p,) of the pairs that a row is in, (m,) float64; the overall mean where it is in none."""
-        sums = values.new_zeros(self.m).index_add_(0, self.first, values).index_add_(0, self.second, values)
-        ones = torch.ones_like(values)
-        counts = values.new_zeros(self.m).index_add_(0, self.first, ones).index_add_(0, self.second, ones)
-        return torch.where(counts > 0, sums / counts.clamp_min(1), values.mean())
+    def row_means(self, values: Tensor, among: Tensor | None = None) -> Tensor:
+        """Mean of the values (p,) of the pairs that a row is in, (m,) float64; the overall mean where it is in none.
+
+        Args:
+            values: Of every pair.
+            among: (p,) bool, the pairs that count; all when None.
+        """
+        weights = torch.ones_like(values) if among is None else among.double()
+        counted = values * weights
+        sums = values.new_zeros(self.m).index_add_(0, self.first, counted).index_add_(0, self.second, counted)
+        counts = values.new_zeros(self.m).index_add_(0, self.first, weights).index_add_(0, self.second, weights)
+        return torch.where(counts > 0, sums / counts.clamp_min(1), counted.sum() / weights.sum())
+
+
+def _even_parts(size: int, least: int) -> list[int]:
+    """A number of rows as parts of at least so many, or all in one, that differ by at most one."""
+    count = max(1, size // least)
+    return [size // count + (part < size % count) for part in range(count)]
 
 
 def squared_covariance(rows: Tensor) -> float:

@@ -15,7 +15,7 @@ from gate.geometry.statistics.columns import HASH_BITS, Codes, hash_ids, read_co
 Split = Literal["probe", "reference", "ood", "shifted"]
 _HALF = 1e-6  # rounding units above it are those of half precision
 _SMALLEST = 1e-38  # length of which the inverse still fits into float32
-_IN_CACHE = 256  # rows of a tile that is read several times
+IN_CACHE = 256  # rows of a tile that is read several times
 
 
 def row_fingerprints(rows: Tensor) -> Tensor:
@@ -118,11 +118,11 @@ class Batch:
         """Some of the rows."""
         return replace(
             self,
-            features=self.features[index],
+            features=self.features.index_select(0, index),
             ids=tuple(self.ids[i] for i in index.tolist()),
             hashes=self.hashes[index],
             columns={
-                name: column.rows(index) if isinstance(column, Codes) else column[index]
+                name: column.rows(index) if isinstance(column, Codes) else column.index_select(0, index)
                 for name, column in self.columns.items()
             },
             given_fingerprints=None if self.given_fingerprints is None else self.given_fingerprints[index],
@@ -231,6 +231,15 @@ def unit_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     return lengths.clamp_min(_SMALLEST).reciprocal().to(rows.dtype), lengths > 0
 
 
+def with_direction(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The rows that have a direction, 1 / |x| of each, and where they are; the latter None when all have one."""
+    scale, alive = unit_scale(rows)
+    if bool(alive.all()):
+        return rows, scale, None
+    index = alive.nonzero()[:, 0]
+    return rows.index_select(0, index), scale[index], index
+
+
 def unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of length one, and which rows (n,) bool have a direction at all; the others are zero rows."""
     scale, alive = unit_scale(rows)
@@ -239,7 +248,7 @@ def unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def by_tile(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     """A function of each row, tile by tile: what lies between stays in the cache."""
-    return torch.cat([function(*tiles) for tiles in zip(*(each.split(_IN_CACHE) for each in rows), strict=True)])
+    return torch.cat([function(*tiles) for tiles in zip(*(each.split(IN_CACHE) for each in rows), strict=True)])
 
 
 def per_live_row(influence: Tensor, alive: Tensor) -> Tensor:

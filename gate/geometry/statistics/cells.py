@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 
@@ -30,15 +30,14 @@ class CellMoments(ClassMoments):
     by: ClassVar[str] = "groups"
 
     @classmethod
-    def of(cls, batch: Batch) -> Self:
-        """Of one batch.
+    def classes_of(cls, batch: Batch) -> Codes:
+        """The class and the group of each row.
 
         Raises:
             MetricError: The batch has no groups.
         """
         groups = batch.class_codes(cls.by)
-        classes = batch.labels or Codes(("",), torch.zeros_like(groups.values))
-        return cls.of_rows(batch.features, crossed(classes, groups))
+        return crossed(batch.labels or Codes(("",), torch.zeros_like(groups.values)), groups)
 
     def pairs(self) -> list[tuple[str, str]]:
         """Class and group of each cell."""

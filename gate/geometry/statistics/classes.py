@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gate.geometry.statistics.batch import Batch, Split, by_tile, per_live_row, unit_rows, unit_scale
+from gate.geometry.statistics.batch import Batch, Split, by_tile, per_live_row, unit_rows, unit_scale, with_direction
 from gate.geometry.statistics.columns import Codes, place, union
-from gate.geometry.statistics.moments import Moments, add_upper, column_sums, mirrored, scaled
+from gate.geometry.statistics.moments import Moments, UnitMoments, add_upper, column_sums, mirrored, moved_tiles
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
 
 
-_TILE = 2048
 _NEGLIGIBLE = 1e-9  # share of the scatter that the rounding of class means may add to it
 
 
@@ -27,6 +26,20 @@ def _class_sums(rows: Tensor, order: Tensor, counts: Tensor, scale: Tensor | Non
     starts = counts.cumsum(0) - counts
     weights = None if scale is None else scale[order]
     return functional.embedding_bag(order, rows, starts, mode="sum", per_sample_weights=weights)
+
+
+class Offsets(NamedTuple):
+    """Sampled rows about the mean of their class.
+
+    Attributes:
+        moved: (m, d), in the rows' own precision.
+        sizes: (m,) float64, squared lengths of these.
+        codes: (m,) int64, class of each.
+    """
+
+    moved: Tensor
+    sizes: Tensor
+    codes: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +53,7 @@ class ClassMoments:
         means: (C, d) float64.
         within: (C,) float64, mean squared distance of a row to its class mean.
         within_channels: (d,) float64, within-class variance of each channel, over all rows.
+        known: The sampled rows about their class means, once they have been asked for.
     """
 
     names: tuple[str, ...]
@@ -48,6 +62,7 @@ class ClassMoments:
     means: Tensor
     within: Tensor
     within_channels: Tensor
+    known: dict[int, Offsets] = field(default_factory=dict, repr=False)
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
@@ -62,7 +77,12 @@ class ClassMoments:
         Raises:
             MetricError: The batch has no labels.
         """
-        return cls.of_rows(batch.numbers(cls.column), batch.class_codes(cls.by))
+        return cls.of_rows(batch.numbers(cls.column), cls.classes_of(batch))
+
+    @classmethod
+    def classes_of(cls, batch: Batch) -> Codes:
+        """The class of each row of a batch."""
+        return batch.class_codes(cls.by)
 
     @classmethod
     def of_rows(cls, rows: Tensor, codes: Codes, scale: Tensor | None = None) -> Self:
@@ -71,41 +91,46 @@ class ClassMoments:
 
     @classmethod
     def scattered(cls, rows: Tensor, codes: Codes, scale: Tensor | None, scatter: Tensor | None) -> Self:
-        """As `of_rows`; adds the products of the rows about their class means to the upper half of `scatter` (d, d).
+        """As `of_rows`; adds the products of the rows about their class means to the upper half of zeros (d, d).
 
         Rows are moved by their rounded class means, so that tight classes stay exact.
         """
         counts = codes.counts()
         divisor = counts.clamp_min(1)[:, None]
         order = codes.values.argsort(stable=True)
+        own = codes.values[order]
         shift = _class_sums(rows, order, counts, scale) / divisor.to(rows.dtype)
         rest = torch.zeros(shift.shape, dtype=torch.float64, device=rows.device)
-        sizes = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
-        channels = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
-        for picks in order.split(_TILE) if len(rows) else ():
-            own = codes.values[picks]
-            tile = rows.index_select(0, picks)  # several times as fast as rows[picks]
-            moved = scaled(tile, None if scale is None else scale[picks, None]).sub_(shift.index_select(0, own))
-            low, high = int(own[0]), int(own[-1]) + 1
-            inside = torch.bincount(own - low, minlength=high - low)
-            rest[low:high] += _class_sums(moved, torch.arange(len(own), device=own.device), inside, None)
-            if scatter is not None:
-                add_upper(scatter, moved)
-            squares = moved.square_()
-            sizes[picks] = squares.sum(dim=1).double()
-            channels += column_sums(squares)
+        squares = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+        sizes = []
+        start = 0
+        for tile in moved_tiles(rows, shift, scale=scale, order=order, groups=codes.values):
+            inside = own[start : start + len(tile)]
+            start += len(tile)
+            low, high = int(inside[0]), int(inside[-1]) + 1
+            rows_of = torch.bincount(inside - low, minlength=high - low)
+            rest[low:high] += _class_sums(tile, torch.arange(len(tile), device=tile.device), rows_of, None)
+            sizes.append(by_tile(lambda part: torch.linalg.vector_norm(part, dim=1), tile).double().square())
+            if scatter is None:
+                squares += column_sums(tile.square_())
+            else:
+                add_upper(scatter, tile)
         rest /= divisor
-        within = torch.zeros(len(counts), dtype=torch.float64, device=rows.device).index_add_(0, codes.values, sizes)
+        if scatter is not None:
+            squares = scatter.diagonal().clone()
+            if rest.square().sum(dim=1) @ counts.double() > _NEGLIGIBLE * squares.sum():
+                add_upper(scatter, rest * counts.double().sqrt()[:, None], sign=-1)
         n = max(len(rows), 1)
-        if scatter is not None and rest.square().sum(dim=1) @ counts.double() > _NEGLIGIBLE * channels.sum():
-            add_upper(scatter, rest * counts.double().sqrt()[:, None], sign=-1)
+        within = torch.zeros(len(counts), dtype=torch.float64, device=rows.device)
+        if sizes:
+            within.index_add_(0, own, torch.cat(sizes))
         return cls(
             codes.names,
             counts,
             counts.double() / n,
             shift.double() + rest,
             within / divisor[:, 0] - rest.square().sum(dim=1),
-            channels / n - (counts[:, None] * rest.square()).sum(dim=0) / n,
+            squares / n - (counts[:, None] * rest.square()).sum(dim=0) / n,
         )
 
     def merge(self, other: Self) -> Self:
@@ -173,20 +198,38 @@ class ClassMoments:
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the class moments with this gradient, (m,) float64."""
-        return self._influence(gradient, sample.rows.numbers(self.column), sample.class_codes(self.names, self.by))
+        rows, own = self.offsets(sample), self.offsets(sample).codes
+        pulls, channels = gradient["means"].to(rows.moved.dtype), gradient["within_channels"]
+        along = torch.zeros_like(rows.sizes)
+        if bool(pulls.any()):
+            along = by_tile(lambda tile, one: (tile * pulls.index_select(0, one)).sum(dim=1), rows.moved, own).double()
+        if bool(channels.any()):
+            plain = channels.to(rows.moved.dtype)
+            across = by_tile(lambda tile: tile.square() @ plain, rows.moved).double() - self.within_channels @ channels
+        else:
+            across = torch.zeros_like(rows.sizes)
+        spread = gradient["within"][own] * (rows.sizes - self.within[own])
+        share = gradient["shares"][own] - gradient["shares"] @ self.shares
+        return share + (along + spread) / self.shares[own] + across
 
-    def _influence(self, gradient: Mapping[str, Tensor], rows: Tensor, codes: Tensor) -> Tensor:
-        pulls, channels = gradient["means"], gradient["within_channels"]
+    def offsets(self, sample: Sample) -> Offsets:
+        """The sampled rows about the mean of their class: one for every function of these moments."""
+        if id(sample) not in self.known:
+            rows, codes = self._sampled(sample)
+            centres = self.means.detach()
+            moved = by_tile(lambda tile, own: (tile - centres.index_select(0, own)).to(rows.dtype), rows, codes)
+            sizes = by_tile(lambda tile: tile.square().sum(dim=1), moved).double()
+            self.known[id(sample)] = Offsets(moved, sizes, codes)
+        return self.known[id(sample)]
 
-        def terms(tile: Tensor, own: Tensor) -> Tensor:
-            moved = tile.double() - self.means.index_select(0, own)
-            along = (moved * pulls.index_select(0, own)).sum(dim=1)
-            squares = moved.square_()
-            spread = gradient["within"][own] * (squares.sum(dim=1) - self.within[own])
-            return (along + spread) / self.shares[own] + (squares @ channels)
+    def codes_of(self, batch: Batch) -> Tensor:
+        """Index of the class of each row of a batch, (n,) int64."""
+        codes = self.classes_of(batch)
+        return place(codes.names, self.names, codes.values.device)[codes.values]
 
-        share = gradient["shares"][codes] - gradient["shares"] @ self.shares
-        return share + by_tile(terms, rows, codes) - self.within_channels @ channels
+    def _sampled(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        """The sampled rows (m, d), and the class of each (m,)."""
+        return sample.rows.numbers(self.column), self.codes_of(sample.rows)
 
 
 class UnitClassMoments(ClassMoments):
@@ -199,17 +242,18 @@ class UnitClassMoments(ClassMoments):
         Raises:
             MetricError: The batch has no labels.
         """
-        rows, codes = batch.numbers(cls.column), batch.class_codes(cls.by)
-        scale, alive = unit_scale(rows)
-        if bool(alive.all()):
-            return cls.of_rows(rows, codes, scale)
-        index = alive.nonzero()[:, 0]
-        return cls.of_rows(rows[index], codes.rows(index), scale[index])
+        codes = cls.classes_of(batch)
+        rows, scale, alive = with_direction(batch.numbers(cls.column))
+        return cls.of_rows(rows, codes if alive is None else codes.rows(alive), scale)
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """As for `ClassMoments`, over the rows that have a direction."""
-        rows, alive = unit_rows(sample.rows.numbers(self.column))
-        return per_live_row(self._influence(gradient, rows, sample.class_codes(self.names, self.by)), alive)
+        _, alive = unit_scale(sample.rows.numbers(self.column))
+        return per_live_row(super().influence(gradient, sample), alive)
+
+    def _sampled(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        rows, codes = super()._sampled(sample)
+        return unit_rows(rows)[0], codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +268,7 @@ class LabelledMoments:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
+    kinds: ClassVar[tuple[type[Moments], type[ClassMoments]]] = (Moments, ClassMoments)
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -235,17 +280,35 @@ class LabelledMoments:
         return cls.of_rows(batch.features, batch.class_codes(), batch.resolution)
 
     @classmethod
-    def of_rows(cls, rows: Tensor, codes: Codes, resolution: float) -> Self:
-        """Of rows (n, d) and the class of each."""
+    def of_rows(cls, rows: Tensor, codes: Codes, resolution: float, scale: Tensor | None = None) -> Self:
+        """Of rows (n, d), each times its `scale` (n,), and the class of each."""
+        of_all, of_each = cls.kinds
         if 2 * int(codes.counts().count_nonzero()) > len(rows):  # hardly any row is beside one of its class
-            return cls(Moments.of_rows(rows, resolution), ClassMoments.of_rows(rows, codes))
+            return cls(of_all.of_rows(rows, resolution, scale), of_each.of_rows(rows, codes, scale))
         n, d = rows.shape
         scatter = torch.zeros(d, d, dtype=torch.float64, device=rows.device)
-        classes = ClassMoments.scattered(rows, codes, None, scatter)
+        classes = of_each.scattered(rows, codes, scale, scatter)
         kept = classes.counts > 0
         add_upper(scatter, (classes.means - classes.mean)[kept] * classes.counts[kept].double().sqrt()[:, None])
-        return cls(Moments(n, classes.mean, mirrored(scatter).div_(n), resolution), classes)
+        return cls(of_all(n, classes.mean, mirrored(scatter).div_(n), resolution), classes)
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
         return type(self)(self.moments.merge(other.moments), self.classes.merge(other.classes))
+
+
+class UnitLabelledMoments(LabelledMoments):
+    """Of the unit rows x / |x|; zero rows have no direction and are left out."""
+
+    kinds: ClassVar[tuple[type[Moments], type[ClassMoments]]] = (UnitMoments, UnitClassMoments)
+
+    @classmethod
+    def of(cls, batch: Batch) -> Self:
+        """Of one batch.
+
+        Raises:
+            MetricError: The batch has no labels.
+        """
+        codes = batch.class_codes()
+        rows, scale, alive = with_direction(batch.features)
+        return cls.of_rows(rows, codes if alive is None else codes.rows(alive), batch.resolution, scale)

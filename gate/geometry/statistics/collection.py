@@ -11,22 +11,25 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.census import RowCensus
-from gate.geometry.statistics.classes import ClassMoments, LabelledMoments
+from gate.geometry.statistics.classes import ClassMoments, LabelledMoments, UnitLabelledMoments
 from gate.geometry.statistics.folds import ClassFolds, MomentFolds
 from gate.geometry.statistics.moments import Moments
 from gate.geometry.statistics.pairs import BaselineMoments, CrossMoments, FeatureMoments, PairMoments
 from gate.geometry.statistics.precision import full_precision
 from gate.geometry.statistics.sample import Sample
 from gate.geometry.statistics.spectrum import Spectrum
-from gate.geometry.statistics.versions import CrossFolds
+from gate.geometry.statistics.versions import CrossFolds, Versions
 
 # What the statistic of all rows follows from when its folds are kept anyway.
 _HELD: Mapping[type, tuple[type, ...]] = {
     ClassFolds: (Moments, ClassMoments, MomentFolds, LabelledMoments),
     MomentFolds: (Moments,),
-    LabelledMoments: (Moments, ClassMoments),
-    CrossFolds: (FeatureMoments, BaselineMoments, CrossMoments),
+    LabelledMoments: LabelledMoments.kinds,
+    UnitLabelledMoments: UnitLabelledMoments.kinds,
+    Versions: (FeatureMoments, BaselineMoments, CrossMoments),
+    CrossFolds: (FeatureMoments, BaselineMoments, CrossMoments, Versions),
 }
+_TOGETHER = (LabelledMoments, UnitLabelledMoments, Versions)  # cheaper than what they hold one by one
 
 
 class Statistic(Protocol):
@@ -81,8 +84,7 @@ class Collection:
         """Of one batch; kinds of other rows, and those whose columns the rows do not have, are left out."""
         folded = dict.fromkeys(_source(kind) for kind in kinds)
         wanted = [kind for kind in folded if kind.split == batch.split and batch.has(kind.needs)]
-        if {Moments, ClassMoments} <= set(wanted):
-            wanted.append(LabelledMoments)
+        wanted += [whole for whole in _TOGETHER if set(_HELD[whole]) <= set(wanted)]
         for whole, held in _HELD.items():
             if whole in wanted:
                 wanted = [kind for kind in wanted if kind not in held]
@@ -126,12 +128,13 @@ class Collection:
             moments = self.get(kind.source)
             return kind.of_moments(moments) if isinstance(moments, Moments) else None
         if issubclass(kind, PairMoments):
-            versions = self.parts.get(CrossFolds)
-            return versions.held(kind) if isinstance(versions, CrossFolds) else None
-        labelled, folds, rows = (self.parts.get(held) for held in (LabelledMoments, ClassFolds, MomentFolds))
-        if isinstance(labelled, LabelledMoments):
-            parts: dict[type, Statistic] = {Moments: labelled.moments, ClassMoments: labelled.classes}
-            return parts.get(kind)
+            versions = self.parts.get(CrossFolds) or self.parts.get(Versions)
+            return versions.held(kind) if isinstance(versions, CrossFolds | Versions) else None
+        for each in (LabelledMoments, UnitLabelledMoments):
+            labelled = self.parts.get(each)
+            if kind in each.kinds and isinstance(labelled, LabelledMoments):
+                return labelled.moments if kind is each.kinds[0] else labelled.classes
+        folds, rows = self.parts.get(ClassFolds), self.parts.get(MomentFolds)
         if isinstance(folds, ClassFolds):
             return folds.held(kind)
         return rows.without() if kind is Moments and isinstance(rows, MomentFolds) else None

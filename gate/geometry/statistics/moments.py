@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch, Split, by_tile, per_live_row, unit_rows, unit_scale
+from gate.geometry.statistics.batch import IN_CACHE, Batch, Split, by_tile, per_live_row, unit_rows, with_direction
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 _TILE = 4096  # rows of a Gram product in the features' own precision, before it is added in float64
 _STRIPES = 4  # block rows of a symmetric product: those above the diagonal are all that is computed
 _NARROW = 128  # columns below which stripes cost more than they save
-
-
-def gram(rows: Tensor) -> Tensor:
-    """Sum of outer products of the rows, (d, d) float64."""
-    total = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64, device=rows.device)
-    for tile in rows.split(_TILE):
-        add_upper(total, tile)
-    return mirrored(total)
 
 
 def add_upper(total: Tensor, tile: Tensor, sign: int = 1) -> None:
@@ -41,9 +33,38 @@ def mirrored(upper: Tensor) -> Tensor:
     return above + above.triu(1).T
 
 
-def scaled(rows: Tensor, factor: Tensor | None) -> Tensor:
-    """Rows (n, d), each times its factor (n, 1)."""
-    return rows if factor is None else rows * factor
+def moved_tiles(
+    rows: Tensor,
+    shift: Tensor,
+    *,
+    scale: Tensor | None = None,
+    order: Tensor | None = None,
+    groups: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Rows about a shift, tile by tile; a tile holds until the next one is asked for.
+
+    Args:
+        rows: (n, d).
+        shift: (1, d), or (C, d) of which `groups` picks one for each row.
+        scale: (n,) factor of each row, before it is moved.
+        order: (n,) int64, in which the rows are taken; as they are when None.
+        groups: (n,) int64.
+    """
+    n, d = rows.shape
+    room = rows.new_empty(min(n, _TILE), d)
+    for start in range(0, n, _TILE):
+        tile = room[: n - start]
+        for place, part in zip(range(start, n, IN_CACHE), tile.split(IN_CACHE), strict=False):
+            span = slice(place, place + len(part))
+            which = span if order is None else order[span]
+            if isinstance(which, slice):
+                part.copy_(rows[which])
+            else:
+                torch.index_select(rows, 0, which, out=part)  # several times as fast as rows[which]
+            if scale is not None:
+                part.mul_(scale[which, None])
+            part.sub_(shift if groups is None else shift.index_select(0, groups[which]))
+        yield tile
 
 
 def centred(rows: Tensor, mean: Tensor) -> Tensor:
@@ -93,12 +114,11 @@ class Moments:
         rest = torch.zeros(d, dtype=torch.float64, device=rows.device)
         if n == 0:
             return cls(0, rest, covariance, resolution)
-        scales = [None] * n if scale is None else scale[:, None].split(_TILE)
-        shift = scaled(rows[:_TILE], scales[0]).mean(dim=0, dtype=torch.float64).to(rows.dtype)
-        for tile, factor in zip(rows.split(_TILE), scales, strict=False):
-            moved = scaled(tile, factor) - shift
-            rest += column_sums(moved)
-            add_upper(covariance, moved)
+        first = rows[:IN_CACHE] if scale is None else rows[:IN_CACHE] * scale[:IN_CACHE, None]
+        shift = first.mean(dim=0, dtype=torch.float64).to(rows.dtype)
+        for tile in moved_tiles(rows, shift, scale=scale):
+            rest += column_sums(tile)
+            add_upper(covariance, tile)
         rest /= n
         covariance = mirrored(covariance).div_(n).addr_(rest, rest, alpha=-1)
         return cls(n, shift.double() + rest, covariance, resolution)
@@ -130,16 +150,14 @@ class Moments:
     def _influence(self, gradient: Mapping[str, Tensor], rows: Tensor) -> Tensor:
         linear, quadratic = gradient["mean"].to(rows.dtype), gradient["covariance"]
         diagonal = quadratic.diagonal()
-        on_diagonal = int(quadratic.count_nonzero()) == int(diagonal.count_nonzero())
-        plain, dense = diagonal.to(rows.dtype), quadratic.to(rows.dtype)
-
-        def terms(tile: Tensor) -> Tensor:
-            moved = centred(tile, self.mean)
-            if on_diagonal:
-                return moved @ linear + moved.square() @ plain
-            return moved @ linear + ((moved @ dense) * moved).sum(dim=1)
-
-        return by_tile(terms, rows).double() - (quadratic * self.covariance).sum()
+        moved = by_tile(lambda tile: centred(tile, self.mean), rows)
+        if int(quadratic.count_nonzero()) == int(diagonal.count_nonzero()):
+            plain = diagonal.to(rows.dtype)
+            squares = by_tile(lambda tile: tile.square() @ plain, moved)
+        else:
+            across = moved @ quadratic.to(rows.dtype)
+            squares = by_tile(lambda tile, product: (tile * product).sum(dim=1), moved, across)
+        return (moved @ linear + squares).double() - (quadratic * self.covariance).sum()
 
 
 class UnitMoments(Moments):
@@ -148,11 +166,8 @@ class UnitMoments(Moments):
     @classmethod
     def of(cls, batch: Batch) -> Self:
         """Of one batch."""
-        rows = batch.numbers(cls.column)
-        scale, alive = unit_scale(rows)
-        if bool(alive.all()):
-            return cls.of_rows(rows, batch.resolution, scale)
-        return cls.of_rows(rows[alive], batch.resolution, scale[alive])
+        rows, scale, _ = with_direction(batch.numbers(cls.column))
+        return cls.of_rows(rows, batch.resolution, scale)
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """As for `Moments`, over the rows that have a direction."""

@@ -2,20 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch, Split
-from gate.geometry.statistics.moments import gram
+from gate.geometry.statistics.batch import IN_CACHE, Batch, Split, by_tile
+from gate.geometry.statistics.moments import add_upper, centred, column_sums, mirrored, moved_tiles
 
 if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
 
-_TILE = 4096
+
+class Tile(NamedTuple):
+    """Rows about their mean (t, d), and the squared length of each (t,) float64."""
+
+    rows: Tensor
+    sizes: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Centred:
+    """Rows (n, d) and their mean (d,) float64."""
+
+    rows: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor) -> Self:
+        """With their mean, summed about the rounded mean of the first of them."""
+        total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+        if len(rows) == 0:
+            return cls(rows, total)
+        shift = rows[:IN_CACHE].mean(dim=0, dtype=torch.float64).to(rows.dtype)
+        for tile in moved_tiles(rows, shift):
+            total += column_sums(tile)
+        return cls(rows, shift.double() + total / len(rows))
+
+    def tiles(self) -> Iterator[Tile]:
+        """In their own precision less the mean: first as it is rounded, then what that is off by."""
+        shift = self.mean.to(self.rows.dtype)
+        rest = (self.mean - shift.double()).to(self.rows.dtype)
+        for tile in moved_tiles(self.rows, shift):
+            tile.sub_(rest)
+            yield Tile(tile, by_tile(lambda part: torch.linalg.vector_norm(part, dim=1), tile).double().square())
+
+
+@dataclass(frozen=True, eq=False)
+class PairSums:
+    """Running sums over tiles of rows u and v of two sets about their means.
+
+    Attributes:
+        cross: (d, e), of u v^T; the upper half of it where both are one.
+        spreads: Of |u|^2 and of |v|^2.
+        thirds: (d,), (e,), of u |v|^2 and of v |u|^2.
+        fourth: Of |u|^2 |v|^2.
+    """
+
+    cross: Tensor
+    spreads: tuple[Tensor, Tensor]
+    thirds: tuple[Tensor, Tensor]
+    fourth: Tensor
+
+    @classmethod
+    def of(cls, x: Centred, y: Centred) -> Self:
+        """Of no tile yet."""
+        cross = torch.zeros(len(x.mean), len(y.mean), dtype=torch.float64, device=x.mean.device)
+        zero, other, third = (cross.new_zeros(()) for _ in range(3))
+        return cls(cross, (zero, other), (torch.zeros_like(x.mean), torch.zeros_like(y.mean)), third)
+
+    def add(self, u: Tile, v: Tile) -> None:
+        """Adds a tile of each; the same one twice where both sets are one."""
+        for total, tile, other in ((0, u, v), (1, v, u)):
+            self.spreads[total].add_(tile.sizes.sum())
+            self.thirds[total].add_(other.sizes.to(tile.rows.dtype) @ tile.rows)
+        self.fourth.add_(u.sizes @ v.sizes)
+        if u is v:
+            add_upper(self.cross, u.rows)
+        else:
+            common = torch.promote_types(u.rows.dtype, v.rows.dtype)
+            self.cross.add_(u.rows.to(common).T @ v.rows.to(common))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,32 +127,30 @@ class PairMoments:
     @classmethod
     def of_rows(cls, x: Tensor, y: Tensor, resolution: float) -> Self:
         """Of rows x (n, d) and y (n, e), each moved by its rounded mean first, so that no offset eats digits."""
-        n = len(x)
-        mean_x, moved_x, rest_x = _centred(x)
-        mean_y, moved_y, rest_y = (mean_x, moved_x, rest_x) if y is x else _centred(y)
-        cross = gram(moved_x) if y is x else _product(moved_x, moved_y)
-        zero = torch.zeros((), dtype=torch.float64, device=x.device)
-        spread_x, spread_y, fourth = zero.clone(), zero.clone(), zero.clone()
-        third_x, third_y = torch.zeros_like(rest_x), torch.zeros_like(rest_y)
-        for tile_x, tile_y in zip(moved_x.split(_TILE), moved_y.split(_TILE), strict=True):
-            u, v = tile_x.double() - rest_x, tile_y.double() - rest_y
-            size_x, size_y = u.square().sum(dim=1), v.square().sum(dim=1)
-            spread_x += size_x.sum()
-            spread_y += size_y.sum()
-            third_x += size_y @ u
-            third_y += size_x @ v
-            fourth += size_x @ size_y
-        count = max(n, 1)
+        first = Centred.of(x)
+        second = first if y is x else Centred.of(y)
+        sums = PairSums.of(first, second)
+        tiles = ((tile, tile) for tile in first.tiles()) if y is x else zip(first.tiles(), second.tiles(), strict=True)
+        for u, v in tiles:
+            sums.add(u, v)
+        return cls.of_sums(sums, first, second, resolution)
+
+    @classmethod
+    def of_sums(cls, sums: PairSums, x: Centred, y: Centred, resolution: float) -> Self:
+        """Of the sums over all tiles of both."""
+        n = len(x.rows)
+        cross = mirrored(sums.cross) if x is y else sums.cross
+        spread_x, spread_y, third_x, third_y = (each / max(n, 1) for each in (*sums.spreads, *sums.thirds))
         return cls(
             n,
-            mean_x,
-            mean_y,
-            (cross / count).addr_(rest_x, rest_y, alpha=-1),
-            spread_x / count,
-            spread_y / count,
-            third_x / count,
-            third_y / count,
-            fourth / count,
+            x.mean,
+            y.mean,
+            cross / max(n, 1),
+            spread_x,
+            spread_y,
+            third_x,
+            third_y,
+            sums.fourth / max(n, 1),
             resolution,
         )
 
@@ -150,36 +216,17 @@ class PairMoments:
 
     def influence_of(self, gradient: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         """The same for plain rows x (m, d) and y (m, e)."""
-        u, v = x.double() - self.mean_x, y.double() - self.mean_y
-        size_x, size_y = u.square().sum(dim=1), v.square().sum(dim=1)
-        slope = gradient["cross"].to(x.dtype)
-        products = ((u.to(x.dtype) @ slope).double() * v).sum(dim=1) - (gradient["cross"] * self.cross).sum()
-        fourth = size_x * size_y - self.fourth - 2 * (u @ self.third_x + v @ self.third_y)
+        alike = y is x
+        u = by_tile(lambda tile: centred(tile, self.mean_x), x)
+        v = u if alike else by_tile(lambda tile: centred(tile, self.mean_y), y)
+        size_x = by_tile(lambda tile: tile.square().sum(dim=1), u).double()
+        size_y = size_x if alike else by_tile(lambda tile: tile.square().sum(dim=1), v).double()
+        across = u @ gradient["cross"].to(u.dtype)
+        products = by_tile(lambda one, other: (one * other).sum(dim=1), across, v).double()
+        thirds = (u @ self.third_x.to(u.dtype)).double() + (v @ self.third_y.to(v.dtype)).double()
         spreads = gradient["spread_x"] * (size_x - self.spread_x) + gradient["spread_y"] * (size_y - self.spread_y)
-        return products + spreads + gradient["fourth"] * fourth
-
-
-def _centred(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (d,) float64, rows less the rounded mean (n, d), and the mean of those (d,) float64."""
-    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
-    for tile in rows.split(_TILE):
-        total += tile.sum(dim=0, dtype=torch.float64)
-    shift = (total / max(len(rows), 1)).to(rows.dtype)
-    moved = rows - shift
-    rest = torch.zeros_like(total)
-    for tile in moved.split(_TILE):
-        rest += tile.sum(dim=0, dtype=torch.float64)
-    rest /= max(len(rows), 1)
-    return shift.double() + rest, moved, rest
-
-
-def _product(x: Tensor, y: Tensor) -> Tensor:
-    """Sum of x y^T over the rows, (d, e) float64: tiles in the wider precision of the two."""
-    total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64, device=x.device)
-    common = torch.promote_types(x.dtype, y.dtype)
-    for tile_x, tile_y in zip(x.split(_TILE), y.split(_TILE), strict=True):
-        total += tile_x.to(common).T @ tile_y.to(common)
-    return total
+        fourth = gradient["fourth"] * (size_x * size_y - self.fourth - 2 * thirds)
+        return products - (gradient["cross"] * self.cross).sum() + spreads + fourth
 
 
 class FeatureMoments(PairMoments):

@@ -101,8 +101,7 @@ class Spectrum:
         return sample.rows.numbers(self.source.column)
 
     def _projected(self, rows: Tensor) -> Tensor:
-        vectors = self.vectors.to(rows.dtype)
-        return by_tile(lambda tile: centred(tile, self.centre) @ vectors, rows)
+        return by_tile(lambda tile: centred(tile, self.centre), rows) @ self.vectors.to(rows.dtype)
 
 
 class UncentredSpectrum(Spectrum):

@@ -262,8 +262,11 @@ class TokenCentres(ClassMoments):
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """As for `ClassMoments`, over the rows with enough tokens."""
-        rows = sample.rows.numbers(self.column).double()
-        return per_live_row(self._influence(gradient, rows, _one_class(rows).values), _long_enough(sample.rows))
+        return per_live_row(super().influence(gradient, sample), _long_enough(sample.rows))
+
+    def _sampled(self, sample: Sample) -> tuple[Tensor, Tensor]:
+        rows = sample.rows.numbers(self.column)
+        return rows, _one_class(rows).values
 
 
 def _one_class(rows: Tensor) -> Codes:

@@ -9,21 +9,45 @@ from typing import ClassVar, Self
 
 from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.folds import ClassFolds, fold_count
-from gate.geometry.statistics.pairs import BaselineMoments, CrossMoments, FeatureMoments, PairMoments
+from gate.geometry.statistics.pairs import (
+    BaselineMoments,
+    Centred,
+    CrossMoments,
+    FeatureMoments,
+    PairMoments,
+    PairSums,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Versions:
     """The second moments of features x and y of the same rows: x with x, y with y, x with y."""
 
-    xx: PairMoments
-    yy: PairMoments
-    xy: PairMoments
+    xx: FeatureMoments
+    yy: BaselineMoments
+    xy: CrossMoments
+
+    split: ClassVar[Split] = "probe"
+    needs: ClassVar[tuple[str, ...]] = ("baseline",)
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
-        """Of one batch, of its features and its baseline."""
-        return cls(FeatureMoments.of(batch), BaselineMoments.of(batch), CrossMoments.of(batch))
+        """Of one batch, of its features and its baseline: each tile is centred once."""
+        x, y = Centred.of(batch.features), Centred.of(batch.numbers("baseline"))
+        own, other, pair = PairSums.of(x, x), PairSums.of(y, y), PairSums.of(x, y)
+        for u, v in zip(x.tiles(), y.tiles(), strict=True):
+            own.add(u, u)
+            other.add(v, v)
+            pair.add(u, v)
+        return cls(
+            FeatureMoments.of_sums(own, x, x, batch.resolution),
+            BaselineMoments.of_sums(other, y, y, batch.resolution),
+            CrossMoments.of_sums(pair, x, y, batch.resolution),
+        )
+
+    def held(self, kind: type[PairMoments]) -> PairMoments | None:
+        """The moments of a kind, None where it is of something else."""
+        return next((each for each in (self.xx, self.yy, self.xy) if type(each) is kind), None)
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
@@ -65,8 +89,7 @@ class CrossFolds:
 
     def held(self, kind: type[PairMoments]) -> PairMoments | None:
         """The moments of a kind over all rows, None where it is of something else."""
-        versions = self.whole()
-        return next((each for each in (versions.xx, versions.yy, versions.xy) if type(each) is kind), None)
+        return self.whole().held(kind)
 
     def splits(self) -> list[tuple[int, Versions, Versions, Versions, Versions]]:
         """For each fold that has rows: its index, all others, all but it and the inner one, the inner one, itself.
