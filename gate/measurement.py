@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from gate.geometry.registry import Metric
 
-_ROWS_AT_ONCE = 32768
+_ROWS_AT_ONCE = 131072
+_ROWS_COPIED = 32768  # at once, of a precision that is not computed in
 _VERSIONS = {"baseline", "baseline_logits"}  # a metric that needs one of these compares two versions itself
 _OF_STEPS = "token_mean_cosine.layer_overlap"  # costs a decomposition of the states of every row at every layer
 
@@ -268,7 +269,8 @@ def _collect(
             kinds,
         )
 
-    slices = (slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(features), _ROWS_AT_ONCE))
+    step = _ROWS_AT_ONCE if features.dtype == torch.float32 else _ROWS_COPIED
+    slices = (slice(start, start + step) for start in range(0, len(features), step))
     return reduce(Collection.merge, map(part, slices))
 
 

@@ -15,7 +15,7 @@ from gate.geometry.methods.class_traces import between_trace, largest_rise, unbi
 from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.null_space import null_space_shift
 from gate.geometry.methods.row_pairs import squared_covariance
-from gate.geometry.registry import Answers, metric
+from gate.geometry.registry import Answer, Answers, Later, metric
 from gate.geometry.statistics import (
     ClassMoments,
     LayerClasses,
@@ -247,7 +247,7 @@ def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | No
         "are too large when classes are small: `raw`."
     ),
 )
-def cdnv(classes: ClassMoments, sample: Sample) -> Answers:
+def cdnv(classes: ClassMoments, sample: Sample) -> dict[str, Answer | Later] | Refusal:
     """Class-distance normalised variance: how large classes are against the distance between them.
 
     (v_a + v_b) / (2 |mu_a - mu_b|^2) for each pair of classes, with unbiased variances and squared distances. A pair
@@ -269,7 +269,7 @@ def cdnv(classes: ClassMoments, sample: Sample) -> Answers:
     above = torch.ones_like(distance, dtype=torch.bool).triu(1)
     merged = (corrected.detach() <= 2 * _distance_error(classes, sample)) & above
     ratio = torch.where(merged, math.inf, sums / (2 * torch.where(above, corrected, 1.0)))
-    each = ratio.detach()[above]
+    pairs = classes.c * (classes.c - 1) // 2
     worst = divmod(int(torch.where(above, ratio.detach(), -math.inf).argmax()), classes.c)
     pair = " and ".join(repr(classes.names[one]) for one in worst)
     count = int(merged.sum())
@@ -278,9 +278,9 @@ def cdnv(classes: ClassMoments, sample: Sample) -> Answers:
     return {
         "value": mean,
         "mean": mean,
-        "max": _log_readout(_of_pair(classes, *worst) if count == 0 else ratio.max(), detail, comparisons=len(each)),
-        "median": _log_readout(_middle(classes, ratio.detach(), above), detail),
-        "raw": _log_readout(_mean_over(above, sums / (2 * torch.where(above, distance, 1.0))), None),
+        "max": _log_readout(_of_pair(classes, *worst) if count == 0 else ratio.max(), detail, comparisons=pairs),
+        "median": lambda: _log_readout(_middle(classes, ratio.detach(), above), detail),
+        "raw": lambda: _log_readout(_mean_over(above, sums / (2 * torch.where(above, distance, 1.0))), None),
     }
 
 
@@ -332,4 +332,4 @@ def _distance_error(classes: ClassMoments, sample: Sample) -> Tensor:
     spread = inner.diagonal()[:, None] + inner.diagonal() - 2 * inner
     weight = 1 / classes.counts.double()
     weight = weight[:, None] + weight
-    return (4 * weight * spread.clamp_min(0) + 2 * weight**2 * squared_covariance(rows)).sqrt()
+    return (4 * spread.clamp_min_(0)).add_(weight, alpha=2 * squared_covariance(rows)).mul_(weight).sqrt_()

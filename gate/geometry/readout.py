@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from gate.geometry.influence import Readout, Refusal, missing_input
-from gate.geometry.methods.held_out import HeldOut, accuracies, balanced, gap, mean_of, unrepeated
+from gate.geometry.methods.held_out import HeldOut, accuracies, balanced, gap, mean_of, mean_recall, unrepeated
 from gate.geometry.methods.placement import placed
 from gate.geometry.methods.probing import (
     components_note,
@@ -20,7 +20,7 @@ from gate.geometry.methods.probing import (
     require_spread,
 )
 from gate.geometry.methods.standard_probe import Question, ridge_predictions
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import (
     CategoryFolds,
     ClassFolds,
@@ -61,7 +61,7 @@ def ridge_probe_accuracy(
     targets: TargetFolds | None = None,
     tasks: TaskFolds | None = None,
     pretext: PretextFolds | None = None,
-) -> dict[str, Answer]:
+) -> dict[str, Answer | Later]:
     """Linear decodability of the labels: balanced accuracy of a closed-form ridge probe on held-out rows.
 
     Features are centred and divided by one number, targets are one-hot, the penalty comes from an inner fold. With
@@ -85,13 +85,13 @@ def ridge_probe_accuracy(
     require_spread(moments.without())
     return {
         **_of_labels(moments, folds, sample),
-        "r2": missing_input("targets") if targets is None else _explained(moments, targets, sample),
-        "task_ladder": missing_input("tasks") if tasks is None else _ladder(moments, tasks, sample),
-        "pretext": missing_input("pretext") if pretext is None else _free_labels(moments, pretext, sample),
+        "r2": lambda: missing_input("targets") if targets is None else _explained(moments, targets, sample),
+        "task_ladder": lambda: missing_input("tasks") if tasks is None else _ladder(moments, tasks, sample),
+        "pretext": lambda: missing_input("pretext") if pretext is None else _free_labels(moments, pretext, sample),
     }
 
 
-def _of_labels(moments: MomentFolds, folds: ClassFolds | None, sample: Sample) -> dict[str, Answer]:
+def _of_labels(moments: MomentFolds, folds: ClassFolds | None, sample: Sample) -> dict[str, Answer | Later]:
     found = missing_input("labels") if folds is None else judged_classes(moments, folds, sample)
     if isinstance(found, Refusal):
         return dict.fromkeys(("value", "raw", "worst_class"), found)
@@ -128,7 +128,7 @@ def _explained(moments: MomentFolds, targets: TargetFolds, sample: Sample) -> An
 def _free_labels(moments: MomentFolds, pretext: PretextFolds, sample: Sample) -> Answer:
     codes = sample.class_codes(pretext.parts[0].names, "pretext")
     found = read_off(Question(codes, moments, pretext), sample)
-    return found if isinstance(found, Refusal) else accuracies(found, components_note(moments))["value"]
+    return found if isinstance(found, Refusal) else mean_recall(found, components_note(moments))
 
 
 def _ladder(moments: MomentFolds, tasks: TaskFolds, sample: Sample) -> Answer:
@@ -177,7 +177,7 @@ def _rank(values: Mapping[str, float], sample: Sample) -> str:
     },
     limits={"value": (0, 1), "gap": (-1, 1), "per_class": (0, 1), "env_gap": (0, 1)},
 )
-def ncc_accuracy(folds: ClassFolds, moments: MomentFolds, sample: Sample) -> Answers:
+def ncc_accuracy(folds: ClassFolds, moments: MomentFolds, sample: Sample) -> dict[str, Answer | Later] | Refusal:
     """Nearest-class-mean accuracy on held-out rows: a quality floor without parameters.
 
     Each sampled row goes to the class whose mean over the other folds is nearest. One loud channel ruins it where a
@@ -197,14 +197,17 @@ def ncc_accuracy(folds: ClassFolds, moments: MomentFolds, sample: Sample) -> Ans
     held_out = nearest_means(folds, sample)
     if isinstance(held_out, Refusal):
         return held_out
-    ridge = judged_classes(moments, folds, sample)
     accuracy = accuracies(held_out)
     return {
         "value": accuracy["value"],
-        "gap": ridge if isinstance(ridge, Refusal) else gap(ridge, held_out),
+        "gap": lambda: _gap(judged_classes(moments, folds, sample), held_out),
         "per_class": accuracy["worst_class"],
-        "env_gap": _group_gap(held_out, sample),
+        "env_gap": lambda: _group_gap(held_out, sample),
     }
+
+
+def _gap(ridge: HeldOut | Refusal, held_out: HeldOut) -> Answer:
+    return ridge if isinstance(ridge, Refusal) else gap(ridge, held_out)
 
 
 def _group_gap(held_out: HeldOut, sample: Sample) -> Answer:

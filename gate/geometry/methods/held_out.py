@@ -17,7 +17,7 @@ from gate.geometry.intervals import effective_trials
 from gate.geometry.methods.margins import density_at_zero, margins_of
 from gate.geometry.methods.placement import placed
 from gate.geometry.methods.standard_probe import Pull
-from gate.geometry.registry import Answer
+from gate.geometry.registry import Answer, Later
 from gate.geometry.statistics import Sample
 
 Kind = Literal["class", "group"]
@@ -148,28 +148,36 @@ def too_few_judged(names: tuple[str, ...], codes: Tensor, small: int, kind: Kind
     return Refusal("inconclusive", reason)
 
 
-def accuracies(held_out: HeldOut, detail: str | None = None) -> dict[str, Answer]:
+def accuracies(held_out: HeldOut, detail: str | None = None) -> dict[str, Answer | Later]:
     """Balanced accuracy, accuracy over rows, and the recall of the worst category."""
     correct, counts = held_out.correct, held_out.counts()
-    recalls = held_out.means(correct)
-    breakdown = dict(zip(held_out.names, recalls.tolist(), strict=True))
-    worst = int(recalls.argmin())
-    in_worst = (held_out.codes == worst).double()
-    weights = in_worst / in_worst.mean()
-    terms = held_out.spread(weights * (correct - recalls[worst])) + held_out.training(weights)
-    over_rows = held_out.spread(correct - correct.mean()) + held_out.training(torch.ones_like(correct))
-    note = held_out.note
-    return {
-        "value": replace(balanced(held_out), breakdown=breakdown, detail=noted(detail, note) if note else detail),
-        "raw": share(held_out, correct.mean(), over_rows, len(correct)),
-        "worst_class": replace(
+    recalls, value = held_out.means(correct), mean_recall(held_out, detail)
+
+    def over_rows() -> Readout:
+        terms = held_out.spread(correct - correct.mean()) + held_out.training(torch.ones_like(correct))
+        return share(held_out, correct.mean(), terms, len(correct))
+
+    def of_worst() -> Readout:
+        worst = int(recalls.argmin())
+        in_worst = (held_out.codes == worst).double()
+        weights = in_worst / in_worst.mean()
+        terms = held_out.spread(weights * (correct - recalls[worst])) + held_out.training(weights)
+        return replace(
             share(held_out, recalls[worst], terms, int(counts[worst])),
             comparisons=len(counts),
             method="Wilson, held-out rows, Bonferroni over classes",
             detail=f"worst class {held_out.names[worst]!r}",
-            breakdown=breakdown,
-        ),
-    }
+            breakdown=value.breakdown,
+        )
+
+    return {"value": value, "raw": over_rows, "worst_class": of_worst}
+
+
+def mean_recall(held_out: HeldOut, detail: str | None = None) -> Readout:
+    """Balanced accuracy, with the recall of each category and what is said of the rows that were not judged."""
+    recalls = dict(zip(held_out.names, held_out.means(held_out.correct).tolist(), strict=True))
+    note = held_out.note
+    return replace(balanced(held_out), breakdown=recalls, detail=noted(detail, note) if note else detail)
 
 
 def share(held_out: HeldOut, value: Tensor, influence: Tensor, rows: int) -> Readout:
