@@ -58,7 +58,7 @@ class Estimate:
             `error`, the features admit no metric.
         reason: A sentence that begins with a reason code, None when ok.
         value: In the metric's unit; not finite only where the metric says so.
-        interval: Two-sided interval at `confidence`.
+        interval: Two-sided interval at `confidence`; None, as is the standard error, where none was asked for.
         standard_error: Of the value.
         n, d, c, k: Rows, feature dimension, classes, neighbours.
         n_needed: Rows with which an inconclusive one could be answered.
@@ -103,6 +103,9 @@ class Estimate:
         """
         worse = self if self.status != "ok" else baseline
         mine, other = self.influence, baseline.influence
+        if worse.status == "ok" and (mine is None or other is None):
+            reason = "no_intervals: a difference needs estimates that were measured with intervals"
+            return replace(self, status="error", reason=reason, **_NOTHING)
         if worse.status != "ok" or mine is None or other is None or self.value is None or baseline.value is None:
             return replace(worse, **_NOTHING)
         if mine.ids != other.ids:
@@ -273,9 +276,12 @@ def _estimated(blank: Estimate, answer: registry.Answer, given: _Given, limits: 
     n = readout.n or given.collection.census.n
     directions = (each for each in given.statistics if isinstance(each, UnitMoments | UnitClassMoments | UnitSpectrum))
     zero_rows = max((n - each.n for each in directions if each.split == Sample.split), default=0)
-    found = uncertainty.measured(
-        readout, given.statistics, sample, n, blank.confidence, limits, given.known, intervals=given.intervals
-    )
+    try:
+        found = uncertainty.measured(
+            readout, given.statistics, sample, n, blank.confidence, limits, given.known, intervals=given.intervals
+        )
+    except (MetricError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        return replace(blank, status="error", reason=str(error))
     if isinstance(found, Refusal):
         return _refused(blank, found)
     if math.isnan(found.value) or (found.interval is not None and any(map(math.isnan, found.interval))):

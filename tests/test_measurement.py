@@ -14,7 +14,7 @@ from gate.errors import MetricError
 from gate.estimate import Estimate
 from gate.geometry import catalogue
 from gate.measurement import measure
-from tests.geometry import data
+from tests.geometry import data, inputs
 
 
 def cloud(n: int = 1200, d: int = 16, seed: int = 0) -> torch.Tensor:
@@ -118,6 +118,49 @@ def test_estimates_of_other_rows_are_not_compared() -> None:
     second = measure(cloud(), ids=range(1, 1201), metrics=["effective_rank"])["effective_rank"]
     with pytest.raises(MetricError, match="measured on the same rows"):
         first.minus(second)
+
+
+def test_numbers_without_intervals_are_the_same_and_keep_their_refusals() -> None:
+    given = inputs.everything(600, 8, 1)
+    sure, plain = measure(**given), measure(**given, intervals=False)
+    assert list(plain) == list(sure)
+    assert sum(each.status == "ok" for each in plain.values()) > 120
+    for address, each in plain.items():
+        assert (each.status, each.reason, each.value) == (
+            sure[address].status,
+            sure[address].reason,
+            sure[address].value,
+        )
+        assert (each.interval, each.standard_error, each.influence, each.change) == (None, None, None, None)
+        assert each.method == "none"
+
+
+def test_a_number_that_needs_a_signal_is_refused_without_intervals_too() -> None:
+    found = measure(
+        data.isotropic(400, 8),
+        labels=[row % 4 for row in range(400)],
+        metrics=["within_between_ratio"],
+        intervals=False,
+    )
+    assert "no_class_signal" in str(found["within_between_ratio"].reason)
+    assert found["within_between_ratio"].value is None
+
+
+@pytest.mark.parametrize("intervals", [False, True])
+def test_rows_of_one_cluster_are_refused_with_intervals_or_without(intervals: bool) -> None:
+    rows = data.isotropic(400, 8)
+    found = measure(rows, clusters=[0] * 400, metrics=["effective_rank", "mean_cosine"], intervals=intervals)
+    assert all(
+        str(each.reason).startswith("few_clusters") for each in found.values() if each.status != "not_applicable"
+    )
+    assert found["mean_cosine"].status == "inconclusive"
+
+
+def test_estimates_without_intervals_have_no_difference() -> None:
+    first, second = (measure(cloud(seed=seed), metrics=["mean_cosine"], intervals=False) for seed in (0, 1))
+    gap = first["mean_cosine"].minus(second["mean_cosine"])
+    assert (gap.status, gap.value) == ("error", None)
+    assert str(gap.reason).startswith("no_intervals")
 
 
 def test_zero_rows_are_left_out_of_directions_and_counted() -> None:

@@ -190,6 +190,7 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
     inflation = 1 / (1 - null)  # the inverse is fitted to the very rows whose influence is taken
 
     @cache
+    @torch.no_grad()
     def influence() -> Tensor:
         rows = spectrum.coordinates(sample)
         rows = rows if rank == spectrum.d else rows[:, kept]
@@ -267,18 +268,19 @@ def cdnv(classes: ClassMoments, sample: Sample) -> dict[str, Answer | Later] | R
     sums, distance = spread[:, None] + spread, _squared_distances(classes.means)
     corrected = distance - noise[:, None] - noise
     above = torch.ones_like(distance, dtype=torch.bool).triu(1)
-    merged = (corrected.detach() <= 2 * _distance_error(classes, sample)) & above
+    merged = ~(corrected.detach() > 2 * _distance_error(classes, sample)) & above
     ratio = torch.where(merged, math.inf, sums / (2 * torch.where(above, corrected, 1.0)))
     pairs = classes.c * (classes.c - 1) // 2
     worst = divmod(int(torch.where(above, ratio.detach(), -math.inf).argmax()), classes.c)
     pair = " and ".join(repr(classes.names[one]) for one in worst)
     count = int(merged.sum())
     detail = f"{count} merged pairs of classes, one is {pair}" if count else f"worst pair {pair}"
-    mean = _log_readout(_mean_over(above, ratio) if count == 0 else ratio.max(), detail)
+    infinite = torch.full((), math.inf, dtype=torch.float64, device=ratio.device)
+    mean = _log_readout(infinite if count else _mean_over(above, ratio), detail)
     return {
         "value": mean,
         "mean": mean,
-        "max": _log_readout(_of_pair(classes, *worst) if count == 0 else ratio.max(), detail, comparisons=pairs),
+        "max": _log_readout(infinite if count else _of_pair(classes, *worst), detail, comparisons=pairs),
         "median": lambda: _log_readout(_middle(classes, ratio.detach(), above), detail),
         "raw": lambda: _log_readout(_mean_over(above, sums / (2 * torch.where(above, distance, 1.0))), None),
     }
@@ -297,14 +299,15 @@ def _of_pair(classes: ClassMoments, a: int, b: int) -> Tensor:
 
 def _middle(classes: ClassMoments, ratio: Tensor, above: Tensor) -> Tensor:
     """Median over pairs; the upper one of two where a pair is merged."""
-    each = ratio[above]
-    middle = len(each) // 2
-    upper = each.kthvalue(middle + 1).values
-    if bool(torch.isinf(upper)):
-        return upper
-    lower = upper if len(each) % 2 or bool(torch.isinf(each).any()) else each.kthvalue(middle).values
-    places = [((ratio == end) & above).nonzero()[0].tolist() for end in (lower, upper)]
-    return torch.stack([_of_pair(classes, a, b) for a, b in places]).mean()
+    first, second = above.nonzero().T
+    order = ratio[above].argsort()
+    ends = [len(order) // 2]
+    if len(order) % 2 == 0 and not bool(torch.isinf(ratio[above]).any()):
+        ends.append(ends[0] - 1)
+    pairs = [(int(first[order[end]]), int(second[order[end]])) for end in ends]
+    if math.isinf(ratio[pairs[0]]):
+        return ratio[pairs[0]]
+    return torch.stack([_of_pair(classes, *pair) for pair in pairs]).mean()
 
 
 def _log_readout(value: Tensor, detail: str | None, comparisons: int = 1) -> Readout:

@@ -78,7 +78,7 @@ def cka_debiased(
     rows = sample.rows
     return {
         "value": _similarity(own, other, pair, rows.numbers("features"), rows.numbers("baseline")),
-        "per_layer_pair": _layer_pairs(sample),
+        "per_layer_pair": lambda: _layer_pairs(sample),
         "block": lambda: _blocks(sample),
     }
 

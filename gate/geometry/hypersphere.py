@@ -121,7 +121,7 @@ def _before_after(cosine: Tensor, units: UnitMoments, before: BeforeUnitMoments 
 def _u_variance(influence: Tensor, units: UnitMoments) -> float:
     """Variance of the mean cosine: the projection, less what the noise of the mean adds to it, plus the pair term."""
     pairs = float(units.covariance.detach().square().sum()) / units.n**2
-    return max(0.0, variance_of_mean(influence, units.n) - 4 * pairs) + 2 * pairs
+    return without_pair_noise(variance_of_mean(influence, units.n), pairs)
 
 
 def _resultant(cosine: Tensor) -> Tensor:

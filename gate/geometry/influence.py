@@ -59,7 +59,7 @@ class Readout:
 
     Attributes:
         natural: Scalar on the scale on which the estimate is close to normal; differentiable in the statistics unless
-            `influence` is given.
+            `influence` or `later` is given.
         display: Monotone map from the natural scale to the one that is reported.
         influence: Of the natural value, (m,) over the sampled rows.
         variance: Of the natural value, where std(influence)^2 / n is not the best that is known.
@@ -107,7 +107,7 @@ class Measured:
 
     Attributes:
         value, standard_error: Numbers; not finite where the read-out is not.
-        interval: (low, high), None where the value is not finite.
+        interval: (low, high), None where the value is not finite or none was asked for.
         influence: (m,) float64, sums to zero; None where no interval was asked for.
         unpaired: Part of the variance that influence does not carry: two versions do not share it row by row.
     """
@@ -220,13 +220,14 @@ def measured(
     """The value, interval, standard error and influence of a read-out, or the refusal of its guard."""
     if readout.guard is not None and not _holds(readout.guard, statistics, sample, n):
         return readout.guard.refusal
+    groups = cluster_count(sample.clusters)
+    alone = _alone(sample, groups)
+    if alone is not None:
+        return alone
     if not intervals:
         return Measured(_clamp(float(readout.display(readout.natural.detach())), limits), None, math.nan, None)
     readout = readout.settled()
     rows = readout.n or n
-    groups = cluster_count(sample.clusters)
-    if groups is not None and groups < 2:
-        return Refusal("inconclusive", "few_clusters: all rows are of one cluster; it needs at least 2, better 30")
     given = readout.influence
     influence = row_influence(readout.natural, statistics, sample, known) if given is None else centred_influence(given)
     effect = design_effect(influence, sample.clusters, sample.share)
@@ -243,6 +244,15 @@ def measured(
     interval = min(_clamp(low, limits), value), max(_clamp(high, limits), value)
     slope = _slope(readout, error, interval, quantile(confidence, readout.comparisons, readout.degrees))
     return Measured(value, interval, abs(slope) * error, influence * slope, apart * slope * slope if apart > 0 else 0.0)
+
+
+def _alone(sample: Sample, groups: int | None) -> Refusal | None:
+    """The refusal of a single row, or of rows that are all of one cluster: nothing tells how they spread."""
+    if groups is not None and groups < 2:
+        return Refusal("inconclusive", "few_clusters: all rows are of one cluster; it needs at least 2, better 30")
+    if sample.m < 2:
+        return Refusal("inconclusive", f"few_rows: {sample.m} rows have no spread to judge by; it needs at least 2", 2)
+    return None
 
 
 def _for_clusters(readout: Readout, effect: float, groups: int | None) -> Readout:

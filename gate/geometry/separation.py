@@ -19,6 +19,7 @@ from gate.geometry.statistics import Sample, UnitClassMoments
 from gate.geometry.statistics.batch import by_tile, per_live_row, unit_rows
 
 _ROUNDING = 1e-13  # a mean squared distance of unit rows at or below it is that of one direction in float32
+_CANCELLED = 1e-6  # a squared length at or below it is rounding: such rows have no mean direction
 _TILE = 1024
 _BAND = 0.5  # width, as a share of the tail, over which the density at a quantile is read off
 
@@ -147,7 +148,9 @@ class _Rows:
     def own(self, along: Tensor, square: Tensor) -> Tensor:
         """Cosine with the mean of the other rows of the own class, (r,), from u.m and |m|^2."""
         sizes = self.classes.counts[self.codes].double()
-        return (sizes * along - 1) / (sizes.square() * square - 2 * sizes * along + 1).clamp_min(1e-300).sqrt()
+        rest = sizes.square() * square - 2 * sizes * along + 1  # squared length of the sum of the others
+        found: Tensor = torch.where(rest > _CANCELLED, (sizes * along - 1) / rest.clamp_min(_CANCELLED).sqrt(), 0.0)
+        return found
 
     def other(self, along: Tensor, square: Tensor) -> Tensor:
         """1 less the cosine with a class mean, (r,), from u.m and |m|^2."""
@@ -161,7 +164,7 @@ class _Rows:
         terms = function(along, square)
 
         def influence() -> Tensor:
-            slopes = torch.autograd.grad(terms.mean(), (along, square))
+            slopes = torch.autograd.grad(terms.mean(), (along, square), retain_graph=True)
             pulls = torch.zeros_like(means, dtype=self.units.dtype)
             pulls.index_add_(0, index, self.units * slopes[0].to(pulls.dtype)[:, None])
             inward = torch.zeros_like(means[:, 0]).index_add_(0, index, 2 * slopes[1])

@@ -27,13 +27,14 @@ from gate.geometry.statistics import (
     Sample,
     hash_numbers,
 )
+from gate.geometry.statistics.versions import Versions
 from gate.measurement import measure
 from tests.geometry import data
 from tests.geometry.test_statistics import assert_same
 
 N, D, E = 997, 6, 9
 SPLITS = {"halves": [498], "uneven": [1, 3, 700, 950], "single rows": list(range(1, 12))}
-KINDS: list[Any] = [FeatureMoments, BaselineMoments, CrossMoments, CrossFolds]
+KINDS: list[Any] = [FeatureMoments, BaselineMoments, CrossMoments, CrossFolds, Versions]
 
 
 def ask(features: Tensor, baseline: Tensor, name: str, **columns: Any) -> dict[str, Estimate]:
@@ -59,6 +60,26 @@ def gram_hsic(x: Tensor, y: Tensor) -> Tensor:
 
 def gram_cka(x: Tensor, y: Tensor) -> float:
     return float(gram_hsic(x, y) / (gram_hsic(x, x) * gram_hsic(y, y)).sqrt())
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_one_pass_for_two_versions_is_the_three_passes(offset: float, precision: torch.dtype) -> None:
+    x, y = pair(9001, offset)  # more than two tiles
+    batch = Batch.of(x.to(precision), ids=[str(row) for row in range(len(x))], baseline=y)
+    versions = Versions.of(batch)
+    for kind in (FeatureMoments, BaselineMoments, CrossMoments):
+        part = versions.held(kind)
+        assert type(part) is kind
+        assert_same(part, kind.of(batch))
+    u, v = x.to(precision).double(), y.double()
+    u, v = u - u.mean(dim=0), v - v.mean(dim=0)
+    exact = 1e-9 if precision == torch.float64 else 1e-4
+    torch.testing.assert_close(versions.xy.cross, u.T @ v / len(u), rtol=exact, atol=exact)
+    third = (u * v.square().sum(dim=1)[:, None]).mean(dim=0)
+    torch.testing.assert_close(versions.xy.third_x, third, rtol=exact, atol=exact)
+    fourth = (u.square().sum(dim=1) * v.square().sum(dim=1)).mean()
+    torch.testing.assert_close(versions.xy.fourth, fourth, rtol=exact, atol=0)
 
 
 def biased_cka(x: Tensor, y: Tensor) -> float:

@@ -169,6 +169,29 @@ def test_pairs_are_all_pairs_of_an_odd_number_of_rows() -> None:
     assert len(inside.first) == 6
 
 
+def test_pairs_of_many_rows_are_those_inside_blocks() -> None:
+    rows = data.isotropic(3001, 5)
+    codes = torch.arange(3001) % 3 // 2 * 7  # two groups of very different size, and numbers that no row has
+    codes[0] = 3  # alone in its group
+    for pairs in (Pairs.among(3001, rows.device), Pairs.within(codes)):
+        assert 100_000 < len(pairs.first) < 200_000
+        expected = (rows[pairs.first] * rows[pairs.second]).sum(dim=1).double()
+        torch.testing.assert_close(pairs.products(rows), expected, rtol=1e-5, atol=1e-5)
+        together = torch.stack([pairs.first, pairs.second]).sort(dim=0).values
+        assert together.unique(dim=1).shape[1] == len(pairs.first)
+    every = Pairs.among(3001, rows.device)
+    counts = torch.bincount(torch.cat([every.first, every.second]), minlength=3001)
+    assert int(counts.max()) - int(counts.min()) <= 1
+    inside = Pairs.within(codes)
+    assert bool((codes[inside.first] == codes[inside.second]).all())
+    kept = inside.first % 2 == 0
+    values = torch.arange(len(inside.first), dtype=torch.float64)
+    means = inside.row_means(values, kept)
+    mine = values[kept & ((inside.first == 4) | (inside.second == 4))]
+    assert float(means[4]) == pytest.approx(float(mine.mean()))
+    assert float(means[0]) == pytest.approx(float(values[kept].mean())), "a row without a pair has the overall mean"
+
+
 def test_the_square_of_a_covariance_needs_no_matrix() -> None:
     rows = data.isotropic(4001, 6) * torch.arange(1, 7)
     expected = float((torch.arange(1, 7).double() ** 4).sum())
@@ -308,3 +331,50 @@ def test_intervals_cover_the_mean_of_their_estimator() -> None:
         target = table[:, 0].mean()
         share = ((table[:, 1] <= target) & (target <= table[:, 2])).double().mean().item()
         assert 0.905 <= share <= 0.99, (name, share)
+
+
+def test_compactness_leaves_each_row_out_of_its_own_mean() -> None:
+    rows = torch.nn.functional.normalize(data.isotropic(120, 3, 5) + torch.tensor([1.0, 0.0, 0.0]), dim=1)
+    axes = torch.eye(3)
+    rows[:5] = torch.stack([axes[0], -axes[0], axes[1], -axes[1], axes[2]])  # nothing is left beside the last one
+    labels = [0] * 5 + [1 + row % 2 for row in range(115)]
+    cosines = []
+    for row in range(120):
+        others = [each for each in range(120) if labels[each] == labels[row] and each != row]
+        total = rows[others].double().sum(dim=0)
+        cosines.append(float(rows[row].double() @ total / total.norm()) if float(total.norm()) > 1e-3 else 0.0)
+    for intervals in (True, False):
+        found = measure(rows, labels=labels, metrics=["class_separation_r2.compactness"], intervals=intervals)
+        assert found["class_separation_r2.compactness"].value == pytest.approx(np.mean(cosines), abs=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-11, 1e-5, 1e5, 1e11])
+def test_merged_classes_are_found_in_any_unit(unit: float) -> None:
+    rows, labels = data.simplex(4, 100, 8, 2.0)
+    rows = rows.double()
+    rows[100:200] = rows[:100] + 0.05 * data.isotropic(100, 8).double()
+    rows[100:200, 7] += 0.45  # further apart than the noise of the means, but not by two errors
+    plain = measure(rows.float(), labels=labels, metrics=["cdnv"])
+    found = measure((rows * unit).float(), labels=labels, metrics=["cdnv"])
+    for address, each in plain.items():
+        assert found[address].value == pytest.approx(each.value, rel=1e-4)
+    assert found["cdnv"].value == math.inf
+    assert "merged pairs" in str(found["cdnv"].detail)
+
+
+@pytest.mark.parametrize("classes", [3, 4, 5])
+def test_the_median_over_pairs_is_that_of_all_pairs(classes: int) -> None:
+    groups = [
+        data.isotropic(60, 8, code) * (1 + code) + 20 * data.isotropic(1, 8, 50 + code) for code in range(classes)
+    ]
+    labels = [code for code in range(classes) for _ in range(60)]
+    found = measure(torch.cat(groups), labels=labels, metrics=["cdnv"])
+    ratios = []
+    for a in range(classes):
+        for b in range(a + 1, classes):
+            spread = [float(each.var(dim=0, correction=1).sum()) for each in (groups[a], groups[b])]
+            gap = float((groups[a].mean(dim=0) - groups[b].mean(dim=0)).square().sum()) - sum(spread) / 60
+            ratios.append(sum(spread) / (2 * gap))
+    assert found["cdnv.median"].value == pytest.approx(np.median(ratios), rel=1e-5)
+    assert found["cdnv.max"].value == pytest.approx(max(ratios), rel=1e-5)
+    assert found["cdnv"].value == pytest.approx(np.mean(ratios), rel=1e-5)

@@ -30,10 +30,23 @@ from gate.geometry.statistics import (
     sample,
 )
 from gate.geometry.statistics.batch import row_fingerprints, unit_rows
+from gate.geometry.statistics.classes import LabelledMoments, UnitLabelledMoments
 from tests.geometry import data
 
 N, D = 997, 6
-KINDS = [Moments, UnitMoments, ClassMoments, UnitClassMoments, Channels, Sample, ClassFolds, Fingerprints, RowCensus]
+TOGETHER = [LabelledMoments, UnitLabelledMoments]
+KINDS = [
+    Moments,
+    UnitMoments,
+    ClassMoments,
+    UnitClassMoments,
+    *TOGETHER,
+    Channels,
+    Sample,
+    ClassFolds,
+    Fingerprints,
+    RowCensus,
+]
 SPLITS = {"halves": [498], "uneven": [1, 3, 700, 950], "single rows": list(range(1, 12))}
 
 
@@ -91,6 +104,20 @@ def test_merging_is_commutative_and_associative(kind: Any) -> None:
     a, b, c = (kind.of(batch) for batch in split(far_rows(), [100, 130]))
     assert_same(a.merge(b).merge(c), a.merge(b.merge(c)))
     assert_same(a.merge(b), b.merge(a)) if kind is not Fingerprints else None
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("zeros", [0, 5, 9001])
+@pytest.mark.parametrize("kind", TOGETHER, ids=lambda kind: kind.__name__)
+def test_one_pass_for_rows_and_classes_is_the_two_passes(kind: Any, zeros: int, offset: float) -> None:
+    rows = offset + data.isotropic(9001, D)  # more than two tiles
+    rows[:zeros] = 0
+    for given in (rows, rows[:40]):
+        batch = batch_of(given)
+        found = kind.of(batch)
+        for part, single in zip((found.moments, found.classes), kind.kinds, strict=True):
+            assert type(part) is single
+            assert_same(part, single.of(batch))
 
 
 def test_moments_are_those_of_numpy_far_from_zero() -> None:

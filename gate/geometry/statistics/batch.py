@@ -225,9 +225,14 @@ def _resolution(dtype: torch.dtype) -> float:
     return 8 * epsilon if epsilon < _HALF else epsilon
 
 
+def row_lengths(rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Length of each row (n,), summed in their own precision or in another."""
+    return by_tile(lambda tile: torch.linalg.vector_norm(tile, dim=1, dtype=dtype), rows)
+
+
 def unit_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     """1 / |x| of each row (n,), and which rows (n,) bool have a direction at all; the others are zero rows."""
-    lengths = by_tile(lambda tile: torch.linalg.vector_norm(tile, dim=1, dtype=torch.float64), rows)
+    lengths = row_lengths(rows, torch.float64)
     return lengths.clamp_min(_SMALLEST).reciprocal().to(rows.dtype), lengths > 0
 
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gate.geometry.statistics.batch import Batch, Split, by_tile, per_live_row, unit_rows, unit_scale, with_direction
+from gate.geometry.statistics.batch import (
+    Batch,
+    Split,
+    by_tile,
+    per_live_row,
+    row_lengths,
+    unit_rows,
+    unit_scale,
+    with_direction,
+)
 from gate.geometry.statistics.columns import Codes, place, union
 from gate.geometry.statistics.moments import Moments, UnitMoments, add_upper, column_sums, mirrored, moved_tiles
 
@@ -62,7 +72,7 @@ class ClassMoments:
     means: Tensor
     within: Tensor
     within_channels: Tensor
-    known: dict[int, Offsets] = field(default_factory=dict, repr=False)
+    known: WeakKeyDictionary[Sample, Offsets] = field(default_factory=WeakKeyDictionary, repr=False)
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
@@ -110,7 +120,7 @@ class ClassMoments:
             low, high = int(inside[0]), int(inside[-1]) + 1
             rows_of = torch.bincount(inside - low, minlength=high - low)
             rest[low:high] += _class_sums(tile, torch.arange(len(tile), device=tile.device), rows_of, None)
-            sizes.append(by_tile(lambda part: torch.linalg.vector_norm(part, dim=1), tile).double().square())
+            sizes.append(row_lengths(tile).double().square())
             if scatter is None:
                 squares += column_sums(tile.square_())
             else:
@@ -198,7 +208,8 @@ class ClassMoments:
 
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the class moments with this gradient, (m,) float64."""
-        rows, own = self.offsets(sample), self.offsets(sample).codes
+        rows = self.offsets(sample)
+        own = rows.codes
         pulls, channels = gradient["means"].to(rows.moved.dtype), gradient["within_channels"]
         along = torch.zeros_like(rows.sizes)
         if bool(pulls.any()):
@@ -214,13 +225,13 @@ class ClassMoments:
 
     def offsets(self, sample: Sample) -> Offsets:
         """The sampled rows about the mean of their class: one for every function of these moments."""
-        if id(sample) not in self.known:
+        if sample not in self.known:
             rows, codes = self._sampled(sample)
             centres = self.means.detach()
             moved = by_tile(lambda tile, own: (tile - centres.index_select(0, own)).to(rows.dtype), rows, codes)
             sizes = by_tile(lambda tile: tile.square().sum(dim=1), moved).double()
-            self.known[id(sample)] = Offsets(moved, sizes, codes)
-        return self.known[id(sample)]
+            self.known[sample] = Offsets(moved, sizes, codes)
+        return self.known[sample]
 
     def codes_of(self, batch: Batch) -> Tensor:
         """Index of the class of each row of a batch, (n,) int64."""
@@ -290,7 +301,7 @@ class LabelledMoments:
         classes = of_each.scattered(rows, codes, scale, scatter)
         kept = classes.counts > 0
         add_upper(scatter, (classes.means - classes.mean)[kept] * classes.counts[kept].double().sqrt()[:, None])
-        return cls(of_all(n, classes.mean, mirrored(scatter).div_(n), resolution), classes)
+        return cls(of_all(n, classes.mean, mirrored(scatter).div_(max(n, 1)), resolution), classes)
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""

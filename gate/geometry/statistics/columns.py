@@ -17,7 +17,7 @@ from gate.errors import MetricError
 
 Kind = Literal["category", "number", "vector", "feature", "whole", "identity"]
 Source = Literal["probe", "model", "baseline"]
-_FLOAT32 = 1e12  # beyond it, and below its inverse, squares and fourth powers leave float32
+_FLOAT32 = 1e6  # beyond it, and below its inverse, fourth powers and sums of them come near the ends of float32
 _LARGEST = 1e35  # and here those of a product leave float64
 HASH_BITS = 62  # of a row-id hash: leaves room for a tie-break and fits a signed 64-bit integer
 

@@ -45,7 +45,7 @@ def moved_tiles(
 
     Args:
         rows: (n, d).
-        shift: (1, d), or (C, d) of which `groups` picks one for each row.
+        shift: (d,), or (C, d) of which `groups` picks one for each row.
         scale: (n,) factor of each row, before it is moved.
         order: (n,) int64, in which the rows are taken; as they are when None.
         groups: (n,) int64.

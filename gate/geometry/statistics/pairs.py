@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import IN_CACHE, Batch, Split, by_tile
+from gate.geometry.statistics.batch import IN_CACHE, Batch, Split, by_tile, row_lengths
 from gate.geometry.statistics.moments import add_upper, centred, column_sums, mirrored, moved_tiles
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Centred:
         rest = (self.mean - shift.double()).to(self.rows.dtype)
         for tile in moved_tiles(self.rows, shift):
             tile.sub_(rest)
-            yield Tile(tile, by_tile(lambda part: torch.linalg.vector_norm(part, dim=1), tile).double().square())
+            yield Tile(tile, row_lengths(tile).double().square())
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
-from gate.geometry.statistics.batch import Batch, Split, by_tile
+from gate.geometry.statistics.batch import Batch, Split, row_lengths
 from gate.geometry.statistics.columns import place
 
 CAPACITY = 8192
@@ -67,7 +67,7 @@ class Sample:
 
     def zero_share(self) -> float:
         """Share of the rows that are zero, or too small against the others to have a direction."""
-        norms = by_tile(lambda tile: torch.linalg.vector_norm(tile, dim=1, dtype=torch.float64), self.features)
+        norms = row_lengths(self.features, torch.float64)
         alive = norms[norms > 0]
         return (norms < 1e-12 * alive.median()).double().mean().item() if len(alive) else 1.0
 

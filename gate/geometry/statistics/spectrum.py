@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class Spectrum:
     vectors: Tensor
     centre: Tensor
     constant: bool
-    known: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    known: WeakKeyDictionary[Sample, Tensor] = field(default_factory=WeakKeyDictionary, repr=False)
 
     source: ClassVar[type[Moments]] = Moments
     split: ClassVar[Split] = Moments.split
@@ -93,9 +94,9 @@ class Spectrum:
 
     def coordinates(self, sample: Sample) -> Tensor:
         """The sampled rows about their centre, along the eigenvectors, (m, d) in their own precision."""
-        if id(sample) not in self.known:
-            self.known[id(sample)] = self._projected(self._rows(sample))
-        return self.known[id(sample)]
+        if sample not in self.known:
+            self.known[sample] = self._projected(self._rows(sample))
+        return self.known[sample]
 
     def _rows(self, sample: Sample) -> Tensor:
         return sample.rows.numbers(self.source.column)
