@@ -89,3 +89,18 @@ def cost_of_a_check(folder: Path, rows: int) -> Cost:
 def test_a_million_rows_need_at_most_200_megabytes_more_than_a_hundred_thousand(tmp_path: Path) -> None:
     few, many = (cost_of_a_check(tmp_path, rows) for rows in (100_000, 1_000_000))
     assert many.peak_mb - few.peak_mb <= ALLOWED_MB, (few, many)
+
+
+_GROWTH = """
+import resource, torch
+from gate import measure
+rows = torch.rand(60_000, 1024)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+measure(rows, metrics=["collapse_index"], intervals=False)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_the_statistics_work_in_tiles_however_many_rows_there_are() -> None:
+    done = subprocess.run([sys.executable, "-c", _GROWTH], capture_output=True, text=True, check=True, timeout=300)
+    assert int(done.stdout) < 200, "the rows are 246 MB, and twice that in double precision"

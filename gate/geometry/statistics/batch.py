@@ -226,8 +226,14 @@ def _resolution(dtype: torch.dtype) -> float:
 
 
 def row_lengths(rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Length of each row (n,), summed in their own precision or in another."""
-    return by_tile(lambda tile: torch.linalg.vector_norm(tile, dim=1, dtype=dtype), rows)
+    """Length of each row (n,), summed in their own precision or in another.
+
+    Written in place: small results between large temporaries would keep the memory of all of these.
+    """
+    lengths = torch.empty(len(rows), dtype=dtype or rows.dtype, device=rows.device)
+    for tile, part in zip(rows.split(IN_CACHE), lengths.split(IN_CACHE), strict=True):
+        torch.linalg.vector_norm(tile, dim=1, dtype=dtype, out=part)
+    return lengths
 
 
 def unit_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
