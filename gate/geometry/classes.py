@@ -11,7 +11,7 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Guard, Readout, Refusal
 from gate.geometry.intervals import count_interval
-from gate.geometry.methods.class_traces import between_trace, largest_rise, unbiased_traces
+from gate.geometry.methods.class_traces import between_trace, class_design_effects, largest_rise, unbiased_traces
 from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.null_space import null_space_shift
 from gate.geometry.methods.row_pairs import squared_covariance
@@ -28,7 +28,9 @@ from gate.geometry.statistics import (
 from gate.geometry.statistics.batch import by_tile
 
 _EXACT = 1e-12  # spread, relative to the mean, that sums in float64 leave of equal rows
+_CHANCE = 0.6  # share of the largest signal that chance may make; n >= 2 max(d, C - 1) keeps that of single rows below
 _JUDGED = 1024  # sampled rows that tell how far a class mean may be off
+_FAINT = 4  # units in the last place below which an eigenvalue, beside the largest one, may be rounding
 _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest count as zero
 
 
@@ -148,7 +150,7 @@ def _contamination(classes: ClassMoments, tau: float) -> Readout:
     unit="share",
     greater_is_better=None,
     invariant_to={"translation", "scaling", "rotation", "permutation", "channel_scaling", "linear_map"},
-    domain="n >= 2 max(d, C - 1) and 10 rows of each class",
+    domain="n >= 2 max(d, C - 1) and 10 rows of each class; no direction too faint for the precision of the rows",
     paper="Xu and Liu 2023, Quantifying the Variability Collapse of Neural Networks; correction derived here",
     readouts={"raw": "1 - tr(total^-1 between) / rank, without the correction for n"},
     limits={"value": (-math.inf, math.inf), "raw": (0, 1)},
@@ -161,7 +163,7 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
     """Variability collapse index: 0 when classes are points, 1 when there is no linear class signal.
 
     1 - tr(T^+ B) / min(d, C - 1) for the total and between-class covariances T and B, corrected so that random labels
-    read 1 at any n. Unchanged by any invertible linear map, hence blind to cones, scale and outlier channels.
+    read 1 at any n, and clusters of rows too. Unchanged by any invertible linear map, hence blind to cones, scale and outlier channels.
 
     Args:
         moments: Of features (n, d).
@@ -181,11 +183,19 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
     if moments.is_constant():
         raise MetricError(f"all {moments.n} feature rows are equal up to rounding: there is nothing to separate")
     kept = spectrum.values > _CUT * spectrum.values[-1]
+    blurred = _blurred(moments, spectrum.values[kept], classes, sample.features.dtype)
+    if blurred:
+        return blurred
     scale = spectrum.values[kept].sqrt()
     rank = len(scale)
     offsets = ((classes.means - classes.mean) @ spectrum.vectors[:, kept]) / scale
     signal = classes.shares @ offsets.square().sum(dim=1)
-    null = max(rank, classes.c - 1) / (moments.n - 1)
+    effect = ((1 - classes.shares) @ class_design_effects(classes, sample)).item() / (classes.c - 1)
+    null = max(rank, classes.c - 1) / (moments.n - 1) * effect
+    if null > _CHANCE:
+        return Refusal(
+            "inconclusive", f"few_clusters: clusters of rows alone would part the classes by {null:.0%}; it needs more"
+        )
     raw = 1 - signal / min(rank, classes.c - 1)
     inflation = 1 / (1 - null)  # the inverse is fitted to the very rows whose influence is taken
 
@@ -202,6 +212,30 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
         "value": Readout(value, later=lambda: (influence() / (1 - null), None), inflation=inflation),
         "raw": Readout(raw.detach(), later=lambda: (influence(), None), inflation=inflation),
     }
+
+
+def _blurred(moments: Moments, values: Tensor, classes: ClassMoments, precision: torch.dtype) -> Refusal | None:
+    """The refusal of directions within classes so faint beside the others that products of the rows do not hold them.
+
+    Rounding is relative to each pair of channels: what counts are the eigenvalues of the correlations.
+    """
+    faintest = _FAINT * torch.finfo(precision).eps
+    if values[0] > faintest * values[-1]:
+        return None
+    offsets = (classes.means - classes.mean).detach()
+    within = moments.covariance - (offsets * classes.shares.detach()[:, None]).T @ offsets
+    spread = within.diagonal()
+    live = spread > _EXACT * moments.covariance.diagonal()
+    scale = spread[live].sqrt()
+    correlations = torch.linalg.eigvalsh(within[live][:, live] / (scale[:, None] * scale))
+    if len(scale) == 0 or correlations[0] > faintest * correlations[-1]:
+        return None
+    name = str(precision).removeprefix("torch.")
+    return Refusal(
+        "inconclusive",
+        f"ill_conditioned: some directions are too faint beside others for {name} to hold their covariance; reduce the "
+        "features to the directions that vary, or give them as float64",
+    )
 
 
 def _signal_terms(rows: Tensor, offsets: Tensor, scale: Tensor, shares: Tensor, codes: Tensor) -> Tensor:
@@ -252,7 +286,8 @@ def cdnv(classes: ClassMoments, sample: Sample) -> dict[str, Answer | Later] | R
     """Class-distance normalised variance: how large classes are against the distance between them.
 
     (v_a + v_b) / (2 |mu_a - mu_b|^2) for each pair of classes, with unbiased variances and squared distances. A pair
-    whose distance does not exceed its own error twice is merged: the value is infinite.
+    whose distance does not exceed its own error twice is merged: the value is infinite. Where rows come in clusters, the
+    means of classes are as uncertain as these make them.
 
     Args:
         classes: Class moments of features (n, d).
@@ -264,11 +299,12 @@ def cdnv(classes: ClassMoments, sample: Sample) -> dict[str, Answer | Later] | R
     few = small_class(classes, 10)
     if few:
         return few
-    spread, noise = classes.unbiased_within, classes.unbiased_within / classes.counts
+    effects = class_design_effects(classes, sample)
+    spread, noise = classes.unbiased_within, classes.unbiased_within * (effects / classes.counts)
     sums, distance = spread[:, None] + spread, _squared_distances(classes.means)
     corrected = distance - noise[:, None] - noise
     above = torch.ones_like(distance, dtype=torch.bool).triu(1)
-    merged = ~(corrected.detach() > 2 * _distance_error(classes, sample)) & above
+    merged = ~(corrected.detach() > 2 * _distance_error(classes, sample, effects)) & above
     ratio = torch.where(merged, math.inf, sums / (2 * torch.where(above, corrected, 1.0)))
     pairs = classes.c * (classes.c - 1) // 2
     worst = divmod(int(torch.where(above, ratio.detach(), -math.inf).argmax()), classes.c)
@@ -280,8 +316,8 @@ def cdnv(classes: ClassMoments, sample: Sample) -> dict[str, Answer | Later] | R
     return {
         "value": mean,
         "mean": mean,
-        "max": _log_readout(infinite if count else _of_pair(classes, *worst), detail, comparisons=pairs),
-        "median": lambda: _log_readout(_middle(classes, ratio.detach(), above), detail),
+        "max": _log_readout(infinite if count else _of_pair(classes, noise, *worst), detail, comparisons=pairs),
+        "median": lambda: _log_readout(_middle(classes, noise, ratio.detach(), above), detail),
         "raw": lambda: _log_readout(_mean_over(above, sums / (2 * torch.where(above, distance, 1.0))), None),
     }
 
@@ -290,14 +326,14 @@ def _mean_over(above: Tensor, pairs: Tensor) -> Tensor:
     return torch.where(above, pairs, 0.0).sum() / above.sum()
 
 
-def _of_pair(classes: ClassMoments, a: int, b: int) -> Tensor:
-    spread, counts = classes.unbiased_within, classes.counts
-    gap = (classes.means[a] - classes.means[b]).square().sum() - spread[a] / counts[a] - spread[b] / counts[b]
+def _of_pair(classes: ClassMoments, noise: Tensor, a: int, b: int) -> Tensor:
+    spread = classes.unbiased_within
+    gap = (classes.means[a] - classes.means[b]).square().sum() - noise[a] - noise[b]
     found: Tensor = (spread[a] + spread[b]) / (2 * gap)
     return found
 
 
-def _middle(classes: ClassMoments, ratio: Tensor, above: Tensor) -> Tensor:
+def _middle(classes: ClassMoments, noise: Tensor, ratio: Tensor, above: Tensor) -> Tensor:
     """Median over pairs; the upper one of two where a pair is merged."""
     first, second = above.nonzero().T
     order = ratio[above].argsort()
@@ -307,7 +343,7 @@ def _middle(classes: ClassMoments, ratio: Tensor, above: Tensor) -> Tensor:
     pairs = [(int(first[order[end]]), int(second[order[end]])) for end in ends]
     if math.isinf(ratio[pairs[0]]):
         return ratio[pairs[0]]
-    return torch.stack([_of_pair(classes, *pair) for pair in pairs]).mean()
+    return torch.stack([_of_pair(classes, noise, *pair) for pair in pairs]).mean()
 
 
 def _log_readout(value: Tensor, detail: str | None, comparisons: int = 1) -> Readout:
@@ -323,7 +359,7 @@ def _squared_distances(means: Tensor) -> Tensor:
     return size[:, None] + size[None, :] - 2 * inner
 
 
-def _distance_error(classes: ClassMoments, sample: Sample) -> Tensor:
+def _distance_error(classes: ClassMoments, sample: Sample, effects: Tensor) -> Tensor:
     """Standard error of each squared distance of two class means, from the pooled within-class covariance, (C, C).
 
     That of sampled rows will do: it decides only whether a distance is more than noise.
@@ -333,6 +369,9 @@ def _distance_error(classes: ClassMoments, sample: Sample) -> Tensor:
     along = some @ offsets.T.to(rows.dtype)
     inner = (along.T @ along).double() / len(some)
     spread = inner.diagonal()[:, None] + inner.diagonal() - 2 * inner
-    weight = 1 / classes.counts.double()
+    own = classes.unbiased_within.detach()
+    weight = (
+        own / (classes.shares.detach() @ own).clamp_min(1e-300) * effects / classes.counts
+    )  # a wide class is off by more
     weight = weight[:, None] + weight
     return (4 * spread.clamp_min_(0)).add_(weight, alpha=2 * squared_covariance(rows)).mul_(weight).sqrt_()

@@ -20,6 +20,7 @@ from gate.geometry.statistics.batch import by_tile, per_live_row, unit_rows
 
 _ROUNDING = 1e-13  # a mean squared distance of unit rows at or below it is that of one direction in float32
 _CANCELLED = 1e-6  # a squared length at or below it is rounding: such rows have no mean direction
+_LINE = Refusal("not_applicable", "one_dimension: on a line a cosine is a sign; it needs two channels")
 _TILE = 1024
 _BAND = 0.5  # width, as a share of the tail, over which the density at a quantile is read off
 
@@ -86,7 +87,7 @@ def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, 
         "value": _projected(1 - within / total, lambda: _value_pairs(classes, within, total), rows),
         "d_within": _projected(within, lambda: _diagonal_pairs(classes, 1 / classes.c), rows),
         "tolerance": _projected(_same_class(classes), lambda: _tolerance_pairs(classes), rows),
-        "compactness": lambda: rows.towards(rows.codes, rows.own),
+        "compactness": lambda: _LINE if classes.d == 1 else rows.towards(rows.codes, rows.own),
         "distinct": lambda: rows.towards(rows.rivals(), rows.other),
         "dprime": lambda: _dprime(rows),
         "range": lambda: _range(rows),

@@ -378,3 +378,58 @@ def test_the_median_over_pairs_is_that_of_all_pairs(classes: int) -> None:
     assert found["cdnv.median"].value == pytest.approx(np.median(ratios), rel=1e-5)
     assert found["cdnv.max"].value == pytest.approx(max(ratios), rel=1e-5)
     assert found["cdnv"].value == pytest.approx(np.mean(ratios), rel=1e-5)
+
+
+@pytest.mark.parametrize(("offset", "spread"), [(9e5, 1.0), (3e5, 0.3), (1e4, 0.1)])
+def test_large_classes_far_from_zero_are_as_exact_as_small_ones(offset: float, spread: float) -> None:
+    labels = torch.arange(131_072) % 2
+    rows = (spread * (data.isotropic(131_072, 4) + 0.3 * labels[:, None]) + offset).float()
+    exact = measure(rows.double() - offset, labels=labels.tolist(), metrics=["vci", "cdnv", "participation_ratio"])
+    for address, each in measure(rows, labels=labels.tolist(), metrics=["vci", "cdnv", "participation_ratio"]).items():
+        assert each.value == pytest.approx(exact[address].value, rel=1e-5)
+
+
+def test_directions_too_faint_for_single_precision_are_refused_and_in_double_exact() -> None:
+    rows, labels = data.simplex(2, 1000, 12, 1.0)
+    rows[:, -1] *= 1e4
+    loud = rows @ data.rotation(12)
+    expected = measure(rows, labels=labels, metrics=["vci"])["vci"].value
+    assert measure(rows.float(), labels=labels, metrics=["vci"])["vci"].value == pytest.approx(expected, rel=1e-4)
+    assert measure(loud, labels=labels, metrics=["vci"])["vci"].value == pytest.approx(expected, rel=1e-4)
+    assert str(measure(loud.float(), labels=labels, metrics=["vci"])["vci"].reason).startswith("ill_conditioned")
+    flat = (rows[:, :3] @ data.isotropic(3, 12)).float()
+    assert measure(flat, labels=labels, metrics=["vci"])["vci"].status == "inconclusive"
+
+
+def test_a_wide_small_class_on_a_tight_large_one_is_merged() -> None:
+    labels = [0] * 10 + [1] * 3000
+    for seed in range(40):
+        rows = data.isotropic(3010, 16, seed)
+        rows[:10] *= 10
+        assert measure(rows, labels=labels, metrics=["cdnv.value"])["cdnv"].value == math.inf
+
+
+def test_clusters_alone_do_not_part_classes() -> None:
+    clusters = torch.arange(600) // 60
+    labels = (clusters % 2).tolist()
+    for seed in range(20):
+        rows = data.isotropic(600, 8, seed) + data.isotropic(10, 8, 1000 + seed)[clusters]
+        found = measure(rows, labels=labels, clusters=clusters, metrics=["cdnv.value", "vci.value"])
+        assert found["cdnv"].value == math.inf
+        interval = found["vci"].interval
+        assert interval is None or interval[1] > 0.8
+    apart = measure(rows + 8 * torch.eye(8)[labels], labels=labels, clusters=clusters, metrics=["cdnv.value"])
+    assert 0 < (apart["cdnv"].value or 0) < 1
+
+
+def test_rows_of_subnormal_length_have_no_direction() -> None:
+    rows = data.isotropic(3000, 20) + 1
+    rows[:100] *= 1e-42
+    found = measure(rows.float(), metrics=["mean_cosine"])["mean_cosine"]
+    assert found.value == pytest.approx(measure(rows[100:], metrics=["mean_cosine"])["mean_cosine"].value, rel=1e-4)
+    assert "100 zero rows" in str(found.detail)
+
+
+def test_compactness_needs_more_than_a_line() -> None:
+    found = measure(data.isotropic(60, 1), labels=[row % 2 for row in range(60)], metrics=["class_separation_r2"])
+    assert found["class_separation_r2.compactness"].status == "not_applicable"

@@ -239,7 +239,7 @@ def row_lengths(rows: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 def unit_scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     """1 / |x| of each row (n,), and which rows (n,) bool have a direction at all; the others are zero rows."""
     lengths = row_lengths(rows, torch.float64)
-    return lengths.clamp_min(_SMALLEST).reciprocal().to(rows.dtype), lengths > 0
+    return lengths.clamp_min(_SMALLEST).reciprocal().to(rows.dtype), lengths >= _SMALLEST
 
 
 def with_direction(rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

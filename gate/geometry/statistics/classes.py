@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gate.geometry.statistics.sample import Sample
 
 
+_MISSED = 0.01  # share of the scatter above which the class means were missed by too much
 _NEGLIGIBLE = 1e-9  # share of the scatter that the rounding of class means may add to it
 
 
@@ -50,6 +51,34 @@ class Offsets(NamedTuple):
     moved: Tensor
     sizes: Tensor
     codes: Tensor
+
+
+def _about(
+    shift: Tensor, rows: Tensor, codes: Codes, order: Tensor, scale: Tensor | None, scatter: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the rows less the shift (C, d) of their class: class means (C, d), squares by channel (d,) and by class (C,).
+
+    The products of these rows go to the upper half of `scatter`, in place of what was there.
+    """
+    own, counts = codes.values[order], codes.counts()
+    rest = torch.zeros(shift.shape, dtype=torch.float64, device=rows.device)
+    squares, sizes = torch.zeros_like(rest[0]), torch.zeros_like(rest[:, 0])
+    if scatter is not None:
+        scatter.zero_()
+    start = 0
+    for tile in moved_tiles(rows, shift, scale=scale, order=order, groups=codes.values):
+        inside = own[start : start + len(tile)]
+        start += len(tile)
+        low, high = int(inside[0]), int(inside[-1]) + 1
+        of_each = torch.bincount(inside - low, minlength=high - low)
+        rest[low:high] += _class_sums(tile, torch.arange(len(tile), device=tile.device), of_each, None)
+        sizes.index_add_(0, inside, row_lengths(tile).double().square())
+        if scatter is None:
+            squares += column_sums(tile.square_())
+        else:
+            add_upper(scatter, tile)
+    rest /= counts.clamp_min(1)[:, None]
+    return rest, squares if scatter is None else scatter.diagonal().clone(), sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,45 +130,29 @@ class ClassMoments:
 
     @classmethod
     def scattered(cls, rows: Tensor, codes: Codes, scale: Tensor | None, scatter: Tensor | None) -> Self:
-        """As `of_rows`; adds the products of the rows about their class means to the upper half of zeros (d, d).
+        """As `of_rows`; writes the products of the rows about their class means to the upper half of a matrix (d, d).
 
-        Rows are moved by their rounded class means, so that tight classes stay exact.
+        Rows are moved by their rounded class means, so that tight classes stay exact. Sums of many rows in single
+        precision can miss these by more than the spread: then the rows are moved once more, by where they lie.
         """
         counts = codes.counts()
-        divisor = counts.clamp_min(1)[:, None]
         order = codes.values.argsort(stable=True)
-        own = codes.values[order]
-        shift = _class_sums(rows, order, counts, scale) / divisor.to(rows.dtype)
-        rest = torch.zeros(shift.shape, dtype=torch.float64, device=rows.device)
-        squares = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
-        sizes = []
-        start = 0
-        for tile in moved_tiles(rows, shift, scale=scale, order=order, groups=codes.values):
-            inside = own[start : start + len(tile)]
-            start += len(tile)
-            low, high = int(inside[0]), int(inside[-1]) + 1
-            rows_of = torch.bincount(inside - low, minlength=high - low)
-            rest[low:high] += _class_sums(tile, torch.arange(len(tile), device=tile.device), rows_of, None)
-            sizes.append(row_lengths(tile).double().square())
-            if scatter is None:
-                squares += column_sums(tile.square_())
-            else:
-                add_upper(scatter, tile)
-        rest /= divisor
-        if scatter is not None:
-            squares = scatter.diagonal().clone()
-            if rest.square().sum(dim=1) @ counts.double() > _NEGLIGIBLE * squares.sum():
-                add_upper(scatter, rest * counts.double().sqrt()[:, None], sign=-1)
+        shift = _class_sums(rows, order, counts, scale) / counts.clamp_min(1)[:, None].to(rows.dtype)
+        rest, squares, sizes = _about(shift, rows, codes, order, scale, scatter)
+        missed = rest.square().sum(dim=1) @ counts.double()
+        if missed > _MISSED * squares.sum():
+            shift = (shift.double() + rest).to(rows.dtype)
+            rest, squares, sizes = _about(shift, rows, codes, order, scale, scatter)
+            missed = rest.square().sum(dim=1) @ counts.double()
+        if scatter is not None and missed > _NEGLIGIBLE * squares.sum():
+            add_upper(scatter, rest * counts.double().sqrt()[:, None], sign=-1)
         n = max(len(rows), 1)
-        within = torch.zeros(len(counts), dtype=torch.float64, device=rows.device)
-        if sizes:
-            within.index_add_(0, own, torch.cat(sizes))
         return cls(
             codes.names,
             counts,
             counts.double() / n,
             shift.double() + rest,
-            within / divisor[:, 0] - rest.square().sum(dim=1),
+            sizes / counts.clamp_min(1) - rest.square().sum(dim=1),
             squares / n - (counts[:, None] * rest.square()).sum(dim=0) / n,
         )
 

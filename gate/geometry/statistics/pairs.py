@@ -75,14 +75,14 @@ class PairSums:
 
     def add(self, u: Tile, v: Tile) -> None:
         """Adds a tile of each; the same one twice where both sets are one."""
+        common = torch.promote_types(u.rows.dtype, v.rows.dtype)
         for total, tile, other in ((0, u, v), (1, v, u)):
             self.spreads[total].add_(tile.sizes.sum())
-            self.thirds[total].add_(other.sizes.to(tile.rows.dtype) @ tile.rows)
+            self.thirds[total].add_(other.sizes.to(common) @ tile.rows.to(common))
         self.fourth.add_(u.sizes @ v.sizes)
         if u is v:
             add_upper(self.cross, u.rows)
         else:
-            common = torch.promote_types(u.rows.dtype, v.rows.dtype)
             self.cross.add_(u.rows.to(common).T @ v.rows.to(common))
 
 
@@ -223,10 +223,16 @@ class PairMoments:
         size_y = size_x if alike else by_tile(lambda tile: tile.square().sum(dim=1), v).double()
         across = u @ gradient["cross"].to(u.dtype)
         products = by_tile(lambda one, other: (one * other).sum(dim=1), across, v).double()
-        thirds = (u @ self.third_x.to(u.dtype)).double() + (v @ self.third_y.to(v.dtype)).double()
+        thirds = _along(u, self.third_x) + _along(v, self.third_y)
         spreads = gradient["spread_x"] * (size_x - self.spread_x) + gradient["spread_y"] * (size_y - self.spread_y)
         fourth = gradient["fourth"] * (size_x * size_y - self.fourth - 2 * thirds)
         return products - (gradient["cross"] * self.cross).sum() + spreads + fourth
+
+
+def _along(rows: Tensor, direction: Tensor) -> Tensor:
+    """Products (m,) of rows with a direction (d,) of any length, float64."""
+    length = direction.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+    return (rows @ (direction / length).to(rows.dtype)).double() * length
 
 
 class FeatureMoments(PairMoments):
