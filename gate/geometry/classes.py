@@ -163,7 +163,8 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
     """Variability collapse index: 0 when classes are points, 1 when there is no linear class signal.
 
     1 - tr(T^+ B) / min(d, C - 1) for the total and between-class covariances T and B, corrected so that random labels
-    read 1 at any n, and clusters of rows too. Unchanged by any invertible linear map, hence blind to cones, scale and outlier channels.
+    read 1 at any n, and so that clusters of rows do not read as classes. Unchanged by any invertible linear map, hence
+    blind to cones, scale and outlier channels.
 
     Args:
         moments: Of features (n, d).
@@ -286,8 +287,8 @@ def cdnv(classes: ClassMoments, sample: Sample) -> dict[str, Answer | Later] | R
     """Class-distance normalised variance: how large classes are against the distance between them.
 
     (v_a + v_b) / (2 |mu_a - mu_b|^2) for each pair of classes, with unbiased variances and squared distances. A pair
-    whose distance does not exceed its own error twice is merged: the value is infinite. Where rows come in clusters, the
-    means of classes are as uncertain as these make them.
+    whose distance does not exceed its own error twice is merged: the value is infinite. Where rows come in clusters,
+    class means are as uncertain as these make them.
 
     Args:
         classes: Class moments of features (n, d).
