@@ -11,10 +11,11 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Guard, Readout, Refusal
 from gate.geometry.intervals import count_interval
-from gate.geometry.methods.class_traces import between_trace, class_design_effects, largest_rise, unbiased_traces
+from gate.geometry.methods.class_pairs import ClassPairs
+from gate.geometry.methods.class_traces import between_trace, largest_rise, unbiased_traces
 from gate.geometry.methods.domains import small_class
+from gate.geometry.methods.mean_noise import MeanNoise
 from gate.geometry.methods.null_space import null_space_shift
-from gate.geometry.methods.row_pairs import squared_covariance
 from gate.geometry.registry import Answer, Answers, Later, metric
 from gate.geometry.statistics import (
     ClassMoments,
@@ -29,7 +30,6 @@ from gate.geometry.statistics.batch import by_tile
 
 _EXACT = 1e-12  # spread, relative to the mean, that sums in float64 leave of equal rows
 _CHANCE = 0.6  # share of the largest signal that chance may make; n >= 2 max(d, C - 1) keeps that of single rows below
-_JUDGED = 1024  # sampled rows that tell how far a class mean may be off
 _FAINT = 4  # units in the last place below which an eigenvalue, beside the largest one, may be rounding
 _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest count as zero
 
@@ -93,7 +93,8 @@ def within_between_ratio(
     few = small_class(classes, 5)
     if few:
         return few
-    within, between = unbiased_traces(classes)
+    noise = MeanNoise.of(classes, sample)
+    within, between = unbiased_traces(classes, noise)
     rounding = max(sample.rows.resolution, _EXACT) ** 2 * (classes.shares @ classes.means.square().sum(dim=1)).item()
     if not (classes.shares @ classes.within + between_trace(classes)).item() > rounding:
         raise MetricError(f"all {classes.n} feature rows are equal up to rounding: there is nothing to separate")
@@ -107,7 +108,7 @@ def within_between_ratio(
         "value": _ratio(within, between, rounding, guard),
         "raw": Readout(raw),
         "between_share": Readout(between / (between + within)),
-        "per_layer": largest_rise(classes, layers),
+        "per_layer": largest_rise(classes, noise, sample, layers),
         "contamination": _contamination(classes, tau),
         "null_space_shift": null_space_shift(classes, sample, shifted, shifted_rows),
     }
@@ -191,7 +192,9 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
     rank = len(scale)
     offsets = ((classes.means - classes.mean) @ spectrum.vectors[:, kept]) / scale
     signal = classes.shares @ offsets.square().sum(dim=1)
-    effect = ((1 - classes.shares) @ class_design_effects(classes, sample)).item() / (classes.c - 1)
+    noise = MeanNoise.of(classes, sample)
+    single = (1 - classes.shares) @ (classes.within + noise.own) / classes.n
+    effect = (noise.between(classes.shares) / single.clamp_min(1e-300)).clamp_min(1).item()
     null = max(rank, classes.c - 1) / (moments.n - 1) * effect
     if null > _CHANCE:
         return Refusal(
@@ -300,79 +303,21 @@ def cdnv(classes: ClassMoments, sample: Sample) -> dict[str, Answer | Later] | R
     few = small_class(classes, 10)
     if few:
         return few
-    effects = class_design_effects(classes, sample)
-    spread, noise = classes.unbiased_within, classes.unbiased_within * (effects / classes.counts)
-    sums, distance = spread[:, None] + spread, _squared_distances(classes.means)
-    corrected = distance - noise[:, None] - noise
-    above = torch.ones_like(distance, dtype=torch.bool).triu(1)
-    merged = ~(corrected.detach() > 2 * _distance_error(classes, sample, effects)) & above
-    ratio = torch.where(merged, math.inf, sums / (2 * torch.where(above, corrected, 1.0)))
-    pairs = classes.c * (classes.c - 1) // 2
-    worst = divmod(int(torch.where(above, ratio.detach(), -math.inf).argmax()), classes.c)
-    pair = " and ".join(repr(classes.names[one]) for one in worst)
-    count = int(merged.sum())
-    detail = f"{count} merged pairs of classes, one is {pair}" if count else f"worst pair {pair}"
-    infinite = torch.full((), math.inf, dtype=torch.float64, device=ratio.device)
-    mean = _log_readout(infinite if count else _mean_over(above, ratio), detail)
+    pairs = ClassPairs.of(classes, sample)
+    worst = " and ".join(repr(classes.names[one]) for one in pairs.worst)
+    count = int(pairs.merged.sum())
+    detail = f"{count} merged pairs of classes, one is {worst}" if count else f"worst pair {worst}"
+    mean = _log_readout(pairs.mean(pairs.ratio), detail)
     return {
         "value": mean,
         "mean": mean,
-        "max": _log_readout(infinite if count else _of_pair(classes, noise, *worst), detail, comparisons=pairs),
-        "median": lambda: _log_readout(_middle(classes, noise, ratio.detach(), above), detail),
-        "raw": lambda: _log_readout(_mean_over(above, sums / (2 * torch.where(above, distance, 1.0))), None),
+        "max": _log_readout(pairs.largest(), detail, comparisons=int(pairs.above.sum())),
+        "median": lambda: _log_readout(pairs.middle(), detail),
+        "raw": lambda: _log_readout(pairs.mean(pairs.raw), None),
     }
-
-
-def _mean_over(above: Tensor, pairs: Tensor) -> Tensor:
-    return torch.where(above, pairs, 0.0).sum() / above.sum()
-
-
-def _of_pair(classes: ClassMoments, noise: Tensor, a: int, b: int) -> Tensor:
-    spread = classes.unbiased_within
-    gap = (classes.means[a] - classes.means[b]).square().sum() - noise[a] - noise[b]
-    found: Tensor = (spread[a] + spread[b]) / (2 * gap)
-    return found
-
-
-def _middle(classes: ClassMoments, noise: Tensor, ratio: Tensor, above: Tensor) -> Tensor:
-    """Median over pairs; the upper one of two where a pair is merged."""
-    first, second = above.nonzero().T
-    order = ratio[above].argsort()
-    ends = [len(order) // 2]
-    if len(order) % 2 == 0 and not bool(torch.isinf(ratio[above]).any()):
-        ends.append(ends[0] - 1)
-    pairs = [(int(first[order[end]]), int(second[order[end]])) for end in ends]
-    if math.isinf(ratio[pairs[0]]):
-        return ratio[pairs[0]]
-    return torch.stack([_of_pair(classes, noise, *pair) for pair in pairs]).mean()
 
 
 def _log_readout(value: Tensor, detail: str | None, comparisons: int = 1) -> Readout:
     if not bool(torch.isfinite(value)):
         return Readout(value.detach(), detail=detail)
     return Readout(value.clamp_min(1e-300).log(), torch.exp, detail=detail, comparisons=comparisons)
-
-
-def _squared_distances(means: Tensor) -> Tensor:
-    centred = means - means.mean(dim=0).detach()
-    inner = centred @ centred.T
-    size = inner.diagonal()
-    return size[:, None] + size[None, :] - 2 * inner
-
-
-def _distance_error(classes: ClassMoments, sample: Sample, effects: Tensor) -> Tensor:
-    """Standard error of each squared distance of two class means, from the pooled within-class covariance, (C, C).
-
-    That of sampled rows will do: it decides only whether a distance is more than noise.
-    """
-    rows = classes.offsets(sample).moved
-    some, offsets = rows[:_JUDGED], (classes.means - classes.mean).detach()
-    along = some @ offsets.T.to(rows.dtype)
-    inner = (along.T @ along).double() / len(some)
-    spread = inner.diagonal()[:, None] + inner.diagonal() - 2 * inner
-    own = classes.unbiased_within.detach()
-    weight = (
-        own / (classes.shares.detach() @ own).clamp_min(1e-300) * effects / classes.counts
-    )  # a wide class is off by more
-    weight = weight[:, None] + weight
-    return (4 * spread.clamp_min_(0)).add_(weight, alpha=2 * squared_covariance(rows)).mul_(weight).sqrt_()

@@ -13,6 +13,7 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, row_influence, variance_of_mean
 from gate.geometry.methods.domains import small_class
+from gate.geometry.methods.mean_noise import MeanNoise
 from gate.geometry.methods.row_pairs import Pairs, squared_covariance, without_pair_noise
 from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import Sample, UnitClassMoments
@@ -41,7 +42,7 @@ _BAND = 0.5  # width, as a share of the tail, over which the density at a quanti
     readouts={
         "d_within": "mean cosine distance of two rows of one class: near 0 when classes are over-tight",
         "tolerance": "mean cosine over all pairs of rows of one class",
-        "compactness": "mean cosine of a row with the mean of the other rows of its class",
+        "compactness": "mean cosine of a row with the mean of the other rows, and clusters, of its class",
         "distinct": "1 - mean cosine of a row with the nearest mean of another class",
         "dprime": "same-class less different-class mean cosine, in units of their pooled standard deviation",
         "range": "99th less 1st percentile of the cosines of all pairs of rows",
@@ -78,15 +79,16 @@ def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, 
     few = small_class(classes, 5)
     if few:
         return few
-    within = classes.unbiased_within.mean()
-    total = _total_distance(classes)
+    noise = MeanNoise.of(classes, sample)
+    within = (classes.within + noise.own).mean()
+    total = _total_distance(classes, noise)
     if not total.item() > _ROUNDING:
         raise MetricError(f"all {classes.n} feature rows point one way: there is nothing to separate")
-    rows = _Rows.of(classes, sample)
+    rows = _Rows.of(classes, sample, noise)
     return {
-        "value": _projected(1 - within / total, lambda: _value_pairs(classes, within, total), rows),
-        "d_within": _projected(within, lambda: _diagonal_pairs(classes, 1 / classes.c), rows),
-        "tolerance": _projected(_same_class(classes), lambda: _tolerance_pairs(classes), rows),
+        "value": _projected(1 - within / total, lambda: _value_pairs(rows, within, total), rows),
+        "d_within": _projected(within, lambda: _diagonal_pairs(rows, 1 / classes.c), rows),
+        "tolerance": _projected(_same_class(classes, noise), lambda: _tolerance_pairs(rows), rows),
         "compactness": lambda: _LINE if classes.d == 1 else rows.towards(rows.codes, rows.own),
         "distinct": lambda: rows.towards(rows.rivals(), rows.other),
         "dprime": lambda: _dprime(rows),
@@ -104,6 +106,7 @@ class _Rows:
         units: (r, d) unit rows.
         codes: (r,) class of each.
         alive: (m,) bool, which of the sampled rows they are.
+        noise: Of the class means.
     """
 
     classes: UnitClassMoments
@@ -111,16 +114,26 @@ class _Rows:
     units: Tensor
     codes: Tensor
     alive: Tensor
+    noise: MeanNoise
 
     @classmethod
-    def of(cls, classes: UnitClassMoments, sample: Sample) -> _Rows:
+    def of(cls, classes: UnitClassMoments, sample: Sample, noise: MeanNoise) -> _Rows:
         units, alive = unit_rows(sample.features)
-        return cls(classes, sample, units[alive], sample.class_codes(classes.names)[alive], alive)
+        return cls(classes, sample, units[alive], sample.class_codes(classes.names)[alive], alive, noise)
 
     @cached_property
-    def noise(self) -> float:
+    def squared_covariance(self) -> float:
         """tr(C^2) of the pooled within-class covariance of unit rows."""
         return squared_covariance(self.classes.offsets(self.sample).moved[self.alive])
+
+    @property
+    def inverse_sizes(self) -> Tensor:
+        """1 / n of each class, (C,), and more where clusters make its mean less certain.
+
+        Only by the root of their design effect: the standard error of a read-out multiplies by it once more.
+        """
+        own = (self.noise.own / (self.classes.within + self.noise.own).clamp_min(1e-300)).detach()
+        return (own / self.classes.counts).sqrt()
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -146,11 +159,33 @@ class _Rows:
             parts.append((units @ directions.T).scatter(1, codes[:, None], -torch.inf).argmax(dim=1))
         return torch.cat(parts)
 
+    @cached_property
+    def siblings(self) -> Tensor | None:
+        """Sum of the rows of the own class and cluster, (r, d), sampled or not; None where each row stands alone."""
+        if self.sample.clusters is None:
+            return None
+        cells = torch.stack([self.codes, self.sample.clusters[self.alive]])
+        order, inverse = cells.unique(dim=1, return_inverse=True)
+        sums = torch.zeros(order.shape[1], self.units.shape[1], dtype=self.units.dtype, device=self.units.device)
+        sums.index_add_(0, inverse, self.units)
+        return self.units + (sums[inverse] - self.units) / self.sample.share
+
     def own(self, along: Tensor, square: Tensor) -> Tensor:
-        """Cosine with the mean of the other rows of the own class, (r,), from u.m and |m|^2."""
+        """Cosine with the mean of the other rows of the own class, (r,), from u.m and |m|^2.
+
+        Other rows are those of other clusters.
+        """
         sizes = self.classes.counts[self.codes].double()
-        rest = sizes.square() * square - 2 * sizes * along + 1  # squared length of the sum of the others
-        found: Tensor = torch.where(rest > _CANCELLED, (sizes * along - 1) / rest.clamp_min(_CANCELLED).sqrt(), 0.0)
+        inside, across, apart = torch.ones_like(along), along, torch.ones_like(along)
+        if self.siblings is not None:
+            means = self.classes.means.detach()
+            inside = (self.units * self.siblings).sum(dim=1).double()
+            across = by_tile(lambda tile, one: (tile * means[one]).sum(dim=1), self.siblings, self.codes)
+            apart = self.siblings.square().sum(dim=1).double()
+        rest = sizes.square() * square - 2 * sizes * across + apart  # squared length of the sum of the others
+        found: Tensor = torch.where(
+            rest > _CANCELLED, (sizes * along - inside) / rest.clamp_min(_CANCELLED).sqrt(), 0.0
+        )
         return found
 
     def other(self, along: Tensor, square: Tensor) -> Tensor:
@@ -179,44 +214,46 @@ class _Rows:
         )
 
 
-def _total_distance(classes: UnitClassMoments) -> Tensor:
+def _total_distance(classes: UnitClassMoments, noise: MeanNoise) -> Tensor:
     """Mean cosine distance of two rows of any classes; sums of squares about means, so that no cone eats digits."""
-    c = classes.c
-    between = (classes.means - classes.means.mean(dim=0)).square().sum()
-    return (classes.unbiased_within.sum() + c * between + (c - 1) * classes.within.sum()) / c**2
+    even = torch.full_like(noise.own, 1 / classes.c)
+    between = (classes.means - even @ classes.means).square().sum(dim=1)
+    return (classes.within + between).mean() + noise.of_sum(even)
 
 
-def _same_class(classes: UnitClassMoments) -> Tensor:
+def _same_class(classes: UnitClassMoments, noise: MeanNoise) -> Tensor:
     """Mean cosine over all pairs of rows of one class."""
     sizes = classes.n * classes.shares
-    same: Tensor = (sizes.square() * (1 - classes.within) - sizes).sum() / (sizes.square() - sizes).sum()
+    pairs = sizes * (sizes - 1)
+    same: Tensor = pairs @ (1 - classes.within - noise.own) / pairs.sum()
     return same
 
 
-def _different_class(classes: UnitClassMoments) -> Tensor:
+def _different_class(classes: UnitClassMoments, noise: MeanNoise) -> Tensor:
     """Mean cosine over all pairs of rows of two classes."""
-    every = classes.mean @ classes.mean
-    own = classes.shares.square() @ (1 - classes.within)
+    every = classes.mean @ classes.mean - noise.of_sum(classes.shares)
+    own = classes.shares.square() @ (1 - classes.within - noise.own)
     return (every - own) / (1 - classes.shares.square().sum())
 
 
-def _value_pairs(classes: UnitClassMoments, within: Tensor, total: Tensor) -> float:
+def _value_pairs(rows: _Rows, within: Tensor, total: Tensor) -> float:
     """Sum over pairs of classes of the squared second derivative by their means, over n_a n_b."""
-    c = classes.c
+    c = rows.classes.c
     own = 1 / (c * total.item())
     shared = within.item() * own**2
-    inverse = 1 / classes.counts.double()
+    inverse = rows.inverse_sizes
     diagonal = float(inverse.square().sum())
     return (own - shared) ** 2 * diagonal + shared**2 * (float(inverse.sum()) ** 2 - diagonal)
 
 
-def _diagonal_pairs(classes: UnitClassMoments, weight: float) -> float:
-    return weight**2 * float((1 / classes.counts.double()).square().sum())
+def _diagonal_pairs(rows: _Rows, weight: float) -> float:
+    return weight**2 * float(rows.inverse_sizes.square().sum())
 
 
-def _tolerance_pairs(classes: UnitClassMoments) -> float:
-    sizes = classes.counts.double()
-    return float(sizes.square().sum()) / float((sizes * (sizes - 1)).sum()) ** 2
+def _tolerance_pairs(rows: _Rows) -> float:
+    sizes = rows.classes.counts.double()
+    weights = sizes.square() * rows.inverse_sizes
+    return float(weights.square().sum()) / float((sizes * (sizes - 1)).sum()) ** 2
 
 
 def _projected(natural: Tensor, pairs: Callable[[], float], rows: _Rows) -> Readout:
@@ -224,7 +261,9 @@ def _projected(natural: Tensor, pairs: Callable[[], float], rows: _Rows) -> Read
         influence = row_influence(natural, [rows.classes], rows.sample)
         sizes = rows.classes.counts[rows.sample.class_codes(rows.classes.names)].double()
         unbiased = influence * (sizes / (sizes - 1)).sqrt()  # rows of a small class lie too near to its own mean
-        return influence, without_pair_noise(variance_of_mean(unbiased, rows.classes.n), pairs() * rows.noise)
+        return influence, without_pair_noise(
+            variance_of_mean(unbiased, rows.classes.n), pairs() * rows.squared_covariance
+        )
 
     return Readout(natural, later=spread, method="U-statistic projection")
 
@@ -236,7 +275,7 @@ def _dprime(rows: _Rows) -> Answer:
     if min(len(same.first), int(different.sum())) < 30:
         return Refusal("inconclusive", "small_class: too few of the sampled rows share a class; it needs 30 pairs")
     sizes = torch.bincount(rows.codes, minlength=classes.c)[rows.codes].double()
-    tight, loose = _same_class(classes), _different_class(classes)
+    tight, loose = _same_class(classes, rows.noise), _different_class(classes, rows.noise)
     spread_same, influence_same = _pair_variance(same, same.products(rows.units), sizes - 1)
     spread_different, influence_different = _pair_variance(
         rows.pairs, rows.cosines, len(rows.codes) - sizes, among=different

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gate.estimate import Estimate
 from gate.geometry.influence import design_effect
-from gate.geometry.statistics import Batch
+from gate.geometry.methods.mean_noise import MeanNoise
+from gate.geometry.statistics import Batch, ClassMoments, Sample
 from gate.measurement import measure
 from tests.geometry import data
 
@@ -42,6 +43,8 @@ def test_an_interval_widens_with_clusters_and_says_so(name: str) -> None:
     assert plain.value is not None
     if name == "vci":
         assert clustered.value > plain.value, "clusters part classes by chance, and chance is taken out"
+    elif name == "within_between_ratio.between_share":
+        assert clustered.value < plain.value, "as above"
     else:
         assert clustered.value == plain.value
     assert clustered.standard_error > 2 * plain.standard_error
@@ -126,6 +129,78 @@ COVERED: tuple[str, ...] = (
     "channel_spread",
     "ncc_accuracy",
 )
+
+
+def test_documents_dealt_to_classes_by_chance_separate_nothing() -> None:
+    names = ["class_separation_r2.value", "class_separation_r2.compactness", "within_between_ratio.between_share"]
+    covers = dict.fromkeys(names, 0)
+    blind = 0
+    for seed in range(40):
+        rows, clusters = documents(seed, count=60)["features"], documents(seed, count=60)["clusters"]
+        labels = torch.arange(60)[clusters] % C
+        means = torch.randn(C, D, generator=data.generator(3), dtype=torch.float32).double()
+        given = {"features": rows - means[labels], "labels": labels, "clusters": clusters}
+        found = measure(metrics=[*names, "within_between_ratio.value"], **given)  # type: ignore[arg-type]
+        assert found["within_between_ratio"].reason is None or "no_class_signal" in found["within_between_ratio"].reason
+        for name in names:
+            interval = found[name.removesuffix(".value")].interval
+            assert interval is not None
+            covers[name] += interval[0] <= 0 <= interval[1]
+        alone = measure(metrics=["class_separation_r2.value"], **{**given, "clusters": None})  # type: ignore[arg-type]
+        interval = alone["class_separation_r2"].interval
+        assert interval is not None
+        blind += interval[0] <= 0
+    assert min(covers.values()) >= 36, covers
+    assert blind < 20, "clusters that nobody names look like classes"
+
+
+def test_the_noise_of_class_means_is_that_of_their_clusters() -> None:
+    given = documents(1, count=600)
+    batch = Batch.of(
+        given["features"],
+        ids=[str(row) for row in range(len(given["features"]))],
+        labels=given["labels"].tolist(),
+        clusters=given["clusters"],
+    )
+    classes = ClassMoments.of(batch)
+    noise = MeanNoise.of(classes, Sample.of(batch))
+    expected = D * (1 + 1 / SENTENCES) / (600 / C)
+    assert noise.own.tolist() == pytest.approx([expected] * C, rel=0.2)
+    assert noise.of_gaps()[0, 1].item() == pytest.approx((noise.own[0] + noise.own[1]).item())
+    weights = torch.tensor([0.5, -0.3, 0.1], dtype=torch.float64)
+    assert noise.of_sum(weights).item() == pytest.approx((weights.square() @ noise.own).item())
+
+
+def test_a_cluster_with_rows_of_two_classes_parts_them_less() -> None:
+    """Documents move both class means alike: their gap is as sure as if there were none."""
+    names = ["cdnv.value", "within_between_ratio.between_share"]
+    spread, found = 0.0, []
+    for seed in range(40):
+        given = documents(seed, count=60)
+        labels = torch.randint(0, 2, (60 * SENTENCES,), generator=data.generator(seed))
+        rows = given["features"] + labels[:, None]  # the classes of documents are part of the clusters now
+        answers = measure(rows, labels=labels, clusters=given["clusters"], metrics=names)
+        found.append([answers["cdnv"].value or 0, answers["within_between_ratio.between_share"].value or 0])
+        spread += (rows - rows[labels == 0].mean(dim=0))[labels == 0].square().sum(dim=1).mean().item() / 40
+    ratio, share = torch.tensor(found).mean(dim=0).tolist()
+    assert ratio == pytest.approx(spread / D, rel=0.02)
+    assert share == pytest.approx(D / 4 / (D / 4 + spread), rel=0.02)
+
+
+@pytest.mark.parametrize("sizes", [[1] * 30, [5] * 20, [40, 10, 10, 5, 5, 5, 5, 5, 5]])
+def test_uneven_clusters_do_not_hide_the_noise_of_a_mean(sizes: list[int]) -> None:
+    """Against the variance of a mean over many draws of cluster middles."""
+    clusters = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).repeat(2)
+    clusters[len(clusters) // 2 :] += len(sizes)
+    labels = [0] * (len(clusters) // 2) + [1] * (len(clusters) // 2)
+    middles = data.isotropic(2 * len(sizes), 400, 1)
+    batch = Batch.of(
+        middles[clusters], ids=[str(row) for row in range(len(clusters))], labels=labels, clusters=clusters
+    )
+    classes = ClassMoments.of(batch)
+    shares = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
+    expected = 400 * shares.square().sum().item()
+    assert MeanNoise.of(classes, Sample.of(batch)).own.mean().item() == pytest.approx(expected, rel=0.15)
 
 
 @pytest.mark.slow

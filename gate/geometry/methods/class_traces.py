@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gate.geometry.influence import Readout, Refusal, missing_input
+from gate.geometry.methods.mean_noise import MeanNoise
 from gate.geometry.registry import Answer
 from gate.geometry.statistics import ClassMoments, LayerClasses, Sample
 
@@ -17,38 +18,20 @@ def between_trace(classes: ClassMoments) -> Tensor:
     return classes.shares @ (classes.means - classes.mean).square().sum(dim=1)
 
 
-def unbiased_traces(classes: ClassMoments) -> tuple[Tensor, Tensor]:
+def unbiased_traces(classes: ClassMoments, noise: MeanNoise) -> tuple[Tensor, Tensor]:
     """Traces of the within-class and the between-class covariance, free of the noise of the class means."""
-    within = classes.shares @ classes.unbiased_within
-    return within, between_trace(classes) - ((1 - classes.shares) @ classes.unbiased_within) / classes.n
+    within = classes.shares @ (classes.within + noise.own)
+    return within, between_trace(classes) - noise.between(classes.shares)
 
 
-def class_design_effects(classes: ClassMoments, sample: Sample) -> Tensor:
-    """How many times as large the variance of each class mean is because rows of one cluster move together, (C,).
-
-    Offsets from the class mean are summed by cluster (Liang and Zeger 1986). A class of a single cluster counts as one
-    row: nothing tells how its mean would vary.
-    """
-    counts = classes.counts.double()
-    if sample.clusters is None:
-        return torch.ones_like(counts)
-    rows = classes.offsets(sample)
-    cells, inverse = torch.stack([rows.codes, sample.clusters]).unique(dim=1, return_inverse=True)
-    sums = torch.zeros(cells.shape[1], classes.d, dtype=torch.float64, device=counts.device)
-    sums.index_add_(0, inverse, rows.moved.double())
-    groups = torch.bincount(cells[0], minlength=classes.c).double()
-    together = torch.zeros_like(counts).index_add_(0, cells[0], sums.square().sum(dim=1)) * groups / (groups - 1)
-    own = torch.zeros_like(counts).index_add_(0, rows.codes, rows.sizes)
-    effects = (together / own.clamp_min(torch.finfo(torch.float64).tiny) - (1 - sample.share)) / sample.share
-    return torch.where(groups > 1, effects.clamp_min(1), counts)
-
-
-def largest_rise(classes: ClassMoments, layers: LayerClasses | None) -> Answer:
+def largest_rise(classes: ClassMoments, noise: MeanNoise, sample: Sample, layers: LayerClasses | None) -> Answer:
     """Over all pairs of a layer and a deeper one, the features themselves the deepest."""
     if layers is None:
         return missing_input("depths")
-    every = [*(layers.layer(index) for index in range(len(layers.layers))), classes]
-    traces = [unbiased_traces(each) for each in every]
+    earlier = [layers.layer(index) for index in range(len(layers.layers))]
+    errors = [MeanNoise.of(each, sample, layers.offsets(index, sample)) for index, each in enumerate(earlier)]
+    every = [*earlier, classes]
+    traces = [unbiased_traces(each, error) for each, error in zip(every, [*errors, noise], strict=True)]
     names = (*layers.layers, "features")
     still = [
         name

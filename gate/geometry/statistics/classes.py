@@ -214,11 +214,6 @@ class ClassMoments:
         """Mean of all rows, (d,)."""
         return self.shares @ self.means
 
-    @property
-    def unbiased_within(self) -> Tensor:
-        """Unbiased total variance of each class, (C,): v_c."""
-        return self.within * (self.counts.double() / (self.counts - 1))
-
     def influence(self, gradient: Mapping[str, Tensor], sample: Sample) -> Tensor:
         """How each sampled row moves a function of the class moments with this gradient, (m,) float64."""
         rows = self.offsets(sample)
@@ -274,6 +269,14 @@ class UnitClassMoments(ClassMoments):
         """As for `ClassMoments`, over the rows that have a direction."""
         _, alive = unit_scale(sample.rows.numbers(self.column))
         return per_live_row(super().influence(gradient, sample), alive)
+
+    def offsets(self, sample: Sample) -> Offsets:
+        """As for `ClassMoments`; rows without a direction lie at their mean."""
+        if sample not in self.known:
+            rows, dead = super().offsets(sample), ~unit_scale(sample.rows.numbers(self.column))[1]
+            rows.moved[dead] = 0
+            rows.sizes[dead] = 0
+        return self.known[sample]
 
     def _sampled(self, sample: Sample) -> tuple[Tensor, Tensor]:
         rows, codes = super()._sampled(sample)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gate.geometry.statistics.batch import Batch, Split
-from gate.geometry.statistics.classes import ClassMoments
+from gate.geometry.statistics.classes import ClassMoments, Offsets
 from gate.geometry.statistics.columns import Codes
 from gate.geometry.statistics.moments import UnitMoments
 
@@ -74,7 +74,7 @@ class LayerClasses:
 
     def layer(self, index: int) -> ClassMoments:
         """Class moments of one layer, without those of its channels."""
-        start, stop = list(pairwise(accumulate(self.widths, initial=0)))[index]
+        start, stop = self._edges()[index]
         means = self.means[:, start:stop]
         empty = torch.zeros(stop - start, dtype=torch.float64, device=means.device)
         return ClassMoments(self.names, self.counts, self.shares, means, self.within[:, index], empty)
@@ -89,12 +89,21 @@ class LayerClasses:
         codes = sample.class_codes(self.names)
         share = gradient["shares"][codes] - gradient["shares"] @ self.shares
         own = torch.zeros_like(share)
-        edges = list(pairwise(accumulate(self.widths, initial=0)))
-        for index, (layer, (start, stop)) in enumerate(zip(self.layers, edges, strict=True)):
-            moved = sample.rows.numbers(f"depths.{layer}").double() - self.means[:, start:stop][codes]
-            own += (moved * gradient["means"][:, start:stop][codes]).sum(dim=1)
-            own += gradient["within"][codes, index] * (moved.square().sum(dim=1) - self.within[codes, index])
+        for index, (start, stop) in enumerate(self._edges()):
+            rows = self.offsets(index, sample)
+            own += (rows.moved * gradient["means"][:, start:stop][codes]).sum(dim=1)
+            own += gradient["within"][codes, index] * (rows.sizes - self.within[codes, index])
         return share + own / self.shares[codes]
+
+    def offsets(self, index: int, sample: Sample) -> Offsets:
+        """The sampled rows of one layer about the mean of their class."""
+        codes = sample.class_codes(self.names)
+        start, stop = self._edges()[index]
+        moved = sample.rows.numbers(f"depths.{self.layers[index]}").double() - self.means.detach()[codes, start:stop]
+        return Offsets(moved, moved.square().sum(dim=1), codes)
+
+    def _edges(self) -> list[tuple[int, int]]:
+        return list(pairwise(accumulate(self.widths, initial=0)))
 
 
 class ShiftedMean(ClassMoments):
