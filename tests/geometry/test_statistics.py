@@ -115,7 +115,7 @@ def test_one_pass_for_rows_and_classes_is_the_two_passes(kind: Any, zeros: int, 
     for given in (rows, rows[:40]):
         batch = batch_of(given)
         found = kind.of(batch)
-        for part, single in zip((found.moments, found.classes), kind.kinds, strict=True):
+        for part, single in zip((found.moments, found.classes), kind.holds, strict=True):
             assert type(part) is single
             assert_same(part, single.of(batch))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from weakref import WeakKeyDictionary
 
 import torch
@@ -295,7 +295,7 @@ class LabelledMoments:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
-    kinds: ClassVar[tuple[type[Moments], type[ClassMoments]]] = (Moments, ClassMoments)
+    holds: ClassVar[tuple[Any, ...]] = (Moments, ClassMoments)
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -309,7 +309,7 @@ class LabelledMoments:
     @classmethod
     def of_rows(cls, rows: Tensor, codes: Codes, resolution: float, scale: Tensor | None = None) -> Self:
         """Of rows (n, d), each times its `scale` (n,), and the class of each."""
-        of_all, of_each = cls.kinds
+        of_all, of_each = cls.holds
         if 2 * int(codes.counts().count_nonzero()) > len(rows):  # hardly any row is beside one of its class
             return cls(of_all.of_rows(rows, resolution, scale), of_each.of_rows(rows, codes, scale))
         n, d = rows.shape
@@ -323,11 +323,15 @@ class LabelledMoments:
         """Of the rows of both."""
         return type(self)(self.moments.merge(other.moments), self.classes.merge(other.classes))
 
+    def held(self, kind: type) -> Moments | ClassMoments:
+        """One of the two."""
+        return self.moments if kind is self.holds[0] else self.classes
+
 
 class UnitLabelledMoments(LabelledMoments):
     """Of the unit rows x / |x|; zero rows have no direction and are left out."""
 
-    kinds: ClassVar[tuple[type[Moments], type[ClassMoments]]] = (UnitMoments, UnitClassMoments)
+    holds: ClassVar[tuple[Any, ...]] = (UnitMoments, UnitClassMoments)
 
     @classmethod
     def of(cls, batch: Batch) -> Self:

@@ -11,25 +11,13 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.statistics.batch import Batch, Split
 from gate.geometry.statistics.census import RowCensus
-from gate.geometry.statistics.classes import ClassMoments, LabelledMoments, UnitLabelledMoments
+from gate.geometry.statistics.classes import LabelledMoments, UnitLabelledMoments
 from gate.geometry.statistics.folds import ClassFolds, MomentFolds
 from gate.geometry.statistics.moments import Moments
-from gate.geometry.statistics.pairs import BaselineMoments, CrossMoments, FeatureMoments, PairMoments
 from gate.geometry.statistics.precision import full_precision
 from gate.geometry.statistics.sample import Sample
 from gate.geometry.statistics.spectrum import Spectrum
 from gate.geometry.statistics.versions import CrossFolds, Versions
-
-# What the statistic of all rows follows from when its folds are kept anyway.
-_HELD: Mapping[type, tuple[type, ...]] = {
-    ClassFolds: (Moments, ClassMoments, MomentFolds, LabelledMoments),
-    MomentFolds: (Moments,),
-    LabelledMoments: LabelledMoments.kinds,
-    UnitLabelledMoments: UnitLabelledMoments.kinds,
-    Versions: (FeatureMoments, BaselineMoments, CrossMoments),
-    CrossFolds: (FeatureMoments, BaselineMoments, CrossMoments, Versions),
-}
-_TOGETHER = (LabelledMoments, UnitLabelledMoments, Versions)  # cheaper than what they hold one by one
 
 
 class Statistic(Protocol):
@@ -65,6 +53,23 @@ class Differentiable(Statistic, Protocol):
         """How each sampled row moves a function of this statistic with this gradient, (m,) float64."""
 
 
+class Whole(Statistic, Protocol):
+    """A statistic from which others of the same rows follow.
+
+    Attributes:
+        holds: The kinds that follow from it.
+    """
+
+    holds: ClassVar[tuple[type, ...]]
+
+    def held(self, kind: type) -> Any:  # noqa: ANN401 - of that kind
+        """The statistic of one of these kinds."""
+
+
+_TOGETHER: tuple[type[Whole], ...] = (LabelledMoments, UnitLabelledMoments, Versions)  # cheaper than their parts are
+_WHOLES: tuple[type[Whole], ...] = (ClassFolds, CrossFolds, MomentFolds, *_TOGETHER)
+
+
 @dataclass(frozen=True, eq=False)
 class Collection:
     """The statistics that some metrics ask for, of the rows of every split.
@@ -84,10 +89,10 @@ class Collection:
         """Of one batch; kinds of other rows, and those whose columns the rows do not have, are left out."""
         folded = dict.fromkeys(_source(kind) for kind in kinds)
         wanted = [kind for kind in folded if kind.split == batch.split and batch.has(kind.needs)]
-        wanted += [whole for whole in _TOGETHER if set(_HELD[whole]) <= set(wanted)]
-        for whole, held in _HELD.items():
+        wanted += [whole for whole in _TOGETHER if set(whole.holds) <= set(wanted)]
+        for whole in _WHOLES:
             if whole in wanted:
-                wanted = [kind for kind in wanted if kind not in held]
+                wanted = [kind for kind in wanted if kind not in whole.holds]
         if batch.split == Sample.split and Sample not in wanted:
             wanted.append(Sample)
         return cls({batch.split: RowCensus.of(batch)}, {kind: kind.of(batch) for kind in wanted})
@@ -127,17 +132,8 @@ class Collection:
         if issubclass(kind, Spectrum):
             moments = self.get(kind.source)
             return kind.of_moments(moments) if isinstance(moments, Moments) else None
-        if issubclass(kind, PairMoments):
-            versions = self.parts.get(CrossFolds) or self.parts.get(Versions)
-            return versions.held(kind) if isinstance(versions, CrossFolds | Versions) else None
-        for each in (LabelledMoments, UnitLabelledMoments):
-            labelled = self.parts.get(each)
-            if kind in each.kinds and isinstance(labelled, LabelledMoments):
-                return labelled.moments if kind is each.kinds[0] else labelled.classes
-        folds, rows = self.parts.get(ClassFolds), self.parts.get(MomentFolds)
-        if isinstance(folds, ClassFolds):
-            return folds.held(kind)
-        return rows.without() if kind is Moments and isinstance(rows, MomentFolds) else None
+        whole = next((each for each in _WHOLES if each in self.parts and kind in each.holds), None)
+        return cast("Whole", self.parts[whole]).held(kind) if whole else None
 
 
 def _source(kind: type[Statistic]) -> type[Statistic]:

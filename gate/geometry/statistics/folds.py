@@ -74,6 +74,7 @@ class MomentFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ()
+    holds: ClassVar[tuple[type, ...]] = (Moments,)
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -87,6 +88,10 @@ class MomentFolds:
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
         return type(self)(tuple(a.merge(b) for a, b in zip(self.parts, other.parts, strict=True)))
+
+    def held(self, kind: type) -> Moments:  # noqa: ARG002 - there is but one
+        """Moments of all rows."""
+        return self.without()
 
     def without(self, *held_out: int) -> Moments:
         """Moments of all rows but those of some folds."""
@@ -171,6 +176,7 @@ class ClassFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("labels",)
+    holds: ClassVar[tuple[type, ...]] = (Moments, ClassMoments, MomentFolds, LabelledMoments)
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -193,13 +199,15 @@ class ClassFolds:
             tuple(a.merge(b) for a, b in zip(self.classes, other.classes, strict=True)),
         )
 
-    def held(self, kind: type) -> MomentFolds | Moments | ClassMoments | None:
-        """A statistic of the same rows that follows from these, None for any other."""
+    def held(self, kind: type) -> MomentFolds | Moments | ClassMoments | LabelledMoments:
+        """A statistic of the same rows that follows from these."""
         if kind is MomentFolds:
             return MomentFolds(self.moments)
         if kind is Moments:
             return MomentFolds(self.moments).without()
-        return CategoryFolds(self.classes).without() if kind is ClassMoments else None
+        if kind is ClassMoments:
+            return CategoryFolds(self.classes).without()
+        return LabelledMoments(*self.without())
 
     def without(self, *held_out: int) -> tuple[Moments, ClassMoments]:
         """Moments of all rows but those of some folds."""

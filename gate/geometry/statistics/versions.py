@@ -29,6 +29,7 @@ class Versions:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("baseline",)
+    holds: ClassVar[tuple[type, ...]] = (FeatureMoments, BaselineMoments, CrossMoments)
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -45,9 +46,9 @@ class Versions:
             CrossMoments.of_sums(pair, x, y, batch.resolution),
         )
 
-    def held(self, kind: type[PairMoments]) -> PairMoments | None:
-        """The moments of a kind, None where it is of something else."""
-        return next((each for each in (self.xx, self.yy, self.xy) if type(each) is kind), None)
+    def held(self, kind: type) -> PairMoments:
+        """One of the three."""
+        return (self.xx, self.yy, self.xy)[self.holds.index(kind)]
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
@@ -70,6 +71,7 @@ class CrossFolds:
 
     split: ClassVar[Split] = "probe"
     needs: ClassVar[tuple[str, ...]] = ("baseline",)
+    holds: ClassVar[tuple[type, ...]] = (*Versions.holds, Versions)
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -87,9 +89,9 @@ class CrossFolds:
         """Of all rows."""
         return reduce(Versions.merge, self.parts)
 
-    def held(self, kind: type[PairMoments]) -> PairMoments | None:
-        """The moments of a kind over all rows, None where it is of something else."""
-        return self.whole().held(kind)
+    def held(self, kind: type) -> Versions | PairMoments:
+        """The moments over all rows, or those of one kind."""
+        return self.whole() if kind is Versions else self.whole().held(kind)
 
     def splits(self) -> list[tuple[int, Versions, Versions, Versions, Versions]]:
         """For each fold that has rows: its index, all others, all but it and the inner one, the inner one, itself.
