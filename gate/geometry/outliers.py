@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input, row_mean
@@ -227,8 +228,10 @@ def _peak(channels: Channels, sample: Sample, live: Tensor) -> Readout:
     return Readout(
         _log_ratio(channels.max_abs[live]),
         torch.exp,
-        influence=_leave_one_out(sample.features[:, live].abs()),
-        variance=_block_variance(_log_ratio(channels.block_max[:, live])),
+        later=lambda: (
+            _leave_one_out(sample.features[:, live].abs()),
+            _block_variance(_log_ratio(channels.block_max[:, live])),
+        ),
         degrees=len(channels.block_max) - 1,
         method="block maxima",
         detail=_place(int(channels.max_abs.argmax()), live),
@@ -273,19 +276,29 @@ def _tails(channels: Channels) -> Answer:
 
 
 def _range_index(channels: Channels, sample: Sample) -> Answer:
-    entries = sample.features.abs().flatten()
-    ordinary = entries.topk(max(1, math.ceil(len(entries) / 1000))).values[-1].double()
+    ordinary = _thousandth(sample.features.abs().flatten()).double()
     if float(ordinary) == 0:
         return Refusal("inconclusive", "few_rows: more than 99.9 % of all features are zero")
     peaks = channels.block_max.amax(dim=1)
-    rows = sample.features.abs().amax(dim=1).double()
-    first, second = rows.topk(2).values
-    influence = torch.where(rows == first, (first / second).log() * (sample.m - 1), 0.0)
+
+    def spread() -> tuple[Tensor, float]:
+        rows = sample.features.abs().amax(dim=1).double()
+        first, second = rows.topk(2).values
+        return torch.where(rows == first, (first / second).log() * (sample.m - 1), 0.0), _block_variance(peaks.log())
+
     return Readout(
         (peaks.max() / ordinary).log(),
         torch.exp,
-        influence=influence,
-        variance=_block_variance(peaks.log()),
+        later=spread,
         degrees=len(peaks) - 1,
         method="block maxima",
     )
+
+
+def _thousandth(sizes: Tensor) -> Tensor:
+    """The smallest of the largest thousandth of some sizes (e,), at least 0.
+
+    It is no smaller than the least of the maxima of every thousand of them, which few reach.
+    """
+    maxima = functional.pad(sizes, (0, -len(sizes) % 1000)).view(-1, 1000).amax(dim=1)
+    return sizes[sizes >= maxima.min()].topk(len(maxima)).values[-1]

@@ -39,3 +39,16 @@ def test_dead_channels_are_no_yardstick_of_the_loud_ones() -> None:
         assert found[address].value == pytest.approx(alone[address].value)
         assert found[address].interval == pytest.approx(alone[address].interval)
         assert "20 of 32 channels are dead and left out: 0, 1, 2," in str(found[address].detail)
+
+
+@pytest.mark.parametrize(("n", "d"), [(500, 1), (501, 7), (3000, 24)])
+@pytest.mark.parametrize("share", [0.002, 1.0])
+def test_the_range_index_is_against_the_smallest_of_the_largest_thousandth(n: int, d: int, share: float) -> None:
+    rows = data.isotropic(n, d) * (torch.rand(n, d, generator=data.generator(1)) < share)
+    sizes = rows.abs().flatten().sort(descending=True).values
+    ordinary = sizes[-(-n * d // 1000) - 1].item()
+    found = measure(rows, metrics=["outlier_channel_ratio.range_index"])["outlier_channel_ratio.range_index"]
+    if ordinary > 0:
+        assert found.value == pytest.approx(sizes[0].item() / ordinary)
+    else:
+        assert found.status == "inconclusive"
