@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,11 +16,12 @@ from gate.geometry.intervals import count_interval
 from gate.geometry.methods.class_pairs import ClassPairs
 from gate.geometry.methods.class_traces import between_trace, largest_rise, unbiased_traces
 from gate.geometry.methods.domains import small_class
-from gate.geometry.methods.mean_noise import MeanNoise
+from gate.geometry.methods.mean_noise import MeanNoise, few_clusters
 from gate.geometry.methods.null_space import null_space_shift
 from gate.geometry.registry import Answer, Answers, Later, metric
 from gate.geometry.statistics import (
     ClassMoments,
+    ClusterCounts,
     LayerClasses,
     Moments,
     Sample,
@@ -68,6 +71,7 @@ def within_between_ratio(
     layers: LayerClasses | None = None,
     shifted: ShiftedMean | None = None,
     shifted_rows: ShiftedSample | None = None,
+    clusters: ClusterCounts | None = None,
     *,
     tau: float = 0.1,
 ) -> Answers:
@@ -82,6 +86,7 @@ def within_between_ratio(
         layers: Class moments of earlier layers, where they are given.
         shifted: Mean of the rows under a shift, where there are such.
         shifted_rows: The sampled ones of these.
+        clusters: How rows fall into clusters, where they do.
         tau: Between-class share below which a channel counts as contaminated.
 
     Returns:
@@ -90,10 +95,10 @@ def within_between_ratio(
     Raises:
         MetricError: All feature rows are equal.
     """
-    few = small_class(classes, 5)
+    few = small_class(classes, 5) or few_clusters(classes, clusters)
     if few:
         return few
-    noise = MeanNoise.of(classes, sample)
+    noise = MeanNoise.of(classes, sample, clusters)
     within, between = unbiased_traces(classes, noise)
     rounding = max(sample.rows.resolution, _EXACT) ** 2 * (classes.shares @ classes.means.square().sum(dim=1)).item()
     if not (classes.shares @ classes.within + between_trace(classes)).item() > rounding:
@@ -108,7 +113,7 @@ def within_between_ratio(
         "value": _ratio(within, between, rounding, guard),
         "raw": Readout(raw),
         "between_share": Readout(between / (between + within)),
-        "per_layer": largest_rise(classes, noise, sample, layers),
+        "per_layer": largest_rise(classes, noise, sample, layers, clusters),
         "contamination": _contamination(classes, tau),
         "null_space_shift": null_space_shift(classes, sample, shifted, shifted_rows),
     }
@@ -160,7 +165,13 @@ def _contamination(classes: ClassMoments, tau: float) -> Readout:
         "break total = within + between where classes differ in size; here classes count by their rows."
     ),
 )
-def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sample) -> Answers:
+def vci(
+    moments: Moments,
+    spectrum: Spectrum,
+    classes: ClassMoments,
+    sample: Sample,
+    clusters: ClusterCounts | None = None,
+) -> Answers:
     """Variability collapse index: 0 when classes are points, 1 when there is no linear class signal.
 
     1 - tr(T^+ B) / min(d, C - 1) for the total and between-class covariances T and B, corrected so that random labels
@@ -172,6 +183,7 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
         spectrum: Of their covariance.
         classes: Class moments of the same rows.
         sample: The sampled rows.
+        clusters: How rows fall into clusters, where they do.
 
     Returns:
         About 0 to 1, and read-outs.
@@ -179,7 +191,7 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
     Raises:
         MetricError: All feature rows are equal.
     """
-    few = too_few_for_inverse(moments, classes)
+    few = too_few_for_inverse(moments, classes) or few_clusters(classes, clusters)
     if few:
         return few
     if moments.is_constant():
@@ -192,16 +204,16 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
     rank = len(scale)
     offsets = ((classes.means - classes.mean) @ spectrum.vectors[:, kept]) / scale
     signal = classes.shares @ offsets.square().sum(dim=1)
-    noise = MeanNoise.of(classes, sample)
-    single = (1 - classes.shares) @ (classes.within + noise.own) / classes.n
-    effect = (noise.between(classes.shares) / single.clamp_min(1e-300)).clamp_min(1).item()
-    null = max(rank, classes.c - 1) / (moments.n - 1) * effect
-    if null > _CHANCE:
+    largest = min(rank, classes.c - 1)
+    chance = _Chance.of(classes, sample, clusters, max(rank, classes.c - 1) / (moments.n - 1))
+    if max(chance.means, chance.inverse) > _CHANCE:
         return Refusal(
-            "inconclusive", f"few_clusters: clusters of rows alone would part the classes by {null:.0%}; it needs more"
+            "inconclusive",
+            f"few_clusters: clusters of rows alone would part the classes by {max(chance.means, chance.inverse):.0%}; "
+            "it needs more",
         )
-    raw = 1 - signal / min(rank, classes.c - 1)
-    inflation = 1 / (1 - null)  # the inverse is fitted to the very rows whose influence is taken
+    found = (signal / largest).item()
+    true, slope = chance.removed(found)
 
     @cache
     @torch.no_grad()
@@ -209,13 +221,44 @@ def vci(moments: Moments, spectrum: Spectrum, classes: ClassMoments, sample: Sam
         rows = spectrum.coordinates(sample)
         rows = rows if rank == spectrum.d else rows[:, kept]
         terms = _signal_terms(rows, offsets, scale, classes.shares, sample.class_codes(classes.names))
-        return -terms / min(rank, classes.c - 1)
+        return -terms / largest
 
-    value = (1 - (1 - raw - null) / (1 - null)).detach()
+    inflation = 1 / (1 - chance.inverse)  # the inverse is fitted to the very rows whose influence is taken
+    value, raw = (signal.new_tensor(1 - share) for share in (true, found))
     return {
-        "value": Readout(value, later=lambda: (influence() / (1 - null), None), inflation=inflation),
-        "raw": Readout(raw.detach(), later=lambda: (influence(), None), inflation=inflation),
+        "value": Readout(value, later=lambda: (influence() * slope, None), inflation=inflation),
+        "raw": Readout(raw, later=lambda: (influence(), None), inflation=inflation),
     }
+
+
+@dataclass(frozen=True)
+class _Chance:
+    """What chance adds to a signal share s of the largest one: means (1 - s)^2 + inverse s (1 - s). Derived here.
+
+    Attributes:
+        means: By errors of the class means, in directions without signal.
+        inverse: By errors of the total covariance, whose inverse weights the signal.
+    """
+
+    means: float
+    inverse: float
+
+    @classmethod
+    def of(cls, classes: ClassMoments, sample: Sample, clusters: ClusterCounts | None, single: float) -> Self:
+        """For rows that would bring `single` of both, were they independent."""
+        if clusters is None:
+            return cls(single, single)
+        noise = MeanNoise.of(classes, sample, clusters)
+        alone = (1 - classes.shares) @ (classes.within + noise.own) / classes.n
+        effect = (noise.between(classes.shares) / alone.clamp_min(1e-300)).clamp_min(1).item()
+        rows = classes.n * clusters.overall()  # of the cluster of an average row
+        return cls(single * effect, single * max(1.0, 1 + noise.correlation**2 * (rows - 1)))
+
+    def removed(self, found: float) -> tuple[float, float]:
+        """The signal share without chance, and how fast it moves with the one that was found."""
+        square, linear = self.means - self.inverse, 1 - 2 * self.means + self.inverse
+        root = math.sqrt(max(linear**2 - 4 * square * (self.means - found), 0.0))
+        return 2 * (found - self.means) / (linear + root), 1 / max(root, 1e-9)
 
 
 def _blurred(moments: Moments, values: Tensor, classes: ClassMoments, precision: torch.dtype) -> Refusal | None:
@@ -286,7 +329,9 @@ def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | No
         "are too large when classes are small: `raw`."
     ),
 )
-def cdnv(classes: ClassMoments, sample: Sample) -> dict[str, Answer | Later] | Refusal:
+def cdnv(
+    classes: ClassMoments, sample: Sample, clusters: ClusterCounts | None = None
+) -> dict[str, Answer | Later] | Refusal:
     """Class-distance normalised variance: how large classes are against the distance between them.
 
     (v_a + v_b) / (2 |mu_a - mu_b|^2) for each pair of classes, with unbiased variances and squared distances. A pair
@@ -296,14 +341,15 @@ def cdnv(classes: ClassMoments, sample: Sample) -> dict[str, Answer | Later] | R
     Args:
         classes: Class moments of features (n, d).
         sample: The sampled rows.
+        clusters: How rows fall into clusters, where they do.
 
     Returns:
         Ratio of at least 0, and read-outs.
     """
-    few = small_class(classes, 10)
+    few = small_class(classes, 10) or few_clusters(classes, clusters)
     if few:
         return few
-    pairs = ClassPairs.of(classes, sample)
+    pairs = ClassPairs.of(classes, sample, clusters)
     worst = " and ".join(repr(classes.names[one]) for one in pairs.worst)
     count = int(pairs.merged.sum())
     detail = f"{count} merged pairs of classes, one is {worst}" if count else f"worst pair {worst}"

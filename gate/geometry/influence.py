@@ -191,24 +191,13 @@ def design_effect(influence: Tensor, clusters: Tensor | None, share: float) -> f
     if groups < 2 or own == 0:
         return max(1.0, float((sizes / share).square().sum()) / (len(clusters) / share))
     sums = torch.zeros(groups, dtype=torch.float64, device=influence.device).index_add_(0, codes, influence)
-    together = sums.square().sum() * groups / (groups - 1)
-    return max(1.0, float(sampled_effect(together, influence.square().sum(), share)))
-
-
-def sampled_effect(together: Tensor, alone: Tensor, share: float) -> Tensor:
-    """How many times larger the square of a sum over clusters of rows is than were the rows independent.
-
-    Args:
-        together: Sum over clusters of the squared sums of their sampled rows.
-        alone: Sum of the squares of these rows.
-        share: Sampled rows over all rows: a cluster of which a part was sampled counts for all of its rows.
-    """
-    return (together / alone.clamp_min(torch.finfo(torch.float64).tiny) - (1 - share)) / share
+    together = float(sums.square().sum()) * groups / (groups - 1)
+    return max(1.0, (together / own - (1 - share)) / share)
 
 
 def centred_influence(terms: Tensor) -> Tensor:
-    """Terms (m,) as an influence: they sum to zero and carry no gradient."""
-    plain = terms.detach()
+    """Terms (m,) as an influence, float64: they sum to zero and carry no gradient."""
+    plain = terms.detach().double()
     return plain - plain.mean()
 
 

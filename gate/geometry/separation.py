@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.geometry.influence import Readout, Refusal, row_influence, variance_of_mean
+from gate.geometry.influence import Readout, Refusal, design_effect, row_influence, variance_of_mean
 from gate.geometry.methods.domains import small_class
-from gate.geometry.methods.mean_noise import MeanNoise
+from gate.geometry.methods.mean_noise import MeanNoise, few_clusters
 from gate.geometry.methods.row_pairs import Pairs, squared_covariance, without_pair_noise
 from gate.geometry.registry import Answer, Later, metric
-from gate.geometry.statistics import Sample, UnitClassMoments
+from gate.geometry.statistics import ClusterCounts, Sample, UnitClassMoments
 from gate.geometry.statistics.batch import by_tile, per_live_row, unit_rows
 
 _ROUNDING = 1e-13  # a mean squared distance of unit rows at or below it is that of one direction in float32
@@ -56,7 +56,9 @@ _BAND = 0.5  # width, as a share of the tail, over which the density at a quanti
         "range": (0, 2),
     },
 )
-def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, Answer | Later] | Refusal:
+def class_separation_r2(
+    classes: UnitClassMoments, sample: Sample, clusters: ClusterCounts | None = None
+) -> dict[str, Answer | Later] | Refusal:
     """Class separation on the sphere: 0 for random labels, 1 when every class is one direction.
 
     1 - d_within / d_total for the mean cosine distance of two rows of one class and of any two rows, where each class
@@ -67,6 +69,7 @@ def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, 
     Args:
         classes: Class moments of the unit rows of features (n, d).
         sample: The sampled rows, of which up to 131072 pairs are drawn.
+        clusters: How rows fall into clusters, where they do.
 
     Returns:
         Share of at most 1, and read-outs.
@@ -76,15 +79,15 @@ def class_separation_r2(classes: UnitClassMoments, sample: Sample) -> dict[str, 
     """
     if classes.n == 0:
         raise MetricError("all feature rows are zero: they have no direction")
-    few = small_class(classes, 5)
+    few = small_class(classes, 5) or few_clusters(classes, clusters)
     if few:
         return few
-    noise = MeanNoise.of(classes, sample)
+    noise = MeanNoise.of(classes, sample, clusters)
     within = (classes.within + noise.own).mean()
     total = _total_distance(classes, noise)
     if not total.item() > _ROUNDING:
         raise MetricError(f"all {classes.n} feature rows point one way: there is nothing to separate")
-    rows = _Rows.of(classes, sample, noise)
+    rows = _Rows.of(classes, sample, noise, clusters)
     return {
         "value": _projected(1 - within / total, lambda: _value_pairs(rows, within, total), rows),
         "d_within": _projected(within, lambda: _diagonal_pairs(rows, 1 / classes.c), rows),
@@ -107,6 +110,7 @@ class _Rows:
         codes: (r,) class of each.
         alive: (m,) bool, which of the sampled rows they are.
         noise: Of the class means.
+        concentration: (C,) sum of the squared shares of the clusters in each class; 1 / n for independent rows.
     """
 
     classes: UnitClassMoments
@@ -115,25 +119,26 @@ class _Rows:
     codes: Tensor
     alive: Tensor
     noise: MeanNoise
+    concentration: Tensor
 
     @classmethod
-    def of(cls, classes: UnitClassMoments, sample: Sample, noise: MeanNoise) -> _Rows:
+    def of(cls, classes: UnitClassMoments, sample: Sample, noise: MeanNoise, clusters: ClusterCounts | None) -> _Rows:
         units, alive = unit_rows(sample.features)
-        return cls(classes, sample, units[alive], sample.class_codes(classes.names)[alive], alive, noise)
+        concentration = 1 / classes.counts.double() if clusters is None else clusters.concentration()
+        codes = sample.class_codes(classes.names)[alive]
+        return cls(classes, sample, units[alive], codes, alive, noise, concentration)
 
     @cached_property
     def squared_covariance(self) -> float:
         """tr(C^2) of the pooled within-class covariance of unit rows."""
-        return squared_covariance(self.classes.offsets(self.sample).moved[self.alive])
+        fitted = squared_covariance(self.classes.offsets(self.sample).moved[self.alive])
+        return fitted * (1 + (self.noise.own.sum() / self.classes.within.sum()).item()) ** 2
 
     @property
     def inverse_sizes(self) -> Tensor:
-        """1 / n of each class, (C,), and more where clusters make its mean less certain.
-
-        Only by the root of their design effect: the standard error of a read-out multiplies by it once more.
-        """
-        own = (self.noise.own / (self.classes.within + self.noise.own).clamp_min(1e-300)).detach()
-        return (own / self.classes.counts).sqrt()
+        """1 / n of each class, (C,), and more where clusters make its mean less certain."""
+        own: Tensor = self.noise.own / (self.classes.within + self.noise.own).clamp_min(1e-300)
+        return own.detach()
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -180,7 +185,8 @@ class _Rows:
         if self.siblings is not None:
             means = self.classes.means.detach()
             inside = (self.units * self.siblings).sum(dim=1).double()
-            across = by_tile(lambda tile, one: (tile * means[one]).sum(dim=1), self.siblings, self.codes)
+            beside = self.siblings - self.units
+            across = along + by_tile(lambda tile, one: (tile * means[one]).sum(dim=1), beside, self.codes)
             apart = self.siblings.square().sum(dim=1).double()
         rest = sizes.square() * square - 2 * sizes * across + apart  # squared length of the sum of the others
         found: Tensor = torch.where(
@@ -259,10 +265,11 @@ def _tolerance_pairs(rows: _Rows) -> float:
 def _projected(natural: Tensor, pairs: Callable[[], float], rows: _Rows) -> Readout:
     def spread() -> tuple[Tensor, float]:
         influence = row_influence(natural, [rows.classes], rows.sample)
-        sizes = rows.classes.counts[rows.sample.class_codes(rows.classes.names)].double()
-        unbiased = influence * (sizes / (sizes - 1)).sqrt()  # rows of a small class lie too near to its own mean
+        near = rows.concentration[rows.sample.class_codes(rows.classes.names)]
+        unbiased = influence * (1 - near).rsqrt()  # rows of few clusters lie too near to the mean of their class
+        effect = design_effect(influence, rows.sample.clusters, rows.sample.share)  # which pairs() holds already
         return influence, without_pair_noise(
-            variance_of_mean(unbiased, rows.classes.n), pairs() * rows.squared_covariance
+            variance_of_mean(unbiased, rows.classes.n), pairs() * rows.squared_covariance / effect
         )
 
     return Readout(natural, later=spread, method="U-statistic projection")

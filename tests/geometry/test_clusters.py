@@ -11,7 +11,7 @@ from torch import Tensor
 from gate.estimate import Estimate
 from gate.geometry.influence import design_effect
 from gate.geometry.methods.mean_noise import MeanNoise
-from gate.geometry.statistics import Batch, ClassMoments, Sample
+from gate.geometry.statistics import Batch, ClassMoments, ClusterCounts, Sample
 from gate.measurement import measure
 from tests.geometry import data
 
@@ -163,7 +163,7 @@ def test_the_noise_of_class_means_is_that_of_their_clusters() -> None:
         clusters=given["clusters"],
     )
     classes = ClassMoments.of(batch)
-    noise = MeanNoise.of(classes, Sample.of(batch))
+    noise = MeanNoise.of(classes, Sample.of(batch), ClusterCounts.of(batch))
     expected = D * (1 + 1 / SENTENCES) / (600 / C)
     assert noise.own.tolist() == pytest.approx([expected] * C, rel=0.2)
     assert noise.of_gaps()[0, 1].item() == pytest.approx((noise.own[0] + noise.own[1]).item())
@@ -187,6 +187,76 @@ def test_a_cluster_with_rows_of_two_classes_parts_them_less() -> None:
     assert share == pytest.approx(D / 4 / (D / 4 + spread), rel=0.02)
 
 
+@pytest.mark.parametrize("sizes", [[60], [20, 1], [15, 15, 15, 15]])
+def test_classes_of_few_clusters_have_no_separation(sizes: list[int]) -> None:
+    """A class that is a document is apart by chance, and nothing tells by how much."""
+    clusters = torch.arange(8 * len(sizes)).repeat_interleave(torch.tensor(sizes).repeat(8))
+    labels = clusters // len(sizes)
+    rows = data.isotropic(len(clusters), D, 0) + 3 * data.isotropic(8 * len(sizes), D, 1)[clusters]
+    for name in ("within_between_ratio", "class_separation_r2", "cdnv", "vci"):
+        found = measure(rows, labels=labels, clusters=clusters, metrics=[name])
+        assert {each.status for each in found.values()} == {"inconclusive"}
+        assert str(found[name].reason).startswith("few_clusters: the rows of class '0' are of effectively")
+
+
+def test_few_sampled_rows_of_many_classes_tell_how_their_means_vary() -> None:
+    clusters = torch.arange(5000).repeat_interleave(4)
+    labels = clusters % 1000
+    shares, ratios, covers = [], set(), 0
+    for seed in range(12):
+        rows = data.isotropic(20_000, D, seed) + data.isotropic(5000, D, 100 + seed)[clusters]
+        found = measure(
+            rows, labels=labels, clusters=clusters, metrics=["class_separation_r2.value", "within_between_ratio.value"]
+        )
+        ratios.add(found["within_between_ratio"].status)
+        interval = found["class_separation_r2"].interval
+        assert interval is not None
+        covers += interval[0] <= 0 <= interval[1]
+        shares.append(found["class_separation_r2"].value or 0)
+    assert covers >= 9
+    assert abs(sum(shares)) / 12 < 0.0015
+    assert ratios == {"inconclusive"}
+
+
+@pytest.mark.parametrize(("count", "spread"), [(10, 1.0), (30, 2.0)])
+def test_vci_of_documents_with_rows_of_every_class_is_right(count: int, spread: float) -> None:
+    """The total covariance is known from the documents only, the class means from all rows."""
+    means = data.isotropic(C, D, 3)
+    total = (means - means.mean(dim=0)).T @ (means - means.mean(dim=0)) / C
+    whole = total + (1 + spread**2) * torch.eye(D, dtype=torch.float64)
+    truth = 1 - torch.trace(torch.linalg.solve(whole, total)).item() / (C - 1)
+    clusters = torch.arange(count).repeat_interleave(24)
+    labels = torch.arange(24 * count) % C
+    values, covers = [], 0
+    for seed in range(60):
+        middles = spread * data.isotropic(count, D, 500 + seed)
+        rows = means[labels] + middles[clusters] + data.isotropic(24 * count, D, seed)
+        found = measure(rows, labels=labels, clusters=clusters, metrics=["vci.value"])["vci"]
+        assert found.value is not None
+        assert found.interval is not None
+        values.append(found.value)
+        covers += found.interval[0] <= truth <= found.interval[1]
+    assert sum(values) / 60 == pytest.approx(truth, abs=0.02)
+    assert covers >= 50
+
+
+def test_every_metric_of_single_precision_rows_takes_clusters() -> None:
+    rows = torch.randn(1000, 4, generator=data.generator(0))
+    found = measure(rows, labels=[row % 4 for row in range(1000)], clusters=torch.arange(1000) // 5)
+    assert {each.reason for each in found.values() if each.status == "error"} == set()
+
+
+def test_a_class_of_many_clusters_speaks_for_itself() -> None:
+    clusters = torch.arange(300).repeat_interleave(10)
+    labels = clusters % 10
+    middles = 2 * data.isotropic(300, D, 1) * (torch.arange(300) % 10 == 0)[:, None]
+    rows = middles[clusters] + data.isotropic(3000, D, 0)
+    batch = Batch.of(rows, ids=[str(row) for row in range(3000)], labels=labels.tolist(), clusters=clusters)
+    found = MeanNoise.of(ClassMoments.of(batch), Sample.of(batch), ClusterCounts.of(batch)).own
+    assert found[0].item() == pytest.approx(D * (4 / 30 + 1 / 300), rel=0.3)
+    assert found[1:].mean().item() == pytest.approx(D / 300, rel=1), "drawn to all classes a little"
+
+
 @pytest.mark.parametrize("sizes", [[1] * 30, [5] * 20, [40, 10, 10, 5, 5, 5, 5, 5, 5]])
 def test_uneven_clusters_do_not_hide_the_noise_of_a_mean(sizes: list[int]) -> None:
     """Against the variance of a mean over many draws of cluster middles."""
@@ -200,7 +270,9 @@ def test_uneven_clusters_do_not_hide_the_noise_of_a_mean(sizes: list[int]) -> No
     classes = ClassMoments.of(batch)
     shares = torch.tensor(sizes, dtype=torch.float64) / sum(sizes)
     expected = 400 * shares.square().sum().item()
-    assert MeanNoise.of(classes, Sample.of(batch)).own.mean().item() == pytest.approx(expected, rel=0.15)
+    assert MeanNoise.of(classes, Sample.of(batch), ClusterCounts.of(batch)).own.mean().item() == pytest.approx(
+        expected, rel=0.15
+    )
 
 
 @pytest.mark.slow

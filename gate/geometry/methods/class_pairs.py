@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gate.geometry.methods.mean_noise import MeanNoise
 from gate.geometry.methods.row_pairs import squared_covariance
-from gate.geometry.statistics import ClassMoments, Sample
+from gate.geometry.statistics import ClassMoments, ClusterCounts, Sample
 
 _JUDGED = 1024  # sampled rows that tell how far a class mean may be off
 
@@ -36,9 +36,9 @@ class ClassPairs:
     merged: Tensor
 
     @classmethod
-    def of(cls, classes: ClassMoments, sample: Sample) -> Self:
+    def of(cls, classes: ClassMoments, sample: Sample, clusters: ClusterCounts | None) -> Self:
         """Of all pairs of classes; where rows come in clusters, class means are as uncertain as these make them."""
-        errors = MeanNoise.of(classes, sample)
+        errors = MeanNoise.of(classes, sample, clusters)
         spread, noise = classes.within + errors.own, errors.of_gaps()
         distances = _squared_distances(classes.means)
         with torch.no_grad():

@@ -8,7 +8,7 @@ from torch import Tensor
 from gate.geometry.influence import Readout, Refusal, missing_input
 from gate.geometry.methods.mean_noise import MeanNoise
 from gate.geometry.registry import Answer
-from gate.geometry.statistics import ClassMoments, LayerClasses, Sample
+from gate.geometry.statistics import ClassMoments, ClusterCounts, LayerClasses, Sample
 
 _ROUNDING = 1e-13  # a variance at or below this share of the squared mean is that of equal rows in float32
 
@@ -24,12 +24,18 @@ def unbiased_traces(classes: ClassMoments, noise: MeanNoise) -> tuple[Tensor, Te
     return within, between_trace(classes) - noise.between(classes.shares)
 
 
-def largest_rise(classes: ClassMoments, noise: MeanNoise, sample: Sample, layers: LayerClasses | None) -> Answer:
+def largest_rise(
+    classes: ClassMoments,
+    noise: MeanNoise,
+    sample: Sample,
+    layers: LayerClasses | None,
+    clusters: ClusterCounts | None,
+) -> Answer:
     """Over all pairs of a layer and a deeper one, the features themselves the deepest."""
     if layers is None:
         return missing_input("depths")
     earlier = [layers.layer(index) for index in range(len(layers.layers))]
-    errors = [MeanNoise.of(each, sample, layers.offsets(index, sample)) for index, each in enumerate(earlier)]
+    errors = [MeanNoise.of(each, sample, clusters, layers.offsets(index, sample)) for index, each in enumerate(earlier)]
     every = [*earlier, classes]
     traces = [unbiased_traces(each, error) for each, error in zip(every, [*errors, noise], strict=True)]
     names = (*layers.layers, "features")

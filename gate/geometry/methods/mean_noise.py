@@ -7,18 +7,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import sampled_effect
-from gate.geometry.statistics import ClassMoments, Sample
+from gate.geometry.influence import Refusal
+from gate.geometry.statistics import ClassMoments, ClusterCounts, Sample
 from gate.geometry.statistics.classes import Offsets
+
+_BORROWED = 10  # clusters of a class beyond the first that say as much of it as all classes together
+_FEWEST = 5  # clusters of a class, counted as equal ones: with fewer, intervals are too narrow
+_TINY = torch.finfo(torch.float64).tiny
+
+
+def few_clusters(classes: ClassMoments, clusters: ClusterCounts | None) -> Refusal | None:
+    """The refusal when the rows of a class are of few clusters: too few tell how its mean would vary."""
+    if clusters is None:
+        return None
+    effective = 1 / clusters.concentration()
+    worst = int(effective.argmin())
+    if effective[worst].item() >= _FEWEST - 1e-9:
+        return None
+    return Refusal(
+        "inconclusive",
+        f"few_clusters: the rows of class {classes.names[worst]!r} are of effectively {effective[worst].item():.2g} "
+        f"clusters; each class needs at least {_FEWEST}, better 20",
+    )
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterSums:
-    """Errors of class means, cluster by cluster.
+class Cells:
+    """Errors of class means, by cells of a class and a cluster.
 
     Attributes:
-        classes: (k,) int64, class of each cell of a class and a cluster.
-        clusters: (k,) int64, cluster of each cell, in ascending order.
+        classes: (k,) int64.
+        clusters: (k,) int64, ascending.
         sums: (k, d) float64, how far the rows of the cell move the mean of their class.
     """
 
@@ -31,56 +50,69 @@ class ClusterSums:
 class MeanNoise:
     """Covariance of the errors of class means, summed over channels.
 
-    Rows of one cluster move together (Liang and Zeger 1986): what counts is the sum of their offsets from the mean of
-    their class. A cluster with rows of two classes moves both means, and less so their difference.
+    Rows of one cluster move together, by the intraclass correlation: the share of the variance within a class that lies
+    between its clusters. A cluster with rows of two classes moves both means, and less so their difference.
 
     Attributes:
         own: (C,) float64, expected squared error of each class mean; differentiable in the spread within classes.
-        together: What clusters move together; None when rows are independent.
+        correlation: Intraclass correlation of all classes together, 0 for independent rows.
+        cells: What clusters move together; None when rows are independent.
     """
 
     own: Tensor
-    together: ClusterSums | None = None
+    correlation: float = 0.0
+    cells: Cells | None = None
 
     @classmethod
-    def of(cls, classes: ClassMoments, sample: Sample, offsets: Offsets | None = None) -> MeanNoise:
+    def of(
+        cls, classes: ClassMoments, sample: Sample, clusters: ClusterCounts | None, offsets: Offsets | None = None
+    ) -> MeanNoise:
         """Of class means.
-
-        The mean of a class of a single cluster is as uncertain as one row: nothing tells how it would vary. A class of
-        which fewer than two rows were sampled is taken to be as clustered as the others.
 
         Args:
             classes: Class moments of all rows.
-            sample: The sampled rows, which name their clusters.
+            sample: The sampled rows.
+            clusters: How all rows fall into clusters; None when they are independent.
             offsets: Sampled rows about their class means, where these are not of the classes' own column.
         """
         counts = classes.counts.double()
-        if sample.clusters is None:
+        if clusters is None or sample.clusters is None:
             return cls(classes.within / (counts - 1))
         rows = classes.offsets(sample) if offsets is None else offsets
-        cells, inverse = torch.stack([sample.clusters, rows.codes]).unique(dim=1, return_inverse=True)
-        clusters, own = cells
+        found, inverse = torch.stack([sample.clusters, rows.codes]).unique(dim=1, return_inverse=True)
+        own = found[1]
         moved = torch.zeros(len(own), rows.moved.shape[1], dtype=torch.float64, device=counts.device)
         moved.index_add_(0, inverse, rows.moved.double())
-        together = torch.zeros_like(counts).index_add_(0, own, moved.square().sum(dim=1))
-        alone = torch.zeros_like(counts).index_add_(0, rows.codes, rows.sizes)
-        effects = sampled_effect(together, alone, sample.share)
-        fitted = _fitted(torch.bincount(inverse).double(), own, classes)
-        effects = torch.where(fitted > 0, effects / fitted, counts)
-        seen = torch.bincount(rows.codes, minlength=classes.c) > 1
-        if bool(seen.any()):
-            effects = torch.where(seen, effects, alone[seen] @ effects[seen] / alone[seen].sum().clamp_min(1e-300))
-        sums = moved / (sample.share * counts * fitted.sqrt()).clamp_min(1e-300)[own, None]
-        sums[fitted[own] == 0] = 0
-        return cls(classes.within * (effects.clamp_min(0) / counts).clamp_max(1), ClusterSums(own, clusters, sums))
+        sizes, concentration = clusters.counts.double(), clusters.concentration()
+        pairs = clusters.by_class(sizes * (sizes - 1))
+        typical = clusters.by_class(sizes.square() * (sizes - 1)) / (pairs * counts).clamp_min(_TINY)
+        left = 1 - 2 * typical + concentration  # of a covariance within clusters, about the fitted class mean
+
+        def by_class(terms: Tensor, codes: Tensor) -> Tensor:
+            return torch.zeros_like(counts).index_add_(0, codes, terms)
+
+        products = by_class(moved.square().sum(dim=1), own) - by_class(rows.sizes, rows.codes)
+        seen = by_class(torch.bincount(inverse).double().square(), own) - torch.bincount(
+            rows.codes, minlength=classes.c
+        )
+        correlations, together = _correlations(
+            products, seen, classes.within.detach(), left, 1 - concentration, counts, 1 / concentration - 1
+        )
+        error = correlations * concentration + (1 - correlations) / counts
+        scale = sample.share * counts * left.clamp_min(_TINY).sqrt()
+        return cls(
+            classes.within * (error / (1 - error)).clamp_min(0),
+            together,
+            Cells(own, found[0], moved / scale[own, None]),
+        )
 
     def of_sum(self, weights: Tensor) -> Tensor:
         """Expected squared error of the sum of the class means times their weights (C,)."""
         error = weights.square() @ self.own
-        if self.together is None:
+        if self.cells is None:
             return error
-        parts = self.together.sums * weights[self.together.classes, None]
-        wholes = torch.zeros_like(parts).index_add_(0, self.together.clusters.unique(return_inverse=True)[1], parts)
+        parts = self.cells.sums * weights[self.cells.classes, None]
+        wholes = torch.zeros_like(parts).index_add_(0, self.cells.clusters.unique(return_inverse=True)[1], parts)
         return error + wholes.square().sum() - parts.square().sum()
 
     def between(self, shares: Tensor) -> Tensor:
@@ -90,36 +122,37 @@ class MeanNoise:
     def of_gaps(self) -> Tensor:
         """Expected squared error of the difference of any two class means, (C, C)."""
         error = self.own[:, None] + self.own
-        if self.together is None:
+        if self.cells is None:
             return error
-        sizes = self.together.clusters.unique_consecutive(return_counts=True)[1].tolist()
+        sizes = self.cells.clusters.unique_consecutive(return_counts=True)[1].tolist()
         shared = torch.zeros_like(error)
-        for own, sums in zip(self.together.classes.split(sizes), self.together.sums.split(sizes), strict=True):
+        for own, sums in zip(self.cells.classes.split(sizes), self.cells.sums.split(sizes), strict=True):
             if len(own) > 1:
                 shared[own[:, None], own] += sums @ sums.T
         return error - 2 * shared.fill_diagonal_(0)
 
 
-def _fitted(sizes: Tensor, own: Tensor, classes: ClassMoments) -> Tensor:
-    """Share of the squared sums by cluster that the fitted mean of each class leaves, (C,); 0 for a single cluster.
+def _correlations(
+    products: Tensor, pairs: Tensor, within: Tensor, left: Tensor, spread: Tensor, counts: Tensor, clusters: Tensor
+) -> tuple[Tensor, float]:
+    """Intraclass correlation of each class, (C,), drawn to that of all where it has few clusters; and that of all.
 
-    1 + sum w^2 - 2 sum w^3 / sum w^2 for the shares w of the clusters in a class: 1 - 1 / G when all are equal. Derived
-    here, for clusters whose middles vary; falling moments of the sampled sizes are free of the sampling.
+    With t the variance between clusters and s that within, a product of two rows of one cluster about the class mean is
+    t a - s / n on average, and the spread within the class t b + s (1 - 1 / n): two equations for t and s. Unbiased.
 
     Args:
-        sizes: (k,) float64 sampled rows of each cell.
-        own: (k,) class of each cell.
-        classes: Class moments of all rows.
+        products: Sum of the products of sampled rows of one cluster about their class mean, (C,) as all others.
+        pairs: Number of these.
+        within: Mean squared distance of a row to its class mean.
+        left: a.
+        spread: b.
+        counts: n, rows.
+        clusters: Clusters of the class beyond the first, counted as equal ones.
     """
-    n = classes.counts.double()
-
-    def by_class(terms: Tensor) -> Tensor:
-        return torch.zeros_like(n).index_add_(0, own, terms)
-
-    m = by_class(sizes)
-    pairs = by_class(sizes * (sizes - 1)) / (m * (m - 1)).clamp_min(1)
-    triples = by_class(sizes * (sizes - 1) * (sizes - 2)) / (m * (m - 1) * (m - 2)).clamp_min(1)
-    squares = (1 + (n - 1) * pairs) / n
-    cubes = (1 + 3 * (n - 1) * pairs + (n - 1) * (n - 2) * triples) / n.square()
-    single = by_class(torch.ones_like(sizes)) <= 1
-    return torch.where(single, 0.0, (1 + squares - 2 * cubes / squares).clamp(0, 1))
+    between = products * (1 - 1 / counts) + pairs * within / counts
+    inside = pairs * within * left - products * spread
+    whole = (between + inside).sum()
+    together = (between.sum() / whole).clamp(max=1).item() if whole.item() > 0 else 0.0
+    own = torch.where(between + inside > 0, between / (between + inside).clamp_min(_TINY), together).clamp(-1, 1)
+    weight = torch.minimum(clusters, pairs)
+    return (_BORROWED * together + weight * own) / (_BORROWED + weight), together

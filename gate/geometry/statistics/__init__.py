@@ -9,6 +9,7 @@ from gate.geometry.statistics.cells import CellMoments
 from gate.geometry.statistics.census import Fingerprints, ReferenceFingerprints, RowCensus
 from gate.geometry.statistics.channels import Channels
 from gate.geometry.statistics.classes import ClassMoments, UnitClassMoments
+from gate.geometry.statistics.clusters import ClusterCounts
 from gate.geometry.statistics.collection import Collection, Differentiable, Statistic
 from gate.geometry.statistics.columns import COLUMNS, Codes, Column, hash_ids, items_of, output_names, read_columns
 from gate.geometry.statistics.counts import GroupCounts, LabelCounts
@@ -58,6 +59,7 @@ __all__ = [
     "Channels",
     "ClassFolds",
     "ClassMoments",
+    "ClusterCounts",
     "CodeCounts",
     "Codes",
     "Collection",
