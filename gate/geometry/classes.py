@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Guard, Readout, Refusal
 from gate.geometry.intervals import count_interval
+from gate.geometry.methods.chance import Chance
 from gate.geometry.methods.class_pairs import ClassPairs
 from gate.geometry.methods.class_traces import between_trace, largest_rise, unbiased_traces
 from gate.geometry.methods.domains import small_class
@@ -41,7 +40,7 @@ _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest coun
     unit="ratio",
     greater_is_better=None,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
-    domain="5 rows of each class; value: a between-class spread above two of its errors",
+    domain="5 rows, and 5 clusters if any, of each class; value: a between-class spread above two of its errors",
     paper="inverse trace ratio of Fisher; correction derived here",
     readouts={
         "raw": "tr(within) / tr(between) without the correction for class sizes",
@@ -156,7 +155,8 @@ def _contamination(classes: ClassMoments, tau: float) -> Readout:
     unit="share",
     greater_is_better=None,
     invariant_to={"translation", "scaling", "rotation", "permutation", "channel_scaling", "linear_map"},
-    domain="n >= 2 max(d, C - 1) and 10 rows of each class; no direction too faint for the precision of the rows",
+    domain="n >= 2 max(d, C - 1); 10 rows, and 5 clusters if any, of each class; "
+    "no direction too faint for the precision of the rows",
     paper="Xu and Liu 2023, Quantifying the Variability Collapse of Neural Networks; correction derived here",
     readouts={"raw": "1 - tr(total^-1 between) / rank, without the correction for n"},
     limits={"value": (-math.inf, math.inf), "raw": (0, 1)},
@@ -205,7 +205,7 @@ def vci(
     offsets = ((classes.means - classes.mean) @ spectrum.vectors[:, kept]) / scale
     signal = classes.shares @ offsets.square().sum(dim=1)
     largest = min(rank, classes.c - 1)
-    chance = _Chance.of(classes, sample, clusters, max(rank, classes.c - 1) / (moments.n - 1))
+    chance = Chance.of(classes, sample, clusters, max(rank, classes.c - 1) / (moments.n - 1))
     if max(chance.means, chance.inverse) > _CHANCE:
         return Refusal(
             "inconclusive",
@@ -229,36 +229,6 @@ def vci(
         "value": Readout(value, later=lambda: (influence() * slope, None), inflation=inflation),
         "raw": Readout(raw, later=lambda: (influence(), None), inflation=inflation),
     }
-
-
-@dataclass(frozen=True)
-class _Chance:
-    """What chance adds to a signal share s of the largest one: means (1 - s)^2 + inverse s (1 - s). Derived here.
-
-    Attributes:
-        means: By errors of the class means, in directions without signal.
-        inverse: By errors of the total covariance, whose inverse weights the signal.
-    """
-
-    means: float
-    inverse: float
-
-    @classmethod
-    def of(cls, classes: ClassMoments, sample: Sample, clusters: ClusterCounts | None, single: float) -> Self:
-        """For rows that would bring `single` of both, were they independent."""
-        if clusters is None:
-            return cls(single, single)
-        noise = MeanNoise.of(classes, sample, clusters)
-        alone = (1 - classes.shares) @ (classes.within + noise.own) / classes.n
-        effect = (noise.between(classes.shares) / alone.clamp_min(1e-300)).clamp_min(1).item()
-        rows = classes.n * clusters.overall()  # of the cluster of an average row
-        return cls(single * effect, single * max(1.0, 1 + noise.correlation**2 * (rows - 1)))
-
-    def removed(self, found: float) -> tuple[float, float]:
-        """The signal share without chance, and how fast it moves with the one that was found."""
-        square, linear = self.means - self.inverse, 1 - 2 * self.means + self.inverse
-        root = math.sqrt(max(linear**2 - 4 * square * (self.means - found), 0.0))
-        return 2 * (found - self.means) / (linear + root), 1 / max(root, 1e-9)
 
 
 def _blurred(moments: Moments, values: Tensor, classes: ClassMoments, precision: torch.dtype) -> Refusal | None:
@@ -315,7 +285,7 @@ def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | No
     unit="ratio",
     greater_is_better=False,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
-    domain="10 rows of each class",
+    domain="10 rows, and 5 clusters if any, of each class",
     paper="Galanti, György and Hutter 2022, On the Role of Neural Collapse in Transfer Learning",
     readouts={
         "mean": "the value itself: mean over class pairs",

@@ -30,7 +30,7 @@ _BAND = 0.5  # width, as a share of the tail, over which the density at a quanti
     unit="share",
     greater_is_better=None,
     invariant_to={"scaling", "row_scaling", "rotation", "permutation"},
-    domain="5 rows of each class",
+    domain="5 rows, and 5 clusters if any, of each class",
     kinds={"classifier", "embedding", "backbone"},
     elsewhere=(
         "As Kornblith et al. (2021) print it, pairs of a row with itself count, which flatters small classes. "

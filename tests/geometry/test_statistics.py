@@ -17,6 +17,7 @@ from gate.geometry.statistics import (
     Channels,
     ClassFolds,
     ClassMoments,
+    ClusterCounts,
     Codes,
     Collection,
     Fingerprints,
@@ -46,6 +47,7 @@ KINDS = [
     ClassFolds,
     Fingerprints,
     RowCensus,
+    ClusterCounts,
 ]
 SPLITS = {"halves": [498], "uneven": [1, 3, 700, 950], "single rows": list(range(1, 12))}
 
@@ -58,6 +60,7 @@ def batch_of(rows: Tensor, start: int = 0) -> Batch:
         labels=[f"class {(start + row) * 7 % 5}" for row in range(len(rows))],
         groups=[(start + row) % 2 for row in range(len(rows))],
         lengths=[1.0] * len(rows),
+        clusters=torch.arange(start, start + len(rows)) // 3,
     )
 
 
@@ -246,7 +249,7 @@ def test_batches_that_make_no_sense_are_refused() -> None:
     with pytest.raises(MetricError, match="one dimension, found 2 and 3"):
         RowCensus(1, 2, {}).merge(RowCensus(1, 3, {}))
     labelled, plain = batch_of(torch.ones(2, 2)), Batch.of(torch.ones(2, 2), ids=["a", "b"])
-    with pytest.raises(MetricError, match="some rows have groups, labels, lengths and others have none"):
+    with pytest.raises(MetricError, match="some rows have clusters, groups, labels, lengths and others have none"):
         Sample.of(labelled).merge(Sample.of(plain))
 
 

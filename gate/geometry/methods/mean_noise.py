@@ -83,23 +83,17 @@ class MeanNoise:
         own = found[1]
         moved = torch.zeros(len(own), rows.moved.shape[1], dtype=torch.float64, device=counts.device)
         moved.index_add_(0, inverse, rows.moved.double())
-        sizes, concentration = clusters.counts.double(), clusters.concentration()
-        pairs = clusters.by_class(sizes * (sizes - 1))
-        typical = clusters.by_class(sizes.square() * (sizes - 1)) / (pairs * counts).clamp_min(_TINY)
-        left = 1 - 2 * typical + concentration  # of a covariance within clusters, about the fitted class mean
 
         def by_class(terms: Tensor, codes: Tensor) -> Tensor:
             return torch.zeros_like(counts).index_add_(0, codes, terms)
 
+        cells, ones = torch.bincount(inverse).double(), torch.ones_like(rows.sizes)
         products = by_class(moved.square().sum(dim=1), own) - by_class(rows.sizes, rows.codes)
-        seen = by_class(torch.bincount(inverse).double().square(), own) - torch.bincount(
-            rows.codes, minlength=classes.c
-        )
-        correlations, together = _correlations(
-            products, seen, classes.within.detach(), left, 1 - concentration, counts, 1 / concentration - 1
-        )
+        pairs = by_class(cells.square(), own) - by_class(ones, rows.codes)
+        correlations, together = _correlations(products, pairs, classes, clusters)
+        concentration = clusters.concentration()
         error = correlations * concentration + (1 - correlations) / counts
-        scale = sample.share * counts * left.clamp_min(_TINY).sqrt()
+        scale = sample.share * counts * clusters.left().clamp_min(_TINY).sqrt()
         return cls(
             classes.within * (error / (1 - error)).clamp_min(0),
             together,
@@ -133,26 +127,24 @@ class MeanNoise:
 
 
 def _correlations(
-    products: Tensor, pairs: Tensor, within: Tensor, left: Tensor, spread: Tensor, counts: Tensor, clusters: Tensor
+    products: Tensor, pairs: Tensor, classes: ClassMoments, clusters: ClusterCounts
 ) -> tuple[Tensor, float]:
     """Intraclass correlation of each class, (C,), drawn to that of all where it has few clusters; and that of all.
 
     With t the variance between clusters and s that within, a product of two rows of one cluster about the class mean is
-    t a - s / n on average, and the spread within the class t b + s (1 - 1 / n): two equations for t and s. Unbiased.
+    t a - s / n on average, and the spread within the class t b + s (1 - 1 / n): derived here, and solved for t and s.
 
     Args:
-        products: Sum of the products of sampled rows of one cluster about their class mean, (C,) as all others.
-        pairs: Number of these.
-        within: Mean squared distance of a row to its class mean.
-        left: a.
-        spread: b.
-        counts: n, rows.
-        clusters: Clusters of the class beyond the first, counted as equal ones.
+        products: Sum of the products of sampled rows of one cluster about their class mean, (C,).
+        pairs: Number of these, (C,).
+        classes: Class moments of all rows.
+        clusters: How all rows fall into clusters.
     """
-    between = products * (1 - 1 / counts) + pairs * within / counts
-    inside = pairs * within * left - products * spread
+    n, within, concentration = classes.counts.double(), classes.within.detach(), clusters.concentration()
+    between = products * (1 - 1 / n) + pairs * within / n
+    inside = pairs * within * clusters.left() - products * (1 - concentration)
     whole = (between + inside).sum()
     together = (between.sum() / whole).clamp(max=1).item() if whole.item() > 0 else 0.0
     own = torch.where(between + inside > 0, between / (between + inside).clamp_min(_TINY), together).clamp(-1, 1)
-    weight = torch.minimum(clusters, pairs)
+    weight = torch.minimum(1 / concentration - 1, pairs)
     return (_BORROWED * together + weight * own) / (_BORROWED + weight), together

@@ -59,6 +59,13 @@ class ClusterCounts:
         sizes = self.counts.double()
         return self.by_class(sizes.square()) / self.by_class(sizes).square()
 
+    def left(self) -> Tensor:
+        """Share of the covariance of two rows of one cluster that is left about the fitted class mean, (C,)."""
+        sizes = self.counts.double()
+        pairs = self.by_class(sizes * (sizes - 1))
+        typical = self.by_class(sizes.square() * (sizes - 1)) / (pairs * self.by_class(sizes)).clamp_min(1)
+        return 1 - 2 * typical + self.concentration()
+
     def overall(self) -> float:
         """The same of the clusters in all rows, of whatever class."""
         _, inverse = self.clusters.unique(return_inverse=True)
