@@ -15,7 +15,7 @@ from gate.geometry.methods.chance import Chance
 from gate.geometry.methods.class_pairs import ClassPairs
 from gate.geometry.methods.class_traces import between_trace, largest_rise, unbiased_traces
 from gate.geometry.methods.domains import small_class
-from gate.geometry.methods.mean_noise import MeanNoise, few_clusters
+from gate.geometry.methods.mean_noise import MeanNoise
 from gate.geometry.methods.null_space import null_space_shift
 from gate.geometry.registry import Answer, Answers, Later, metric
 from gate.geometry.statistics import (
@@ -31,7 +31,6 @@ from gate.geometry.statistics import (
 from gate.geometry.statistics.batch import by_tile
 
 _EXACT = 1e-12  # spread, relative to the mean, that sums in float64 leave of equal rows
-_CHANCE = 0.6  # share of the largest signal that chance may make; n >= 2 max(d, C - 1) keeps that of single rows below
 _FAINT = 4  # units in the last place below which an eigenvalue, beside the largest one, may be rounding
 _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest count as zero
 
@@ -94,7 +93,7 @@ def within_between_ratio(
     Raises:
         MetricError: All feature rows are equal.
     """
-    few = small_class(classes, 5) or few_clusters(classes, clusters)
+    few = small_class(classes, 5, clusters)
     if few:
         return few
     noise = MeanNoise.of(classes, sample, clusters)
@@ -191,7 +190,7 @@ def vci(
     Raises:
         MetricError: All feature rows are equal.
     """
-    few = too_few_for_inverse(moments, classes) or few_clusters(classes, clusters)
+    few = too_few_for_inverse(moments, classes, clusters)
     if few:
         return few
     if moments.is_constant():
@@ -205,13 +204,13 @@ def vci(
     offsets = ((classes.means - classes.mean) @ spectrum.vectors[:, kept]) / scale
     signal = classes.shares @ offsets.square().sum(dim=1)
     largest = min(rank, classes.c - 1)
-    chance = Chance.of(classes, sample, clusters, max(rank, classes.c - 1) / (moments.n - 1))
-    if max(chance.means, chance.inverse) > _CHANCE:
-        return Refusal(
-            "inconclusive",
-            f"few_clusters: clusters of rows alone would part the classes by {max(chance.means, chance.inverse):.0%}; "
-            "it needs more",
-        )
+    chance = Chance(max(rank, classes.c - 1) / (moments.n - 1), rank, classes.c - 1)
+    if clusters is not None:
+        with torch.no_grad():
+            white = spectrum.coordinates(sample)[:, kept] / scale
+            chance = chance.clustered(white, offsets, classes, sample, clusters)
+    if chance.too_much:
+        return Refusal("inconclusive", "few_clusters: clusters of rows alone would part the classes; it needs more")
     found = (signal / largest).item()
     true, slope = chance.removed(found)
 
@@ -223,7 +222,9 @@ def vci(
         terms = _signal_terms(rows, offsets, scale, classes.shares, sample.class_codes(classes.names))
         return -terms / largest
 
-    inflation = 1 / (1 - chance.inverse)  # the inverse is fitted to the very rows whose influence is taken
+    inflation = 1 / (
+        1 - min(chance.single * chance.inverse, 0.9)
+    )  # the inverse is fitted to the very rows whose influence is taken
     value, raw = (signal.new_tensor(1 - share) for share in (true, found))
     return {
         "value": Readout(value, later=lambda: (influence() * slope, None), inflation=inflation),
@@ -271,14 +272,14 @@ def _signal_terms(rows: Tensor, offsets: Tensor, scale: Tensor, shares: Tensor, 
     return by_tile(terms, rows, across, codes).double() - sizes[codes]
 
 
-def too_few_for_inverse(moments: Moments, classes: ClassMoments) -> Refusal | None:
+def too_few_for_inverse(moments: Moments, classes: ClassMoments, clusters: ClusterCounts | None) -> Refusal | None:
     """The refusal when the total covariance cannot be inverted honestly."""
     needed = 2 * max(moments.d, classes.c - 1)
     if moments.n < needed:
         return Refusal(
             "inconclusive", f"n_over_d: {moments.n} rows of dimension {moments.d}; it needs at least {needed}", needed
         )
-    return small_class(classes, 10)
+    return small_class(classes, 10, clusters)
 
 
 @metric(
@@ -316,7 +317,7 @@ def cdnv(
     Returns:
         Ratio of at least 0, and read-outs.
     """
-    few = small_class(classes, 10) or few_clusters(classes, clusters)
+    few = small_class(classes, 10, clusters)
     if few:
         return few
     pairs = ClassPairs.of(classes, sample, clusters)

@@ -13,7 +13,7 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, design_effect, row_influence, variance_of_mean
 from gate.geometry.methods.domains import small_class
-from gate.geometry.methods.mean_noise import MeanNoise, few_clusters
+from gate.geometry.methods.mean_noise import MeanNoise
 from gate.geometry.methods.row_pairs import Pairs, squared_covariance, without_pair_noise
 from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import ClusterCounts, Sample, UnitClassMoments
@@ -42,7 +42,7 @@ _BAND = 0.5  # width, as a share of the tail, over which the density at a quanti
     readouts={
         "d_within": "mean cosine distance of two rows of one class: near 0 when classes are over-tight",
         "tolerance": "mean cosine over all pairs of rows of one class",
-        "compactness": "mean cosine of a row with the mean of the other rows, and clusters, of its class",
+        "compactness": "mean cosine of a row with the mean of the rest of its class, without its cluster",
         "distinct": "1 - mean cosine of a row with the nearest mean of another class",
         "dprime": "same-class less different-class mean cosine, in units of their pooled standard deviation",
         "range": "99th less 1st percentile of the cosines of all pairs of rows",
@@ -62,9 +62,9 @@ def class_separation_r2(
     """Class separation on the sphere: 0 for random labels, 1 when every class is one direction.
 
     1 - d_within / d_total for the mean cosine distance of two rows of one class and of any two rows, where each class
-    counts alike and no row is paired with itself. With class means m_c of unit rows and spreads v_c (unbiased),
-    d_within = mean_c v_c and d_total = [sum_c v_c + sum over a != b of (1 - m_a.m_b)] / C^2. Near 1 with d_within near
-    0 the classes are over-compressed.
+    counts alike and no row is paired with itself, nor with one of its cluster. With class means m_c of unit rows and
+    spreads v_c (unbiased), d_within = mean_c v_c and d_total = [sum_c v_c + sum over a != b of (1 - m_a.m_b)] / C^2.
+    Near 1 with d_within near 0 the classes are over-compressed.
 
     Args:
         classes: Class moments of the unit rows of features (n, d).
@@ -79,7 +79,7 @@ def class_separation_r2(
     """
     if classes.n == 0:
         raise MetricError("all feature rows are zero: they have no direction")
-    few = small_class(classes, 5) or few_clusters(classes, clusters)
+    few = small_class(classes, 5, clusters)
     if few:
         return few
     noise = MeanNoise.of(classes, sample, clusters)
@@ -130,13 +130,14 @@ class _Rows:
 
     @cached_property
     def squared_covariance(self) -> float:
-        """tr(C^2) of the pooled within-class covariance of unit rows."""
+        """tr(C^2) of the pooled within-class covariance of unit rows, unbiased in the class sizes."""
         fitted = squared_covariance(self.classes.offsets(self.sample).moved[self.alive])
-        return fitted * (1 + (self.noise.own.sum() / self.classes.within.sum()).item()) ** 2
+        grown = self.noise.own.sum() / self.classes.within.sum().clamp_min(1e-300)
+        return fitted * (1 + grown.item()) ** 2
 
     @property
-    def inverse_sizes(self) -> Tensor:
-        """1 / n of each class, (C,), and more where clusters make its mean less certain."""
+    def relative_errors(self) -> Tensor:
+        """Squared error of each class mean as a share of the variance of its rows, (C,): 1 / n for independent rows."""
         own: Tensor = self.noise.own / (self.classes.within + self.noise.own).clamp_min(1e-300)
         return own.detach()
 
@@ -165,29 +166,31 @@ class _Rows:
         return torch.cat(parts)
 
     @cached_property
-    def siblings(self) -> Tensor | None:
-        """Sum of the rows of the own class and cluster, (r, d), sampled or not; None where each row stands alone."""
+    def siblings(self) -> tuple[Tensor, Tensor] | None:
+        """Sum of the rows of the own class and cluster, (r, d), as the sampled ones tell, and its squared length, (r,).
+
+        None without clusters.
+        """
         if self.sample.clusters is None:
             return None
         cells = torch.stack([self.codes, self.sample.clusters[self.alive]])
         order, inverse = cells.unique(dim=1, return_inverse=True)
         sums = torch.zeros(order.shape[1], self.units.shape[1], dtype=self.units.dtype, device=self.units.device)
         sums.index_add_(0, inverse, self.units)
-        return self.units + (sums[inverse] - self.units) / self.sample.share
+        share, beside = self.sample.share, torch.bincount(inverse)[inverse] - 1
+        whole = self.units + (sums[inverse] - self.units) / share
+        return whole, whole.square().sum(dim=1).double() - beside * (1 - share) / share**2
 
     def own(self, along: Tensor, square: Tensor) -> Tensor:
-        """Cosine with the mean of the other rows of the own class, (r,), from u.m and |m|^2.
-
-        Other rows are those of other clusters.
-        """
+        """Cosine with the mean of the rows of the own class but the own cluster, (r,), from u.m and |m|^2."""
         sizes = self.classes.counts[self.codes].double()
         inside, across, apart = torch.ones_like(along), along, torch.ones_like(along)
         if self.siblings is not None:
             means = self.classes.means.detach()
-            inside = (self.units * self.siblings).sum(dim=1).double()
-            beside = self.siblings - self.units
-            across = along + by_tile(lambda tile, one: (tile * means[one]).sum(dim=1), beside, self.codes)
-            apart = self.siblings.square().sum(dim=1).double()
+            siblings, apart = self.siblings
+            inside = (self.units * siblings).sum(dim=1).double()
+            others = siblings - self.units
+            across = along + by_tile(lambda tile, one: (tile * means[one]).sum(dim=1), others, self.codes)
         rest = sizes.square() * square - 2 * sizes * across + apart  # squared length of the sum of the others
         found: Tensor = torch.where(
             rest > _CANCELLED, (sizes * along - inside) / rest.clamp_min(_CANCELLED).sqrt(), 0.0
@@ -228,7 +231,7 @@ def _total_distance(classes: UnitClassMoments, noise: MeanNoise) -> Tensor:
 
 
 def _same_class(classes: UnitClassMoments, noise: MeanNoise) -> Tensor:
-    """Mean cosine over all pairs of rows of one class."""
+    """Mean cosine of two rows of one class, of different clusters if any."""
     sizes = classes.n * classes.shares
     pairs = sizes * (sizes - 1)
     same: Tensor = pairs @ (1 - classes.within - noise.own) / pairs.sum()
@@ -236,29 +239,29 @@ def _same_class(classes: UnitClassMoments, noise: MeanNoise) -> Tensor:
 
 
 def _different_class(classes: UnitClassMoments, noise: MeanNoise) -> Tensor:
-    """Mean cosine over all pairs of rows of two classes."""
+    """Mean cosine of two rows of two classes, of different clusters if any."""
     every = classes.mean @ classes.mean - noise.of_sum(classes.shares)
     own = classes.shares.square() @ (1 - classes.within - noise.own)
     return (every - own) / (1 - classes.shares.square().sum())
 
 
 def _value_pairs(rows: _Rows, within: Tensor, total: Tensor) -> float:
-    """Sum over pairs of classes of the squared second derivative by their means, over n_a n_b."""
+    """Sum over pairs of classes of the squared second derivative by their means, times the relative errors of both."""
     c = rows.classes.c
     own = 1 / (c * total.item())
     shared = within.item() * own**2
-    inverse = rows.inverse_sizes
+    inverse = rows.relative_errors
     diagonal = float(inverse.square().sum())
     return (own - shared) ** 2 * diagonal + shared**2 * (float(inverse.sum()) ** 2 - diagonal)
 
 
 def _diagonal_pairs(rows: _Rows, weight: float) -> float:
-    return weight**2 * float(rows.inverse_sizes.square().sum())
+    return weight**2 * float(rows.relative_errors.square().sum())
 
 
 def _tolerance_pairs(rows: _Rows) -> float:
     sizes = rows.classes.counts.double()
-    weights = sizes.square() * rows.inverse_sizes
+    weights = sizes.square() * rows.relative_errors
     return float(weights.square().sum()) / float((sizes * (sizes - 1)).sum()) ** 2
 
 

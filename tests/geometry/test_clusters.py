@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gate.estimate import Estimate
 from gate.geometry.influence import design_effect
+from gate.geometry.methods.chance import Chance
 from gate.geometry.methods.mean_noise import MeanNoise
 from gate.geometry.statistics import Batch, ClassMoments, ClusterCounts, Sample
 from gate.measurement import measure
@@ -238,6 +239,64 @@ def test_vci_of_documents_with_rows_of_every_class_is_right(count: int, spread: 
         covers += found.interval[0] <= truth <= found.interval[1]
     assert sum(values) / 60 == pytest.approx(truth, abs=0.02)
     assert covers >= 50
+
+
+def test_vci_with_clusters_is_blind_to_the_scale_of_channels() -> None:
+    """Documents move two channels only; however quiet these are, they part no classes."""
+    clusters = torch.arange(15).repeat_interleave(40)
+    below = 0
+    for seed in range(20):
+        labels = (torch.randperm(15, generator=data.generator(seed)) % 3)[clusters]
+        rows = data.isotropic(600, 5, seed)
+        rows[:, :2] += 2 * data.isotropic(15, 2, 100 + seed)[clusters]
+        found = [
+            measure(rows * scale, labels=labels, clusters=clusters, metrics=["vci.value"])["vci"]
+            for scale in (torch.ones(5), torch.tensor([0.01, 0.01, 1, 1, 1], dtype=torch.float64))
+        ]
+        assert found[0].status == found[1].status
+        if found[0].interval is not None and found[0].value is not None:
+            assert found[1].value == pytest.approx(found[0].value, rel=1e-6)
+            below += found[0].interval[1] < 1
+    assert below <= 2
+
+
+def test_patients_with_one_row_of_every_class_part_no_classes() -> None:
+    """No class has two rows of one patient, yet the covariance is known from the patients only."""
+    means = 0.7 * data.isotropic(10, D, 3)
+    total = (means - means.mean(dim=0)).T @ (means - means.mean(dim=0)) / 10
+    whole = total + 5 * torch.eye(D, dtype=torch.float64)
+    truth = 1 - torch.trace(torch.linalg.solve(whole, total)).item() / D
+    clusters, labels = torch.arange(300) // 10, torch.arange(300) % 10
+    gaps, values, covers = [], [], 0
+    for seed in range(40):
+        rows = means[labels] + 2 * data.isotropic(30, D, 500 + seed)[clusters] + data.isotropic(300, D, seed)
+        batch = Batch.of(rows, ids=[str(row) for row in range(300)], labels=labels.tolist(), clusters=clusters)
+        noise = MeanNoise.of(ClassMoments.of(batch), Sample.of(batch), ClusterCounts.of(batch))
+        gaps.append(noise.of_gaps()[0, 1].item())
+        found = measure(rows, labels=labels, clusters=clusters, metrics=["vci.value"])["vci"]
+        assert found.value is not None
+        assert found.interval is not None
+        values.append(found.value)
+        covers += found.interval[0] <= truth <= found.interval[1]
+    assert sum(gaps) / 40 == pytest.approx(2 * D / 30, rel=0.1)
+    assert sum(values) / 40 == pytest.approx(truth, abs=0.012)
+    assert covers >= 33
+
+
+@pytest.mark.parametrize(("rank", "classes"), [(32, 2), (6, 6), (3, 20)])
+@pytest.mark.parametrize("means", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("inverse", [1.0, 3.0])
+def test_chance_is_taken_out_as_it_was_added(rank: int, classes: int, means: float, inverse: float) -> None:
+    chance = Chance(0.1, rank, classes, means, inverse)
+    assert not chance.too_much
+    assert chance.found(1.0) == pytest.approx(1)
+    for true in (0.0, 0.05, 0.3, 0.7, 0.999):
+        share, slope = chance.removed(chance.found(true))
+        assert share == pytest.approx(true, abs=1e-9)
+        assert slope == pytest.approx((chance.removed(chance.found(true) + 1e-5)[0] - share) / 1e-5, rel=1e-3)
+        assert Chance(0.1, rank, classes).removed(true)[0] == pytest.approx((true - 0.1) / 0.9)
+    assert chance.removed(chance.found(0) / 2)[0] <= 0
+    assert Chance(0.1, rank, classes, 7, inverse).too_much
 
 
 def test_every_metric_of_single_precision_rows_takes_clusters() -> None:

@@ -409,6 +409,15 @@ def test_a_wide_small_class_on_a_tight_large_one_is_merged() -> None:
         assert measure(rows, labels=labels, metrics=["cdnv.value"])["cdnv"].value == math.inf
 
 
+@pytest.mark.parametrize("clusters", [None, torch.arange(400) // 4])
+def test_classes_that_are_points_are_fully_separated(clusters: torch.Tensor | None) -> None:
+    labels = (torch.arange(400) // 4) % 4
+    found = measure(torch.eye(4)[labels], labels=labels, clusters=clusters, metrics=["class_separation_r2"])
+    for address in ("class_separation_r2", "class_separation_r2.tolerance", "class_separation_r2.compactness"):
+        assert found[address].interval == (1, 1)
+    assert found["class_separation_r2.d_within"].interval == (0, 0)
+
+
 def test_clusters_alone_do_not_part_classes() -> None:
     clusters = torch.arange(600) // 60
     labels = (clusters % 2).tolist()

@@ -42,8 +42,8 @@ class ClassPairs:
         spread, noise = classes.within + errors.own, errors.of_gaps()
         distances = _squared_distances(classes.means)
         with torch.no_grad():
-            merged = ~(distances - noise > 2 * _distance_error(classes, sample, spread, noise)).triu(1)
-        return cls(classes, spread, distances, noise, merged & torch.ones_like(merged).triu(1))
+            apart = distances - noise > 2 * _distance_error(classes, sample, spread, noise)
+        return cls(classes, spread, distances, noise, (~apart).triu(1))
 
     @cached_property
     def above(self) -> Tensor:
@@ -57,7 +57,7 @@ class ClassPairs:
 
     @property
     def raw(self) -> Tensor:
-        """The same with the distances as they are."""
+        """Ratio with the distances as they are, (C, C)."""
         return self._over(self.distances)
 
     def _over(self, distances: Tensor) -> Tensor:
@@ -106,8 +106,8 @@ def _squared_distances(means: Tensor) -> Tensor:
 def _distance_error(classes: ClassMoments, sample: Sample, spread: Tensor, noise: Tensor) -> Tensor:
     """Standard error of each squared distance of two class means, (C, C): wide and clustered classes are off by more.
 
-    The shape of the errors is that of the pooled covariance within classes, of which sampled rows will do: it decides
-    only whether a distance is more than noise.
+    The shape of the errors is taken to be that of the pooled covariance within classes, of which sampled rows will do:
+    it decides only whether a distance is more than noise.
     """
     rows = classes.offsets(sample).moved
     some, offsets = rows[:_JUDGED], classes.means - classes.mean

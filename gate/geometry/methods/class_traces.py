@@ -35,7 +35,10 @@ def largest_rise(
     if layers is None:
         return missing_input("depths")
     earlier = [layers.layer(index) for index in range(len(layers.layers))]
-    errors = [MeanNoise.of(each, sample, clusters, layers.offsets(index, sample)) for index, each in enumerate(earlier)]
+    errors = [
+        MeanNoise.of(each, sample, clusters, layers.offsets(index, sample) if clusters else None)
+        for index, each in enumerate(earlier)
+    ]
     every = [*earlier, classes]
     traces = [unbiased_traces(each, error) for each, error in zip(every, [*errors, noise], strict=True)]
     names = (*layers.layers, "features")

@@ -8,22 +8,37 @@ from collections.abc import Callable
 from torch import Tensor
 
 from gate.geometry.influence import Refusal
-from gate.geometry.statistics import ClassMoments, Moments
+from gate.geometry.statistics import ClassMoments, ClusterCounts, Moments
 
 _MIN_ROWS = 30
+_FEWEST = 5  # clusters of a class: with fewer, intervals are too narrow
 _FAIR = 1.15  # how far the nulls of all dimensions and of those in use may differ
 
 
-def small_class(classes: ClassMoments, needed: int) -> Refusal | None:
-    """The refusal when there is one class only, or a class has too few rows."""
+def small_class(classes: ClassMoments, needed: int, clusters: ClusterCounts | None = None) -> Refusal | None:
+    """The refusal when there is one class only, or a class has too few rows or clusters."""
     if classes.c < 2:
         return Refusal("inconclusive", f"small_class: all rows are of class {classes.names[0]!r}; it needs two classes")
     worst = int(classes.counts.argmin())
     found = int(classes.counts[worst])
     if found >= needed:
-        return None
+        return _few_clusters(clusters) if clusters else None
     reason = f"small_class: class {classes.names[worst]!r} has {found} rows; each class needs at least {needed}"
     return Refusal("inconclusive", reason, math.ceil(classes.n * needed / max(found, 1)))
+
+
+def _few_clusters(clusters: ClusterCounts) -> Refusal | None:
+    """The refusal when a class has less than 5 clusters, uneven ones counted as so many equal ones: 1 / sum of w^2."""
+    effective = 1 / clusters.concentration()
+    worst = int(effective.argmin())
+    found = effective[worst].item()
+    if found >= _FEWEST - 1e-9:  # sums of shares that are rounded
+        return None
+    return Refusal(
+        "inconclusive",
+        f"few_clusters: the rows of class {clusters.names[worst]!r} are of effectively {found:.2g} clusters; "
+        f"each class needs at least {_FEWEST}, better 20",
+    )
 
 
 def too_few(n: int, d: int, factor: float) -> Refusal | None:

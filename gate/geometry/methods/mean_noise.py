@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from gate.geometry.influence import Refusal
 from gate.geometry.statistics import ClassMoments, ClusterCounts, Sample
 from gate.geometry.statistics.classes import Offsets
 
-_BORROWED = 10  # clusters of a class beyond the first that say as much of it as all classes together
-_FEWEST = 5  # clusters of a class, counted as equal ones: with fewer, intervals are too narrow
+_BORROWED = 10  # prior weight of the correlation of all classes, in pairs of sampled rows of a class
 _TINY = torch.finfo(torch.float64).tiny
-
-
-def few_clusters(classes: ClassMoments, clusters: ClusterCounts | None) -> Refusal | None:
-    """The refusal when the rows of a class are of few clusters: too few tell how its mean would vary."""
-    if clusters is None:
-        return None
-    effective = 1 / clusters.concentration()
-    worst = int(effective.argmin())
-    if effective[worst].item() >= _FEWEST - 1e-9:
-        return None
-    return Refusal(
-        "inconclusive",
-        f"few_clusters: the rows of class {classes.names[worst]!r} are of effectively {effective[worst].item():.2g} "
-        f"clusters; each class needs at least {_FEWEST}, better 20",
-    )
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Errors of class means, by cells of a class and a cluster.
+    """Sums of sampled rows about their class means, by cells of a class and a cluster.
 
     Attributes:
         classes: (k,) int64.
         clusters: (k,) int64, ascending.
-        sums: (k, d) float64, how far the rows of the cell move the mean of their class.
+        sizes: (k,) float64, sampled rows that are off their mean.
+        sums: (k, d) float64.
     """
 
     classes: Tensor
     clusters: Tensor
+    sizes: Tensor
     sums: Tensor
+
+    @classmethod
+    def of(cls, rows: Offsets, clusters: Tensor) -> Self:
+        """Of sampled rows and their clusters (m,)."""
+        found, inverse = torch.stack([clusters, rows.codes]).unique(dim=1, return_inverse=True)
+        sums = torch.zeros(found.shape[1], rows.moved.shape[1], dtype=torch.float64, device=inverse.device)
+        sums.index_add_(0, inverse, rows.moved.double())
+        live = (rows.sizes > 0).double()  # rows without a direction lie at their mean
+        return cls(found[1], found[0], sums.new_zeros(len(sums)).index_add_(0, inverse, live), sums)
+
+    def by_cluster(self, terms: Tensor) -> Tensor:
+        """Sum over the cells of each cluster."""
+        _, inverse = self.clusters.unique_consecutive(return_inverse=True)
+        return terms.new_zeros(int(inverse[-1]) + 1, *terms.shape[1:]).index_add_(0, inverse, terms)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,22 +55,23 @@ class MeanNoise:
 
     Attributes:
         own: (C,) float64, expected squared error of each class mean; differentiable in the spread within classes.
-        correlation: Intraclass correlation of all classes together, 0 for independent rows.
-        cells: What clusters move together; None when rows are independent.
+        cells: How far clusters move class means, in `sums`; None when rows are independent.
     """
 
     own: Tensor
-    correlation: float = 0.0
     cells: Cells | None = None
 
     @classmethod
     def of(
         cls, classes: ClassMoments, sample: Sample, clusters: ClusterCounts | None, offsets: Offsets | None = None
     ) -> MeanNoise:
-        """Of class means.
+        """Of class means. With a mean and a variance v = t + s of its rows, a class mean has the squared error v e.
+
+        e = (t k + s / n) / v for the concentration k of its clusters, and what is within the class about the fitted
+        mean is v (1 - e).
 
         Args:
-            classes: Class moments of all rows.
+            classes: Class moments of all rows; each class has two clusters at least.
             sample: The sampled rows.
             clusters: How all rows fall into clusters; None when they are independent.
             offsets: Sampled rows about their class means, where these are not of the classes' own column.
@@ -79,26 +80,13 @@ class MeanNoise:
         if clusters is None or sample.clusters is None:
             return cls(classes.within / (counts - 1))
         rows = classes.offsets(sample) if offsets is None else offsets
-        found, inverse = torch.stack([sample.clusters, rows.codes]).unique(dim=1, return_inverse=True)
-        own = found[1]
-        moved = torch.zeros(len(own), rows.moved.shape[1], dtype=torch.float64, device=counts.device)
-        moved.index_add_(0, inverse, rows.moved.double())
-
-        def by_class(terms: Tensor, codes: Tensor) -> Tensor:
-            return torch.zeros_like(counts).index_add_(0, codes, terms)
-
-        cells, ones = torch.bincount(inverse).double(), torch.ones_like(rows.sizes)
-        products = by_class(moved.square().sum(dim=1), own) - by_class(rows.sizes, rows.codes)
-        pairs = by_class(cells.square(), own) - by_class(ones, rows.codes)
-        correlations, together = _correlations(products, pairs, classes, clusters)
-        concentration = clusters.concentration()
-        error = correlations * concentration + (1 - correlations) / counts
-        scale = sample.share * counts * clusters.left().clamp_min(_TINY).sqrt()
-        return cls(
-            classes.within * (error / (1 - error)).clamp_min(0),
-            together,
-            Cells(own, found[0], moved / scale[own, None]),
-        )
+        cells = Cells.of(rows, sample.clusters)
+        correlations = _correlations(cells, rows, classes, clusters)
+        error = correlations * clusters.concentration() + (1 - correlations) / counts
+        left = clusters.left(clusters.counts.double().square()).clamp_min(_TINY)
+        scale = sample.share * counts * left.sqrt()
+        moved = replace(cells, sums=cells.sums / scale[cells.classes, None])
+        return cls(classes.within * (error / (1 - error)).clamp_min(0), moved)
 
     def of_sum(self, weights: Tensor) -> Tensor:
         """Expected squared error of the sum of the class means times their weights (C,)."""
@@ -106,8 +94,7 @@ class MeanNoise:
         if self.cells is None:
             return error
         parts = self.cells.sums * weights[self.cells.classes, None]
-        wholes = torch.zeros_like(parts).index_add_(0, self.cells.clusters.unique(return_inverse=True)[1], parts)
-        return error + wholes.square().sum() - parts.square().sum()
+        return (error + self.cells.by_cluster(parts).square().sum() - parts.square().sum()).clamp_min(0)
 
     def between(self, shares: Tensor) -> Tensor:
         """What errors add to the between-class trace, for classes with these shares (C,) of the rows."""
@@ -123,28 +110,35 @@ class MeanNoise:
         for own, sums in zip(self.cells.classes.split(sizes), self.cells.sums.split(sizes), strict=True):
             if len(own) > 1:
                 shared[own[:, None], own] += sums @ sums.T
-        return error - 2 * shared.fill_diagonal_(0)
+        return (error - 2 * shared.fill_diagonal_(0)).clamp_min(0)
 
 
-def _correlations(
-    products: Tensor, pairs: Tensor, classes: ClassMoments, clusters: ClusterCounts
-) -> tuple[Tensor, float]:
-    """Intraclass correlation of each class, (C,), drawn to that of all where it has few clusters; and that of all.
+def _correlations(cells: Cells, rows: Offsets, classes: ClassMoments, clusters: ClusterCounts) -> Tensor:
+    """Intraclass correlation of each class, (C,), drawn to that of all where few pairs of its rows were sampled.
 
-    With t the variance between clusters and s that within, a product of two rows of one cluster about the class mean is
-    t a - s / n on average, and the spread within the class t b + s (1 - 1 / n): derived here, and solved for t and s.
+    With t the variance between clusters, s that within them, k the concentration of the clusters and a what is left of
+    a covariance: a product of two rows of one cluster about the class mean is t a - s / n on average, the spread within
+    the class t (1 - k) + s (1 - 1 / n). Hence t ~ products (1 - 1 / n) + pairs spread / n and s ~ pairs spread a -
+    products (1 - k), by one common factor. Unbiased; derived here.
 
     Args:
-        products: Sum of the products of sampled rows of one cluster about their class mean, (C,).
-        pairs: Number of these, (C,).
+        cells: Sums of the sampled rows.
+        rows: The sampled rows about their class means.
         classes: Class moments of all rows.
         clusters: How all rows fall into clusters.
     """
-    n, within, concentration = classes.counts.double(), classes.within.detach(), clusters.concentration()
-    between = products * (1 - 1 / n) + pairs * within / n
-    inside = pairs * within * clusters.left() - products * (1 - concentration)
-    whole = (between + inside).sum()
-    together = (between.sum() / whole).clamp(max=1).item() if whole.item() > 0 else 0.0
-    own = torch.where(between + inside > 0, between / (between + inside).clamp_min(_TINY), together).clamp(-1, 1)
-    weight = torch.minimum(1 / concentration - 1, pairs)
-    return (_BORROWED * together + weight * own) / (_BORROWED + weight), together
+    n, spread, concentration = classes.counts.double(), classes.within.detach(), clusters.concentration()
+
+    def by_class(terms: Tensor, codes: Tensor) -> Tensor:
+        return torch.zeros_like(n).index_add_(0, codes, terms)
+
+    products = by_class(cells.sums.square().sum(dim=1), cells.classes) - by_class(rows.sizes, rows.codes)
+    pairs = by_class(cells.sizes.square(), cells.classes) - by_class(cells.sizes, cells.classes)
+    sizes = clusters.counts.double()
+    between = products * (1 - 1 / n) + pairs * spread / n
+    inside = pairs * spread * clusters.left(sizes * (sizes - 1)) - products * (1 - concentration)
+    whole = between + inside
+    together = between.sum() / whole.sum() if bool((pairs > 0).any()) and whole.sum() > 0 else whole.new_zeros(())
+    own = torch.where(whole > 0, between / whole.clamp_min(_TINY), together)
+    found: Tensor = (_BORROWED * together + pairs * own) / (_BORROWED + pairs)
+    return found.clamp(-1, 1)

@@ -40,8 +40,10 @@ class ClusterCounts:
 
     @classmethod
     def _counted(cls, names: tuple[str, ...], classes: Tensor, clusters: Tensor, counts: Tensor) -> Self:
-        cells, inverse = torch.stack([classes, clusters]).unique(dim=1, return_inverse=True)
-        return cls(names, cells[0], cells[1], counts.new_zeros(cells.shape[1]).index_add_(0, inverse, counts))
+        found, places = clusters.unique(return_inverse=True)
+        cells, inverse = (classes * len(found) + places).unique(return_inverse=True)
+        sizes = counts.new_zeros(len(cells)).index_add_(0, inverse, counts)
+        return cls(names, cells // len(found), found[cells % len(found)], sizes)
 
     def merge(self, other: Self) -> Self:
         """Of the rows of both."""
@@ -59,15 +61,18 @@ class ClusterCounts:
         sizes = self.counts.double()
         return self.by_class(sizes.square()) / self.by_class(sizes).square()
 
-    def left(self) -> Tensor:
-        """Share of the covariance of two rows of one cluster that is left about the fitted class mean, (C,)."""
-        sizes = self.counts.double()
-        pairs = self.by_class(sizes * (sizes - 1))
-        typical = self.by_class(sizes.square() * (sizes - 1)) / (pairs * self.by_class(sizes)).clamp_min(1)
-        return 1 - 2 * typical + self.concentration()
-
-    def overall(self) -> float:
-        """The same of the clusters in all rows, of whatever class."""
+    def concentration_of_all(self) -> float:
+        """Sum of the squared shares of the clusters in all rows, of whatever class."""
         _, inverse = self.clusters.unique(return_inverse=True)
         sizes = torch.bincount(inverse, self.counts.double())
         return float(sizes.square().sum() / sizes.sum() ** 2)
+
+    def left(self, weights: Tensor) -> Tensor:
+        """Share of a covariance within clusters that is left about the fitted class means, (C,).
+
+        Args:
+            weights: (k,) how much each cell counts: by its pairs of different rows, or by all pairs with other classes.
+        """
+        sizes = self.counts.double()
+        typical = self.by_class(weights * sizes) / (self.by_class(weights) * self.by_class(sizes)).clamp_min(1)
+        return 1 - 2 * typical + self.concentration()
