@@ -222,9 +222,8 @@ def vci(
         terms = _signal_terms(rows, offsets, scale, classes.shares, sample.class_codes(classes.names))
         return -terms / largest
 
-    inflation = 1 / (
-        1 - min(chance.single * chance.inverse, 0.9)
-    )  # the inverse is fitted to the very rows whose influence is taken
+    # The inverse is fitted to the very rows whose influence is taken.
+    inflation = 1 / (1 - min(chance.single * chance.inverse, 0.9))
     value, raw = (signal.new_tensor(1 - share) for share in (true, found))
     return {
         "value": Readout(value, later=lambda: (influence() * slope, None), inflation=inflation),

@@ -13,11 +13,12 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, design_effect, row_influence, variance_of_mean
 from gate.geometry.methods.domains import small_class
-from gate.geometry.methods.mean_noise import MeanNoise
+from gate.geometry.methods.mean_noise import Cells, MeanNoise
 from gate.geometry.methods.row_pairs import Pairs, squared_covariance, without_pair_noise
 from gate.geometry.registry import Answer, Later, metric
 from gate.geometry.statistics import ClusterCounts, Sample, UnitClassMoments
 from gate.geometry.statistics.batch import by_tile, per_live_row, unit_rows
+from gate.geometry.statistics.classes import Offsets
 
 _ROUNDING = 1e-13  # a mean squared distance of unit rows at or below it is that of one direction in float32
 _CANCELLED = 1e-6  # a squared length at or below it is rounding: such rows have no mean direction
@@ -124,7 +125,7 @@ class _Rows:
     @classmethod
     def of(cls, classes: UnitClassMoments, sample: Sample, noise: MeanNoise, clusters: ClusterCounts | None) -> _Rows:
         units, alive = unit_rows(sample.features)
-        concentration = 1 / classes.counts.double() if clusters is None else clusters.concentration()
+        concentration = 1 / classes.counts.double() if clusters is None else clusters.concentration
         codes = sample.class_codes(classes.names)[alive]
         return cls(classes, sample, units[alive], codes, alive, noise, concentration)
 
@@ -173,12 +174,10 @@ class _Rows:
         """
         if self.sample.clusters is None:
             return None
-        cells = torch.stack([self.codes, self.sample.clusters[self.alive]])
-        order, inverse = cells.unique(dim=1, return_inverse=True)
-        sums = torch.zeros(order.shape[1], self.units.shape[1], dtype=self.units.dtype, device=self.units.device)
-        sums.index_add_(0, inverse, self.units)
-        share, beside = self.sample.share, torch.bincount(inverse)[inverse] - 1
-        whole = self.units + (sums[inverse] - self.units) / share
+        rows = Offsets(self.units, torch.ones_like(self.codes, dtype=torch.float64), self.codes)
+        cells = Cells.of(rows, self.sample.clusters[self.alive])
+        share, beside = self.sample.share, cells.sizes[cells.which] - 1
+        whole = self.units + (cells.sums.to(self.units.dtype)[cells.which] - self.units) / share
         return whole, whole.square().sum(dim=1).double() - beside * (1 - share) / share**2
 
     def own(self, along: Tensor, square: Tensor) -> Tensor:

@@ -66,12 +66,12 @@ class Chance:
         return replace(
             self,
             means=noise.between(classes.shares).item() / alone if alone > 0 else 1.0,
-            inverse=1 + beside * _correlation(offsets, classes, sample, clusters) ** 2,
+            inverse=1 + beside * _correlation(noise.cells, offsets, classes, sample, clusters) ** 2,
         )
 
     @property
     def too_much(self) -> bool:
-        """Whether chance hides the signal: it makes most of it, or less of it where there is more."""
+        """Whether clusters leave too little to tell the signal from chance."""
         times = max(self.means, self.inverse * self.rank / max(self.rank, self.classes))
         return self.single * (times - 1) > _MOST or self._slope(0.0) < _FLAT
 
@@ -102,15 +102,16 @@ class Chance:
         return (self.found(share + _STEP) - self.found(share - _STEP)) / (2 * _STEP)
 
 
-def _correlation(rows: Offsets, classes: ClassMoments, sample: Sample, clusters: ClusterCounts) -> float:
+def _correlation(
+    cells: Cells | None, rows: Offsets, classes: ClassMoments, sample: Sample, clusters: ClusterCounts
+) -> float:
     """Correlation of two rows of one cluster, of whatever class, about their class means."""
-    if sample.clusters is None:
+    if cells is None:
         return 0.0
-    cells = Cells.of(rows, sample.clusters)
     pairs = (cells.by_cluster(cells.sizes).square().sum() - cells.sizes.sum()).item()
     size = rows.sizes.mean().item()
     if pairs <= 0 or size <= 0:
         return 0.0 if sample.share == 1 else 1.0
     products = (cells.by_cluster(cells.sums).square().sum() - rows.sizes.sum()).item()
-    left = 1 - (classes.shares @ clusters.concentration()).item()  # about the fitted class means
+    left = 1 - (classes.shares @ clusters.concentration).item()  # about the fitted class means
     return min(max(products / pairs / size / left, 0.0), 1.0)

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gate.geometry.methods.mean_noise import MeanNoise
+from gate.geometry.methods.mean_noise import MeanNoise, independent_errors
 from gate.geometry.methods.row_pairs import squared_covariance
 from gate.geometry.statistics import ClassMoments, ClusterCounts, Sample
 
@@ -114,6 +114,6 @@ def _distance_error(classes: ClassMoments, sample: Sample, spread: Tensor, noise
     along = some @ offsets.T.to(rows.dtype)
     inner = (along.T @ along).double() / len(some)
     across = inner.diagonal()[:, None] + inner.diagonal() - 2 * inner
-    single = classes.within / (classes.counts - 1)  # errors that clusters seem to take away are chance
+    single = independent_errors(classes)  # errors that clusters seem to take away are chance
     weight = torch.maximum(noise, single[:, None] + single) / (classes.shares @ spread).clamp_min(1e-300)
     return (4 * across.clamp_min_(0)).add_(weight, alpha=2 * squared_covariance(rows)).mul_(weight).sqrt_()

@@ -29,7 +29,7 @@ def small_class(classes: ClassMoments, needed: int, clusters: ClusterCounts | No
 
 def _few_clusters(clusters: ClusterCounts) -> Refusal | None:
     """The refusal when a class has less than 5 clusters, uneven ones counted as so many equal ones: 1 / sum of w^2."""
-    effective = 1 / clusters.concentration()
+    effective = 1 / clusters.concentration
     worst = int(effective.argmin())
     found = effective[worst].item()
     if found >= _FEWEST - 1e-9:  # sums of shares that are rounded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -22,28 +22,35 @@ class Cells:
     Attributes:
         classes: (k,) int64.
         clusters: (k,) int64, ascending.
+        which: (m,) int64, cell of each row.
         sizes: (k,) float64, sampled rows that are off their mean.
         sums: (k, d) float64.
     """
 
     classes: Tensor
     clusters: Tensor
+    which: Tensor
     sizes: Tensor
     sums: Tensor
 
     @classmethod
     def of(cls, rows: Offsets, clusters: Tensor) -> Self:
         """Of sampled rows and their clusters (m,)."""
-        found, inverse = torch.stack([clusters, rows.codes]).unique(dim=1, return_inverse=True)
-        sums = torch.zeros(found.shape[1], rows.moved.shape[1], dtype=torch.float64, device=inverse.device)
-        sums.index_add_(0, inverse, rows.moved.double())
+        found, which = torch.stack([clusters, rows.codes]).unique(dim=1, return_inverse=True)
+        sums = torch.zeros(found.shape[1], rows.moved.shape[1], dtype=torch.float64, device=which.device)
+        sums.index_add_(0, which, rows.moved.double())
         live = (rows.sizes > 0).double()  # rows without a direction lie at their mean
-        return cls(found[1], found[0], sums.new_zeros(len(sums)).index_add_(0, inverse, live), sums)
+        return cls(found[1], found[0], which, sums.new_zeros(len(sums)).index_add_(0, which, live), sums)
 
     def by_cluster(self, terms: Tensor) -> Tensor:
         """Sum over the cells of each cluster."""
         _, inverse = self.clusters.unique_consecutive(return_inverse=True)
         return terms.new_zeros(int(inverse[-1]) + 1, *terms.shape[1:]).index_add_(0, inverse, terms)
+
+
+def independent_errors(classes: ClassMoments) -> Tensor:
+    """Expected squared error of each class mean, (C,), were all rows independent."""
+    return classes.within / (classes.counts.double() - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,20 +62,22 @@ class MeanNoise:
 
     Attributes:
         own: (C,) float64, expected squared error of each class mean; differentiable in the spread within classes.
-        cells: How far clusters move class means, in `sums`; None when rows are independent.
+        cells: What clusters move together; None when rows are independent.
+        scale: (C,) float64, by which a sum of a cell is divided to have its part of the error of a class mean.
     """
 
     own: Tensor
     cells: Cells | None = None
+    scale: Tensor | None = None
 
     @classmethod
     def of(
         cls, classes: ClassMoments, sample: Sample, clusters: ClusterCounts | None, offsets: Offsets | None = None
     ) -> MeanNoise:
-        """Of class means. With a mean and a variance v = t + s of its rows, a class mean has the squared error v e.
+        """Of class means.
 
-        e = (t k + s / n) / v for the concentration k of its clusters, and what is within the class about the fitted
-        mean is v (1 - e).
+        Rows of a class have the variance v, of which the part r lies between clusters. For the concentration k of these
+        the class mean has the squared error v e with e = r k + (1 - r) / n, and v (1 - e) is found about it.
 
         Args:
             classes: Class moments of all rows; each class has two clusters at least.
@@ -78,22 +87,21 @@ class MeanNoise:
         """
         counts = classes.counts.double()
         if clusters is None or sample.clusters is None:
-            return cls(classes.within / (counts - 1))
+            return cls(independent_errors(classes))
         rows = classes.offsets(sample) if offsets is None else offsets
         cells = Cells.of(rows, sample.clusters)
         correlations = _correlations(cells, rows, classes, clusters)
-        error = correlations * clusters.concentration() + (1 - correlations) / counts
+        error = correlations * clusters.concentration + (1 - correlations) / counts
         left = clusters.left(clusters.counts.double().square()).clamp_min(_TINY)
         scale = sample.share * counts * left.sqrt()
-        moved = replace(cells, sums=cells.sums / scale[cells.classes, None])
-        return cls(classes.within * (error / (1 - error)).clamp_min(0), moved)
+        return cls(classes.within * (error / (1 - error)).clamp_min(0), cells, scale)
 
     def of_sum(self, weights: Tensor) -> Tensor:
         """Expected squared error of the sum of the class means times their weights (C,)."""
         error = weights.square() @ self.own
-        if self.cells is None:
+        if self.cells is None or self.scale is None:
             return error
-        parts = self.cells.sums * weights[self.cells.classes, None]
+        parts = self.cells.sums * (weights / self.scale)[self.cells.classes, None]
         return (error + self.cells.by_cluster(parts).square().sum() - parts.square().sum()).clamp_min(0)
 
     def between(self, shares: Tensor) -> Tensor:
@@ -103,11 +111,12 @@ class MeanNoise:
     def of_gaps(self) -> Tensor:
         """Expected squared error of the difference of any two class means, (C, C)."""
         error = self.own[:, None] + self.own
-        if self.cells is None:
+        if self.cells is None or self.scale is None:
             return error
         sizes = self.cells.clusters.unique_consecutive(return_counts=True)[1].tolist()
+        parts = self.cells.sums / self.scale[self.cells.classes, None]
         shared = torch.zeros_like(error)
-        for own, sums in zip(self.cells.classes.split(sizes), self.cells.sums.split(sizes), strict=True):
+        for own, sums in zip(self.cells.classes.split(sizes), parts.split(sizes), strict=True):
             if len(own) > 1:
                 shared[own[:, None], own] += sums @ sums.T
         return (error - 2 * shared.fill_diagonal_(0)).clamp_min(0)
@@ -127,7 +136,7 @@ def _correlations(cells: Cells, rows: Offsets, classes: ClassMoments, clusters: 
         classes: Class moments of all rows.
         clusters: How all rows fall into clusters.
     """
-    n, spread, concentration = classes.counts.double(), classes.within.detach(), clusters.concentration()
+    n, spread, concentration = classes.counts.double(), classes.within.detach(), clusters.concentration
 
     def by_class(terms: Tensor, codes: Tensor) -> Tensor:
         return torch.zeros_like(n).index_add_(0, codes, terms)

@@ -234,12 +234,14 @@ class ClassMoments:
     def offsets(self, sample: Sample) -> Offsets:
         """The sampled rows about the mean of their class: one for every function of these moments."""
         if sample not in self.known:
-            rows, codes = self._sampled(sample)
-            centres = self.means.detach()
-            moved = by_tile(lambda tile, own: (tile - centres.index_select(0, own)).to(rows.dtype), rows, codes)
-            sizes = by_tile(lambda tile: tile.square().sum(dim=1), moved).double()
-            self.known[sample] = Offsets(moved, sizes, codes)
+            self.known[sample] = self._offsets(sample)
         return self.known[sample]
+
+    def _offsets(self, sample: Sample) -> Offsets:
+        rows, codes = self._sampled(sample)
+        centres = self.means.detach()
+        moved = by_tile(lambda tile, own: (tile - centres.index_select(0, own)).to(rows.dtype), rows, codes)
+        return Offsets(moved, by_tile(lambda tile: tile.square().sum(dim=1), moved).double(), codes)
 
     def codes_of(self, batch: Batch) -> Tensor:
         """Index of the class of each row of a batch, (n,) int64."""
@@ -270,13 +272,11 @@ class UnitClassMoments(ClassMoments):
         _, alive = unit_scale(sample.rows.numbers(self.column))
         return per_live_row(super().influence(gradient, sample), alive)
 
-    def offsets(self, sample: Sample) -> Offsets:
-        """As for `ClassMoments`; rows without a direction lie at their mean."""
-        if sample not in self.known:
-            rows, dead = super().offsets(sample), ~unit_scale(sample.rows.numbers(self.column))[1]
-            rows.moved[dead] = 0
-            rows.sizes[dead] = 0
-        return self.known[sample]
+    def _offsets(self, sample: Sample) -> Offsets:
+        rows, alive = super()._offsets(sample), unit_scale(sample.rows.numbers(self.column))[1]
+        for column in (rows.moved, rows.sizes):
+            column[~alive] = 0  # rows without a direction lie at their mean
+        return rows
 
     def _sampled(self, sample: Sample) -> tuple[Tensor, Tensor]:
         rows, codes = super()._sampled(sample)

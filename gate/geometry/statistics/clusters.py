@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Self
 
 import torch
@@ -56,6 +57,7 @@ class ClusterCounts:
         """Sum over the cells of each class, (C,) float64."""
         return torch.zeros(len(self.names), dtype=torch.float64, device=terms.device).index_add_(0, self.classes, terms)
 
+    @cached_property
     def concentration(self) -> Tensor:
         """Sum of the squared shares of the clusters in each class, (C,): 1 for a single one, 1 / G for G equal ones."""
         sizes = self.counts.double()
@@ -75,4 +77,4 @@ class ClusterCounts:
         """
         sizes = self.counts.double()
         typical = self.by_class(weights * sizes) / (self.by_class(weights) * self.by_class(sizes)).clamp_min(1)
-        return 1 - 2 * typical + self.concentration()
+        return 1 - 2 * typical + self.concentration
