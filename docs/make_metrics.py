@@ -29,8 +29,9 @@ All {count} metrics of `gate.measure`, and which of them a rule of a policy can 
 
 How to read an entry:
 
-- **Better** is the direction. Where it says *range*, the number can be bad at both ends: give `min` and `max` where
-  you can.
+- **Better** is the direction, of the metric and of each of its read-outs. Where it says *range*, the number can be bad
+  at both ends or only describes: give `min` and `max` where you can. A difference is better where the fault that it
+  was made to show is smaller.
 - **Decides when** is the domain in which the number may decide. Outside of it the answer is *inconclusive* (other or
   more rows could answer) or *not applicable* (the question does not exist for this model), never a number, never a
   pass.
@@ -119,7 +120,9 @@ def render(titles: Mapping[str, str], entries: Sequence[Entry]) -> str:
 
 def overview(entries: Iterable[Entry]) -> str:
     """The table at the top."""
-    rows = [(link(entry.name), escaped(entry.meaning), entry.better, names(entry.required) or "-") for entry in entries]
+    rows = [
+        (link(entry.name), escaped(entry.meaning), entry.direction(), names(entry.required) or "-") for entry in entries
+    ]
     return table(("Metric", "What it says", "Better", "Needs"), rows)
 
 
@@ -131,8 +134,11 @@ def section(entry: Entry) -> Iterator[str]:
         yield f"{escaped(entry.description)}\n"
     yield "".join(f"- **{name}**: {fact}\n" for name, fact in facts(entry))
     numbers = [("value", "the metric itself"), *entry.readouts.items()]
-    rows = [(f"`{address(entry, name)}`", escaped(text), in_words(entry.limits[name])) for name, text in numbers]
-    yield table(("Read-out", "What it says", "Possible values"), rows)
+    rows = [
+        (f"`{address(entry, name)}`", escaped(text), entry.direction(name), in_words(entry.limits[name]))
+        for name, text in numbers
+    ]
+    yield table(("Read-out", "What it says", "Better", "Possible values"), rows)
     if entry.params:
         settings = [
             (f"`{name}`", code(default), in_words(entry.ranges[name]), escaped(entry.explanations[name]))
@@ -148,7 +154,7 @@ ANCHOR = "the-same-name-elsewhere"
 
 def facts(entry: Entry) -> Iterator[tuple[str, str]]:
     """What is said of a metric in a line each."""
-    yield "Better", entry.better
+    yield "Better", entry.direction()
     yield "Unit", escaped(entry.unit)
     yield "Decides when", escaped(entry.domain)
     yield "Needs", names(entry.required) or "only the features"

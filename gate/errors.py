@@ -54,6 +54,10 @@ class RegistryError(GateError):
     """The registry cannot be reached, or does not know what it was asked for."""
 
 
+class AbsentError(RegistryError):
+    """The registry answers, and knows no such model, version or alias."""
+
+
 class ModelError(GateError):
     """A model that cannot be found, may not be loaded or does not run."""
 

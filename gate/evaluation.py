@@ -1,8 +1,9 @@
-"""The whole gate, top down: a model, a probe set and a policy become evidence."""
+"""The whole gate, top down: a model, a probe set and a policy become measurements, and these become evidence."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,39 @@ from gate import questions, streaming
 from gate.evidence.bundle import Evidence, document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from datetime import date
+
+    from gate.geometry.statistics import Collection
+    from gate.models.baseline import Absent
+    from gate.models.loading import LoadedModel
+    from gate.policy.schema import Policy
+    from gate.probes.probe_set import ProbeSet
+    from gate.questions import Part, Plan
+    from gate.verdict import Measurements
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What one pass over the probe set gave.
+
+    Attributes:
+        model: That was measured.
+        baseline: What it was compared with, or why it was not.
+        probe: The probe set, after its complete pass.
+        plan: What was read where.
+        collections: The statistics of every layer and slice.
+        measured: The estimates that follow from them.
+        device: Where the model ran.
+    """
+
+    model: LoadedModel
+    baseline: LoadedModel | Absent
+    probe: ProbeSet
+    plan: Plan
+    collections: Mapping[Part, Collection]
+    measured: Measurements
+    device: str
 
 
 def check(
@@ -20,16 +53,20 @@ def check(
     *,
     policy: str | Path,
     probe: str | None = None,
+    baseline: str | None = None,
     device: str = "auto",
+    today: date | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Evidence:
     """Evaluates a model under a policy; records nothing.
 
     Args:
         model_uri: `models:/name/version`, `models:/name@alias`, `runs:/…`, a folder with an MLmodel, `features:PATH`.
-        policy: Policy file.
+        policy: Policy file, or the name of a pack.
         probe: Probe set or probe spec in place of the policy's own.
+        baseline: Model to compare with, in place of the policy's own.
         device: `auto`, `cpu` or `cuda`.
+        today: On which waivers and dates are looked at; the date now (UTC) when None.
         on_progress: Called with the number of probe rows done so far.
 
     Returns:
@@ -38,44 +75,92 @@ def check(
     Raises:
         GateError: There is nothing to evaluate, or it could not be evaluated; the class fixes the exit code.
     """
-    from gate.engines import local
     from gate.evidence.environment import environment
     from gate.evidence.layers import describe
-    from gate.models.loading import load
     from gate.policy.loading import load_policy
-    from gate.verdict import decide, judge
+    from gate.policy.scope import enforcement
+    from gate.verdict import Occasion, judge
 
     started, clock = datetime.now(UTC), time.monotonic()
-    loaded = load_policy(policy)
-    run, confidence = loaded.policy.run, loaded.policy.defaults.confidence
-    rules, layers = loaded.policy.rules, questions.layers_of(loaded.policy)
-    spec = streaming.resolved_probe(loaded.policy.probe, probe)
-    where = streaming.resolved_device(device)
-    with TemporaryDirectory(prefix="gate-") as folder:
-        model = load(model_uri, directory=Path(folder), device=where, allow_pickle=run.allow_pickle)
-        rows = streaming.open_rows(spec)
-        stream = streaming.batches(model, rows, layers, device=where, run=run, on_progress=on_progress)
-        collections = local.fold(stream, questions.statistics_of(rules))
-    streaming.require_pinned(rows, spec.digest)
-    answers = questions.answers(rules, collections, confidence)
-    findings = [judge(rule, answers[questions.question(rule)].get(rule.metric)) for rule in rules]
-    seconds = time.monotonic() - clock
+    loaded = load_policy(policy, baseline=baseline)
+    rules = loaded.policy
+    found = evaluate(rules, model_uri, probe=probe, device=device, on_progress=on_progress)
+    model = found.model
+    on = Occasion((model.resolved, model.digest), today or started.date(), enforcement(rules, model_uri))
+    layers = found.plan.layers.items()
     return Evidence(
         document(
             model=model,
+            baseline=found.baseline,
             policy=loaded,
-            probe=rows,
-            layers=[describe(name, at.path, at.pooling, collections[name]) for name, at in layers.items()],
-            estimates=[(asked[0], each) for asked, found in answers.items() for each in found.values()],
-            findings=findings,
-            verdict=decide(findings),
+            probe=found.probe,
+            layers=[
+                describe(name, at.path, at.pooling, found.collections[questions.Part(name)]) for name, at in layers
+            ],
+            measured=found.measured,
+            judgement=judge(rules, found.measured, on),
             run=environment(
-                device=where,
-                precision=run.precision,
-                seed=run.seed,
-                confidence=confidence,
+                device=found.device,
+                precision=rules.run.precision,
+                seed=rules.run.seed,
+                confidence=rules.defaults.confidence,
                 started=started,
-                seconds=seconds,
+                seconds=time.monotonic() - clock,
             ),
         )
+    )
+
+
+def evaluate(
+    policy: Policy,
+    model_uri: str,
+    *,
+    probe: str | None = None,
+    device: str = "auto",
+    on_progress: Callable[[int], None] | None = None,
+) -> Evaluated:
+    """Measures everything that a policy asks for, in one pass over the probe set; judges nothing.
+
+    Args:
+        policy: The rules, where to read, and the probe set.
+        model_uri: As for `check`.
+        probe: Probe set or probe spec in place of the policy's own.
+        device: `auto`, `cpu` or `cuda`.
+        on_progress: Called with the number of probe rows done so far.
+
+    Raises:
+        GateError: It could not be measured.
+    """
+    from gate.engines import local
+    from gate.models.loading import load
+    from gate.policy.scope import require_in_scope
+
+    plan, run = questions.plan(policy), policy.run
+    spec = streaming.resolved_probe(policy.probe, probe)
+    where = streaming.resolved_device(device)
+    with TemporaryDirectory(prefix="gate-") as folder:
+        model = load(model_uri, directory=Path(folder), device=where, allow_pickle=run.allow_pickle)
+        require_in_scope(policy, model.name, model_uri)
+        baseline = _baseline(policy, model, Path(folder), where)
+        rows = streaming.open_rows(spec, plan.tags)
+        stream = streaming.batches(model, baseline, rows, plan, device=where, run=run, on_progress=on_progress)
+        collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
+    streaming.require_pinned(rows, spec.digest)
+    measured = questions.answers(plan.rules, collections, policy.defaults.confidence, baseline)
+    return Evaluated(model, baseline, rows, plan, collections, measured, where)
+
+
+def _baseline(policy: Policy, candidate: LoadedModel, directory: Path, device: str) -> LoadedModel | Absent:
+    """What the candidate is compared with, or why it is not."""
+    from gate.models.baseline import Absent, find
+
+    if policy.baseline is None:
+        return Absent("the policy names no baseline; there are no relative rules")
+    return find(
+        policy.baseline.uri,
+        candidate,
+        when_absent=policy.baseline.when_absent,
+        directory=directory,
+        device=device,
+        allow_pickle=policy.run.allow_pickle,
     )

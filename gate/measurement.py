@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.estimate import Estimate, address_of, estimate, statistics_for
+from gate.estimation import address_of, estimate, statistics_for
 from gate.geometry import registry
 from gate.geometry.statistics import (
     COLUMNS,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from gate.estimate import Estimate
     from gate.geometry.registry import Metric
 
 _ROWS_AT_ONCE = 131072

@@ -1,64 +1,200 @@
-"""What the rules of a policy ask, and the answers: layers, statistics, estimates."""
+"""What the rules of a policy ask, and the answers: where to read, what to keep of it, and the estimates that follow."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gate.errors import MetricError
+from gate.policy.references import needs_baseline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gate.estimate import Estimate
     from gate.features import LayerAddress
     from gate.geometry.statistics import Collection, Statistic
-    from gate.policy.schema import Policy, Rule
+    from gate.models.baseline import Absent
+    from gate.models.loading import LoadedModel
+    from gate.policy.rules import Rule
+    from gate.policy.schema import Layer, Policy
+    from gate.verdict import Measurements, Question, Slice
 
-Question = tuple[str, str, tuple[tuple[str, Any], ...]]  # layer, metric, parameters: rules that share them ask once
+By = tuple[str, ...]  # the columns of the probe set by which it is cut
 
 
-def layers_of(policy: Policy) -> dict[str, LayerAddress]:
-    """Name → address of every layer that a rule is about: those that the policy defines, and `input` and `output`."""
+class Part(NamedTuple):
+    """Some rows as one model represents them."""
+
+    layer: str
+    of: Literal["candidate", "baseline"] = "candidate"
+    slice: Slice = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where to read what.
+
+    Attributes:
+        layers: Name → address of every layer that a rule is about.
+        baseline_layers: The same in the baseline.
+        reads: Column → address of what metrics read of the model besides features.
+        classes: What the columns of logits stand for; empty where nobody says.
+        cuts: Layer → the columns by which its rows are cut into slices.
+        rules: Of the policy, without those that are switched off.
+        compares: Whether anything is compared with a baseline.
+    """
+
+    layers: Mapping[str, LayerAddress]
+    baseline_layers: Mapping[str, LayerAddress]
+    reads: Mapping[str, LayerAddress]
+    classes: tuple[str, ...]
+    cuts: Mapping[str, tuple[By, ...]]
+    rules: tuple[Rule, ...]
+    compares: bool
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Every column by which rows are cut, once."""
+        return tuple(dict.fromkeys(column for cuts in self.cuts.values() for by in cuts for column in by))
+
+
+def plan(policy: Policy) -> Plan:
+    """What a policy needs to be read."""
+    rules = tuple(rule for rule in policy.rules if rule.enabled)
+    own = {} if policy.baseline is None else policy.baseline.layers
+    names = dict.fromkeys(rule.layer for rule in rules)
+    logits = policy.reads.logits
+    cuts: dict[str, dict[By, None]] = defaultdict(dict)
+    for rule in rules:
+        if rule.slices is not None:
+            cuts[rule.layer][rule.slices.by] = None
+    return Plan(
+        layers={name: _address(policy.layers.get(name), name) for name in names},
+        baseline_layers={name: _address(own.get(name) or policy.layers.get(name), name) for name in names},
+        reads={name: _address(where, name) for name, where in policy.reads.given.items()},
+        classes=() if logits is None else logits.classes,
+        cuts={layer: tuple(found) for layer, found in cuts.items()},
+        rules=rules,
+        compares=any(_compares(rule) for rule in rules),
+    )
+
+
+def applicable(policy: Policy) -> list[str]:
+    """The metrics that what a policy gives suffices for, whatever its rules are."""
+    from gate.geometry import catalogue
+    from gate.policy.references import Given, input_fault
+
+    columns = None if policy.probe is None else policy.probe.columns.given
+    given = Given(columns or (), list(policy.reads.given), baseline=policy.baseline is not None)
+    return [name for name in catalogue.load() if input_fault(name, given) is None]
+
+
+def _address(layer: Layer | None, name: str) -> LayerAddress:
     from gate.features import LayerAddress
 
-    addresses = {name: LayerAddress(layer.path, layer.pooling) for name, layer in policy.layers.items()}
-    return {rule.layer: addresses.get(rule.layer, LayerAddress(rule.layer)) for rule in policy.rules}
+    return LayerAddress(name) if layer is None else LayerAddress(layer.path, layer.pooling)
 
 
-def statistics_of(rules: Iterable[Rule]) -> tuple[type[Statistic], ...]:
-    """What the rules' metrics read, and what the pictures of a layer are drawn from."""
-    from gate.estimate import statistics_for
+def _compares(rule: Rule) -> bool:
+    in_slices = rule.slices is not None and rule.slices.relative is not None
+    return rule.relative is not None or in_slices or needs_baseline(rule.metric)
+
+
+def _rules_about(part: Part, rules: Iterable[Rule]) -> Iterator[Rule]:
+    """The rules that ask something of these rows."""
+    by = tuple(column for column, _ in part.slice)
+    for rule in rules:
+        if rule.layer != part.layer or (by and (rule.slices is None or rule.slices.by != by)):
+            continue
+        relative = rule.slices.relative if by and rule.slices else rule.relative
+        if part.of == "candidate" or relative is not None:
+            yield rule
+
+
+def kinds_of(part: Part, rules: Iterable[Rule]) -> tuple[type[Statistic], ...]:
+    """What the metrics asked of these rows read, and for all rows of the candidate what its pictures are drawn from."""
+    from gate.estimation import statistics_for
     from gate.geometry.registry import find
     from gate.geometry.statistics import ClassMoments, Moments
 
-    return tuple(dict.fromkeys((Moments, ClassMoments, *statistics_for(find(rule.metric)[0] for rule in rules))))
+    pictures = () if part.slice or part.of == "baseline" else (Moments, ClassMoments)
+    asked = statistics_for(find(rule.metric)[0] for rule in _rules_about(part, rules))
+    return tuple(dict.fromkeys((*pictures, *asked)))
 
 
 def answers(
-    rules: Iterable[Rule], collections: Mapping[str, Collection], confidence: float
-) -> dict[Question, dict[str, Estimate]]:
-    """Question → address → estimate, for every metric that a rule names, with all of its read-outs.
+    rules: tuple[Rule, ...], collections: Mapping[Part, Collection], confidence: float, baseline: LoadedModel | Absent
+) -> Measurements:
+    """The estimates of everything that the rules ask, with all read-outs of the candidate's metrics on all rows.
+
+    Args:
+        rules: Of the policy.
+        collections: Statistics by part, as they were folded.
+        confidence: Two-sided level of the intervals.
+        baseline: What the candidate was compared with, or why it was not.
 
     Raises:
         MetricError: Features of a layer are not finite.
     """
-    from gate.estimate import estimate
-    from gate.geometry.registry import find
+    from gate.models.baseline import Absent
+    from gate.verdict import Measurements
 
-    for name, collection in collections.items():
-        try:
-            collection.census.require_finite()
-        except MetricError as error:
-            raise MetricError(f"layer {name!r}: {error}") from None
-    questions = dict.fromkeys(question(rule) for rule in rules)
+    found: dict[str, dict[Question, Estimate]] = {"candidate": {}, "baseline": {}}
+    slices: dict[By, dict[Slice, int]] = defaultdict(dict)
+    for part, collection in collections.items():
+        _require_finite(part, collection)
+        if part.slice:
+            slices[tuple(column for column, _ in part.slice)][part.slice] = collection.census.n
+        found[part.of] |= _estimates(part, collection, rules, confidence)
+    return Measurements(
+        candidate=found["candidate"],
+        baseline=found["baseline"],
+        changes={
+            question: found["candidate"][question].minus(estimate)
+            for question, estimate in found["baseline"].items()
+            if question in found["candidate"]
+        },
+        slices=slices,
+        no_baseline=baseline.reason if isinstance(baseline, Absent) else None,
+    )
+
+
+def _require_finite(part: Part, collection: Collection) -> None:
+    try:
+        collection.census.require_finite()
+    except MetricError as error:
+        whose = " of the baseline" if part.of == "baseline" else ""
+        raise MetricError(f"layer {part.layer!r}{whose}: {error}") from None
+
+
+def _estimates(
+    part: Part, collection: Collection, rules: tuple[Rule, ...], confidence: float
+) -> dict[Question, Estimate]:
+    from gate.estimation import estimate
+    from gate.geometry.registry import VALUE, find
+    from gate.verdict import Question, levels, question_of
+
+    wanted: dict[tuple[str, tuple[tuple[str, object], ...]], set[str]] = defaultdict(set)
+    for rule in _rules_about(part, rules):
+        metric, readout = find(rule.metric)
+        whole = part.of == "candidate" and not part.slice
+        wanted[metric.name, question_of(rule).params] |= {VALUE, *metric.readouts} if whole else {readout}
     return {
-        (layer, metric, params): estimate(
-            find(metric)[0], collections[layer], confidence=confidence, params=dict(params)
-        )
-        for layer, metric, params in questions
+        Question(part.layer, address, params, part.slice): each
+        for (name, params), readouts in wanted.items()
+        for address, each in estimate(
+            find(name)[0],
+            collection,
+            confidence=confidence,
+            params=_given(find(name)[0].params, params),
+            readouts=sorted(readouts),
+            levels=levels(confidence),
+        ).items()
     }
 
 
-def question(rule: Rule) -> Question:
-    """What a rule asks, whatever it makes of the answer."""
-    return rule.layer, rule.metric.partition(".")[0], tuple(sorted(rule.params.items()))
+def _given(defaults: Mapping[str, object], params: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """The parameters that are not at their defaults."""
+    return {name: value for name, value in params if defaults[name] != value}

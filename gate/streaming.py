@@ -1,13 +1,16 @@
-"""The rows of a probe set on their way through a model: batches of features, one pass."""
+"""The rows of a probe set on their way through one model or two: batches of features, one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import zip_longest
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import repeat, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import LayerError, ModelError, ProbeError, UsageError
+from gate.models.loading import LoadedModel
+from gate.questions import Part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,85 +18,170 @@ if TYPE_CHECKING:
 
     from gate.features import LayerAddress
     from gate.geometry.statistics import Batch
-    from gate.models.loading import LoadedModel
+    from gate.models.baseline import Absent
     from gate.policy.schema import Probe, Run
     from gate.probes.probe_set import ProbeBatch, ProbeSet
+    from gate.questions import By, Plan
 
 Features = Iterator[tuple["ProbeBatch", dict[str, "Tensor"]]]
+MOST_SLICES = 200  # of one layer: each keeps statistics of its own
 _MODEL_ROWS = 256
 _VECTOR_ROWS = 4096
 _VECTORS = "features"
+_READ = "@"  # before the name of what is read besides features: no layer is called so
 
 
-def open_rows(spec: Probe) -> ProbeSet:
-    """The probe set that a policy or a probe spec describes.
+def open_rows(spec: Probe, tags: tuple[str, ...] = ()) -> ProbeSet:
+    """The probe set that a policy or a probe spec describes, with further columns to cut it by.
 
     Raises:
         ProbeError: It cannot be read, or lacks a column.
     """
     from gate.probes.probe_set import Columns, open_probe
 
-    return open_probe(spec.uri, columns=Columns(**spec.columns.model_dump()), shape=spec.shape)
+    return open_probe(spec.uri, columns=Columns(**spec.columns.model_dump(), tags=tags), shape=spec.shape)
 
 
 def batches(
-    model: LoadedModel,
+    candidate: LoadedModel,
+    baseline: LoadedModel | Absent,
     probe: ProbeSet,
-    layers: Mapping[str, LayerAddress],
+    plan: Plan,
     *,
     device: str,
     run: Run,
     on_progress: Callable[[int], None] | None = None,
-) -> Iterator[dict[str, Batch]]:
-    """Layer name → feature rows, batch by batch, over one pass of the probe set.
+) -> Iterator[dict[Part, Batch]]:
+    """Part → feature rows, batch by batch: every layer of the candidate and the baseline, and the slices of both.
 
     Args:
-        model: Loaded, or precomputed vectors.
+        candidate: Loaded, or precomputed vectors.
+        baseline: What it is compared with on the same rows, if anything.
         probe: Rows with ids.
-        layers: Name → address.
-        device: Where the model runs and statistics are computed.
+        plan: Where to read what.
+        device: Where the models run and statistics are computed.
         run: Batch size, and the seed of the hash that picks sampled rows.
         on_progress: Called with the number of rows done so far.
 
     Raises:
-        GateError: The model, a layer or a row of the probe set is refused.
+        GateError: A model, a layer or a row of the probe set is refused.
     """
-    import torch
-
-    from gate.geometry.statistics import Batch
-
-    source = _vectors if model.module is None else _forward
-    batch_size = run.batch_size if isinstance(run.batch_size, int) else None
-    done = 0
-    for rows, features in source(model, probe, layers, device, batch_size):
-        yield {
-            name: Batch.of(
-                values,
-                ids=rows.ids,
-                labels=rows.labels,
-                groups=rows.groups,
-                lengths=rows.lengths,
-                clusters=rows.clusters,
-                sublabels=rows.sublabels,
-                targets=rows.targets,
-                fingerprints=torch.tensor(rows.fingerprints),
-                seed=run.seed,
-            )
-            for name, values in features.items()
-        }
+    reads = {f"{_READ}{name}": address for name, address in plan.reads.items()}
+    size = run.batch_size if isinstance(run.batch_size, int) else _rows_at_once(candidate, baseline)
+    mine = _features(candidate, probe, {**plan.layers, **reads}, device, size)
+    theirs: Iterator[Any] = repeat((None, {}))
+    if isinstance(baseline, LoadedModel):
+        own = {name: each for name, each in reads.items() if name == f"{_READ}logits"}
+        theirs = _features(baseline, probe, {**plan.baseline_layers, **own}, device, size)
+    classes = plan.classes or None
+    done, seen = 0, set[Part]()
+    for (rows, features), (_, earlier) in zip(mine, theirs, strict=False):
+        if classes is None and f"{_READ}logits" in features:
+            classes = _classes(probe, features[f"{_READ}logits"].shape[1], size)
+        parts = _parts(rows, features, earlier, plan, {"outputs": classes, "seed": run.seed})
+        seen |= parts.keys()
+        _require_few_slices(seen)
+        yield parts
         done += len(rows.ids)
         if on_progress is not None:
             on_progress(done)
+    for _ in theirs if isinstance(baseline, LoadedModel) else ():  # its pass ends as well, with the checks at its end
+        raise ProbeError(f"{probe.uri}: the baseline has more rows than the candidate")
+
+
+def _rows_at_once(*models: LoadedModel | Absent) -> int:
+    runs = any(isinstance(model, LoadedModel) and model.module is not None for model in models)
+    return _MODEL_ROWS if runs else _VECTOR_ROWS
+
+
+def _classes(probe: ProbeSet, width: int, size: int) -> tuple[str, ...]:
+    """What the columns of logits stand for, by the labels of the probe set."""
+    from gate.geometry.statistics import Codes, output_names
+
+    labels = sorted(probe.read_labels(size))
+    return output_names(width, Codes.of(labels) if labels else None)
+
+
+def _parts(
+    rows: ProbeBatch,
+    features: Mapping[str, Tensor],
+    earlier: Mapping[str, Tensor],
+    plan: Plan,
+    about: Mapping[str, Any],
+) -> dict[Part, Batch]:
+    known = _known(rows)
+    read = {name.removeprefix(_READ): each for name, each in features.items() if name.startswith(_READ)}
+    logits = earlier.get(f"{_READ}logits")
+    found: dict[Part, Batch] = {}
+    for layer in plan.layers:
+        columns = {**known, **read, "baseline": earlier.get(layer), "baseline_logits": logits}
+        found[Part(layer)] = _batch(features[layer], columns, about)
+        if layer in earlier:
+            found[Part(layer, "baseline")] = _batch(earlier[layer], {**known, "logits": logits}, about)
+    for part, batch in list(found.items()):
+        for by in plan.cuts.get(part.layer, ()):
+            found |= _cut(part, batch, rows, by)
+    return found
+
+
+def _known(rows: ProbeBatch) -> dict[str, Any]:
+    import torch
+
+    return {
+        "ids": rows.ids,
+        "labels": rows.labels,
+        "groups": rows.groups,
+        "lengths": rows.lengths,
+        "clusters": rows.clusters,
+        "sublabels": rows.sublabels,
+        "targets": rows.targets,
+        "fingerprints": torch.tensor(rows.fingerprints),
+    }
+
+
+def _batch(features: Tensor, columns: Mapping[str, Any], about: Mapping[str, Any]) -> Batch:
+    from gate.geometry.statistics import Batch
+
+    return Batch.of(features, **columns, **about)
+
+
+def _cut(part: Part, batch: Batch, rows: ProbeBatch, by: By) -> dict[Part, Batch]:
+    """The rows of each slice."""
+    import torch
+
+    places: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for place, values in enumerate(zip(*(rows.tags[column] for column in by), strict=True)):
+        places[values].append(place)
+    return {
+        part._replace(slice=tuple(zip(by, values, strict=True))): batch.rows(torch.tensor(found))
+        for values, found in places.items()
+    }
+
+
+def _require_few_slices(parts: Iterable[Part]) -> None:
+    """Refuses a probe set that is cut into more slices than can be judged."""
+    found = Counter((part.layer, tuple(column for column, _ in part.slice)) for part in parts if part.of == "candidate")
+    for (_, by), count in found.items():
+        if count > MOST_SLICES:
+            raise ProbeError(
+                f"{', '.join(by)} cuts the probe set into more than {MOST_SLICES} slices; "
+                "cut it by a column of fewer values"
+            )
+
+
+def _features(
+    model: LoadedModel, probe: ProbeSet, layers: Mapping[str, LayerAddress], device: str, size: int
+) -> Features:
+    return (_vectors if model.module is None else _forward)(model, probe, layers, device, size)
 
 
 def _forward(
-    model: LoadedModel, probe: ProbeSet, layers: Mapping[str, LayerAddress], device: str, batch_size: int | None
+    model: LoadedModel, probe: ProbeSet, layers: Mapping[str, LayerAddress], device: str, size: int
 ) -> Features:
     from gate.features import Extractor
 
     if model.module is None:
         raise ModelError(f"{model.uri}: there is no model to run")
-    size = batch_size or _MODEL_ROWS
     with Extractor(
         model.module, layers, device=device, batch_size=model.batch_size, input_dtype=model.input_dtype
     ) as extract:
@@ -102,7 +190,7 @@ def _forward(
 
 
 def _vectors(
-    model: LoadedModel, probe: ProbeSet, layers: Mapping[str, LayerAddress], device: str, batch_size: int | None
+    model: LoadedModel, probe: ProbeSet, layers: Mapping[str, LayerAddress], device: str, size: int
 ) -> Features:
     """Precomputed vectors: those of the probe set itself, or of a file whose rows stand in the probe set's order."""
     import torch
@@ -110,7 +198,6 @@ def _vectors(
     unknown = [address.path for address in layers.values() if address.path not in ("input", "output")]
     if unknown:
         raise LayerError(f"{model.uri} has no layer {unknown[0]!r}: precomputed vectors have only 'input' and 'output'")
-    size = batch_size or _VECTOR_ROWS
     same = Path(probe.uri).resolve() == model.path.resolve()
     pairs = ((rows, rows.inputs) for rows in probe.batches(size)) if same else _beside(model, probe, size)
     for rows, values in pairs:

@@ -37,7 +37,7 @@ _NARROW = 60
 _DIRECTIONS = {
     "higher": "higher: give `min`",
     "lower": "lower: give `max`",
-    "range": "a range: can be bad at both ends, give `min` and `max` where you can",
+    "range": "a range: can be bad at both ends, or only describes; give `min` and `max` where you can",
 }
 
 
@@ -122,7 +122,7 @@ def _listed(entries: Sequence[Entry]) -> str:
 
     parts = []
     for family, title, of_it in _by_family(entries):
-        rows = [(entry.name, entry.better, ", ".join(entry.required) or "-", entry.meaning) for entry in of_it]
+        rows = [(entry.name, entry.direction(), ", ".join(entry.required) or "-", entry.meaning) for entry in of_it]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = ["  " + "  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]) for row in rows]
         parts.append("\n".join([f"{family}: {catalogue.heading(title)}", *lines]))
@@ -156,7 +156,7 @@ def _in_short(entry: Entry) -> list[str]:
 
     inputs = [*entry.required, *(f"{name} (optional)" for name in entry.optional)]
     return [
-        f"better: {entry.better}; reads: {', '.join(['features', *inputs])}; models: {_models(entry)}",
+        f"better: {entry.direction()}; reads: {', '.join(['features', *inputs])}; models: {_models(entry)}",
         f"decides when: {entry.domain}",
         f"in a policy: {_plain(in_a_policy(entry))}",
         f"paper: {entry.paper}",
@@ -182,10 +182,13 @@ def _detail(entry: Entry, address: str) -> list[RenderableType]:
     if readout:
         parts.append(Text(f"A read-out of {entry.name}: {entry.meaning}\n"))
     parts += [Text(f"{paragraph}\n") for paragraph in entry.description.split("\n\n") if paragraph]
-    parts.append(_grid(_facts(entry)))
+    parts.append(_grid(_facts(entry, readout or "value")))
     numbers = [("value", "the metric itself"), *entry.readouts.items()]
-    named = [(_label(entry, name), catalogue.in_words(entry.limits[name]), meaning) for name, meaning in numbers]
-    parts += [Text("\nread-outs", style="bold"), _grid(named)]
+    named = [
+        (_label(entry, name), entry.direction(name), catalogue.in_words(entry.limits[name]), meaning)
+        for name, meaning in numbers
+    ]
+    parts += [Text("\nread-outs: which way is better, possible values", style="bold"), _grid(named)]
     settings = [
         (
             name,
@@ -205,11 +208,11 @@ def _label(entry: Entry, readout: str) -> str:
     return entry.name if readout == "value" else f".{readout}"
 
 
-def _facts(entry: Entry) -> list[tuple[str, str]]:
+def _facts(entry: Entry, readout: str) -> list[tuple[str, str]]:
     from gate.policy.references import in_a_policy
 
     facts = [
-        ("better", _DIRECTIONS[entry.better]),
+        ("better", _DIRECTIONS[entry.direction(readout)]),
         ("unit", entry.unit),
         ("decides when", entry.domain),
         ("needs", "\n".join(f"{name}: {meaning}" for name, meaning in entry.required.items()) or "only the features"),

@@ -5,38 +5,44 @@ from __future__ import annotations
 import ctypes
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from gate.geometry.statistics import Batch, Collection, Statistic
 
+Part = TypeVar("Part", bound="Hashable")
 
 _M_MMAP_THRESHOLD = -3  # glibc, malloc.h
 
 
-def fold(batches: Iterable[dict[str, Batch]], kinds: Sequence[type[Statistic]]) -> dict[str, Collection]:
-    """Statistics of each layer.
+def fold(
+    batches: Iterable[Mapping[Part, Batch]], kinds: Callable[[Part], Sequence[type[Statistic]]]
+) -> dict[Part, Collection]:
+    """Statistics of each part: a layer of a model, or a slice of its rows.
 
     Args:
-        batches: Layer name → the rows of one batch.
-        kinds: The statistics to keep.
+        batches: Part → its rows of one batch.
+        kinds: The statistics to keep of a part.
 
     Returns:
-        Layer name → its statistics; empty when there was no batch.
+        Part → its statistics; empty when there was no batch.
 
     Raises:
-        MetricError: Batches of one layer differ in dimension.
+        MetricError: Batches of one part differ in dimension.
     """
     from gate.geometry.statistics import Collection
 
     _return_large_blocks()
-    folded: dict[str, Collection] = {}
+    folded: dict[Part, Collection] = {}
+    wanted: dict[Part, Sequence[type[Statistic]]] = {}
     for batch in batches:
-        for name, rows in batch.items():
-            part = Collection.of(rows, kinds)
-            folded[name] = folded[name].merge(part) if name in folded else part
+        for part, rows in batch.items():
+            if part not in wanted:
+                wanted[part] = kinds(part)
+            found = Collection.of(rows, wanted[part])
+            folded[part] = folded[part].merge(found) if part in folded else found
     return folded
 
 

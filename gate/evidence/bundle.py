@@ -11,18 +11,20 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gate.errors import GateError, UsageError
-from gate.evidence.validation import SCHEMA, validate
+from gate.evidence.validation import SCHEMA, validate, validated
 from gate.verdict import OUTCOMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gate.estimate import Estimate
+    from gate.models.baseline import Absent
     from gate.models.loading import LoadedModel
     from gate.policy.loading import LoadedPolicy
+    from gate.policy.waivers import Waiver
     from gate.probes.probe_set import ProbeSet
-    from gate.verdict import Finding, Verdict
+    from gate.verdict import Finding, Judgement, Measurements, Question
 
 
 @dataclass(frozen=True)
@@ -54,24 +56,24 @@ class Evidence:
 def document(
     *,
     model: LoadedModel,
+    baseline: LoadedModel | Absent,
     policy: LoadedPolicy,
     probe: ProbeSet,
     layers: Sequence[Mapping[str, Any]],
-    estimates: Iterable[tuple[str, Estimate]],
-    findings: Sequence[Finding],
-    verdict: Verdict,
+    measured: Measurements,
+    judgement: Judgement,
     run: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Describe one finished evaluation.
 
     Args:
         model: The model that was judged.
+        baseline: What it was compared with, or why it was not.
         policy: The policy with its text and positions.
         probe: The probe set, after its complete pass.
         layers: One mapping per layer, as `gate.evidence.layers.describe` gives it.
-        estimates: Pairs of layer name and estimate.
-        findings: One per rule, in the order of the policy.
-        verdict: What the findings add up to.
+        measured: Every estimate.
+        judgement: What the policy says of them.
         run: As `gate.evidence.environment.environment` gives it.
 
     Returns:
@@ -80,6 +82,10 @@ def document(
     Raises:
         GateError: The findings and the verdict contradict each other, or a passing finding has no finite number.
     """
+    from gate.models.baseline import Absent
+
+    verdict = judgement.verdict
+    absence = baseline.reason if isinstance(baseline, Absent) else None
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "status": verdict.status,
@@ -87,13 +93,18 @@ def document(
         "counts": {outcome: verdict.counts.get(outcome, 0) for outcome in OUTCOMES},
         "model": _model(model),
         "policy": _policy(policy),
-        "probe": {"uri": probe.uri, "digest": probe.digest, "rows": probe.rows, "columns": asdict(probe.columns)},
-        "baseline": None,
-        "baseline_reason": "the policy names no baseline; there are no relative rules",
+        "probe": {"uri": probe.uri, "digest": probe.digest, "rows": probe.rows, "columns": _columns(probe)},
+        "baseline": None if isinstance(baseline, Absent) else _model(baseline),
+        "baseline_reason": absence,
         "run": dict(run),
+        "notes": [*judgement.notes, *([absence] if absence and policy.policy.baseline else [])],
+        "waivers": [_waiver(waiver) | {"state": use} for waiver, use in judgement.waivers],
         "layers": [dict(layer) for layer in layers],
-        "estimates": [_estimate(layer, model.resolved, estimate) for layer, estimate in estimates],
-        "results": [_result(finding, policy) for finding in findings],
+        "slices": [
+            {"slice": dict(of), "rows": rows} for found in measured.slices.values() for of, rows in found.items()
+        ],
+        "estimates": list(_estimates(measured, {"candidate": model.resolved, "baseline": _resolved(baseline)})),
+        "results": [_result(finding, policy) for finding in judgement.findings],
     }
     validate(content)
     return content
@@ -146,10 +157,9 @@ def load(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"{path}: is not evidence in JSON: {error}; {again}") from None
     try:
-        validate(content)
+        return validated(content)
     except GateError as error:
         raise type(error)(f"{path}: {error}") from None
-    return dict(content)
 
 
 def _refuse(constant: str) -> NoReturn:
@@ -166,6 +176,11 @@ def _model(model: LoadedModel) -> dict[str, Any]:
     return {key: getattr(model, key) for key in keys}
 
 
+def _columns(probe: ProbeSet) -> dict[str, Any]:
+    columns = asdict(probe.columns)
+    return columns if columns["tags"] else {key: value for key, value in columns.items() if key != "tags"}
+
+
 def _policy(policy: LoadedPolicy) -> dict[str, Any]:
     metadata = policy.policy.metadata
     return {
@@ -174,20 +189,37 @@ def _policy(policy: LoadedPolicy) -> dict[str, Any]:
         "path": policy.path,
         "digest": policy.digest,
         "text": policy.text,
+        "sources": [asdict(source) for source in policy.sources],
     }
 
 
-def _estimate(layer: str, model: str, estimate: Estimate) -> dict[str, Any]:
+def _waiver(waiver: Waiver) -> dict[str, Any]:
+    return waiver.model_dump(mode="json")
+
+
+def _resolved(baseline: LoadedModel | Absent) -> str | None:
+    return getattr(baseline, "resolved", None)
+
+
+def _estimates(measured: Measurements, models: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
+    kinds = {"candidate": measured.candidate, "baseline": measured.baseline, "change": measured.changes}
+    for of, estimates in kinds.items():
+        for question, estimate in estimates.items():
+            yield {"of": of, "model": models.get(of, models["candidate"]), **_estimate(question, estimate)}
+
+
+def _estimate(question: Question, estimate: Estimate) -> dict[str, Any]:
     keys = ("n", "d", "c", "k", "n_needed", "method", "confidence", "detail")
     return {
         "metric": estimate.metric,
-        "layer": layer,
-        "model": model,
+        "layer": question.layer,
+        "slice": dict(question.slice) or None,
         **_number(estimate.value, estimate.interval, estimate.status, estimate.reason),
+        "intervals": [[level, *ends] for level, ends in estimate.intervals.items() if all(map(math.isfinite, ends))],
         "standard_error": finite(estimate.standard_error),
         **{key: getattr(estimate, key) for key in keys},
         "breakdown": None if estimate.breakdown is None else {k: finite(v) for k, v in estimate.breakdown.items()},
-        "params": dict(estimate.params),
+        "params": dict(question.params),
     }
 
 
@@ -204,31 +236,24 @@ def _number(
 
 
 def _result(finding: Finding, policy: LoadedPolicy) -> dict[str, Any]:
-    line, column = policy.position("rules", _index(finding, policy), _bound(finding))
-    keys = ("rule", "metric", "layer", "slice", "severity", "min", "max", "n", "d", "c", "method", "n_needed")
+    index = [rule.id for rule in policy.policy.rules].index(finding.rule)
+    place = policy.position("rules", index, *finding.location)
+    anchor = policy.anchor("rules", index, *finding.location)
+    keys = ("rule", "metric", "layer", "check", "slice", "severity", "min", "max", "n", "d", "c", "method", "n_needed")
     return {
         **{key: getattr(finding, key) for key in keys},
         **_number(finding.value, finding.interval, finding.status, finding.reason),
         "status": finding.status,
+        "confidence": finding.confidence,
         "margin": finite(finding.margin),
-        "policy_line": line,
-        "policy_column": column,
+        "baseline": finite(finding.baseline),
+        "policy_path": place.path,
+        "policy_line": place.line,
+        "policy_column": place.column,
+        "anchor": anchor._asdict(),
         "message": finding.message,
-        "why": finding.why,
-        "fix": finding.fix,
-        "docs": None,
-        "waiver": None,
+        **{key: getattr(finding, key) for key in ("why", "fix", "paper", "docs")},
+        "enforce_from": None if finding.enforce_from is None else finding.enforce_from.isoformat(),
+        "waiver": None if finding.waiver is None else _waiver(finding.waiver),
         "rows": [{"id": row.id, "influence": finite(row.influence)} for row in finding.rows],
     }
-
-
-def _index(finding: Finding, policy: LoadedPolicy) -> int:
-    return [rule.id for rule in policy.policy.rules].index(finding.rule)
-
-
-def _bound(finding: Finding) -> str:
-    """The bound that the finding is about: the one that its interval does not hold."""
-    if finding.min is None:
-        return "max"
-    held = finding.interval is not None and finding.interval[0] >= finding.min
-    return "max" if held and finding.max is not None else "min"

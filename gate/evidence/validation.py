@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import GateError, NothingEvaluatedError, UsageError
+from gate.policy.merging import combined_digest
 from gate.verdict import OUTCOMES, Verdict, exit_code
 
 if TYPE_CHECKING:
@@ -17,16 +18,62 @@ if TYPE_CHECKING:
 SCHEMA = "gate.evidence/v1"
 _STATUS_BY_WORST = {"error": "error", "fail": "failed", "inconclusive": "inconclusive", "warn": "warned"}
 _KEYS = {
-    "": "schema status exit_code counts model policy probe baseline baseline_reason run layers estimates results",
+    "": (
+        "schema status exit_code counts model policy probe baseline baseline_reason run notes waivers layers slices "
+        "estimates results"
+    ),
     "model": "uri resolved name version digest flavour serialization run_id model_id",
-    "policy": "name version path digest text",
+    "policy": "name version path digest text sources",
     "probe": "uri digest rows columns",
     "run": "version python torch mlflow platform device precision seed confidence git started seconds",
 }
 _RESULT = (
-    "rule metric layer slice status severity value interval min max margin n d c method n_needed "
-    "policy_line policy_column message reason why fix docs waiver rows"
+    "rule metric layer check slice status severity value interval confidence min max margin baseline n d c method "
+    "n_needed policy_path policy_line policy_column anchor message reason why fix paper docs enforce_from waiver rows"
 )
+_ESTIMATE = "of model metric layer slice value interval intervals status reason n d c method confidence params"
+_UNBOUNDED = ("error", "not_evaluated")  # there may be nothing that could be judged
+
+
+def validated(content: object) -> dict[str, Any]:
+    """A document that was read, with the keys that earlier versions did not write yet; checked like any other.
+
+    Raises:
+        UsageError: It is not a `gate.evidence/v1` document, or lacks a key.
+        GateError: It contradicts itself.
+    """
+    known = _completed(content) if isinstance(content, dict) and content.get("schema") == SCHEMA else content
+    validate(known)
+    return dict(known) if isinstance(known, dict) else {}
+
+
+def _completed(content: Mapping[str, Any]) -> dict[str, Any]:
+    policy = content.get("policy")
+    if not isinstance(policy, dict) or not isinstance(content.get("results"), list):
+        return dict(content)
+    own = {key: policy.get(key) for key in ("path", "digest", "text")}
+    results = [_with_place(result, own["path"]) for result in content["results"]]
+    estimates = [
+        {"of": "candidate", "slice": None, "intervals": [], **each} if isinstance(each, dict) else each
+        for each in content.get("estimates") or ()
+    ]
+    return {
+        "notes": [],
+        "waivers": [],
+        "slices": [],
+        **content,
+        "policy": {"sources": [own], **policy},
+        "results": results,
+        "estimates": estimates,
+    }
+
+
+def _with_place(result: object, path: object) -> object:
+    if not isinstance(result, dict):
+        return result
+    place = {"path": path, "line": result.get("policy_line"), "column": result.get("policy_column")}
+    added = {"check": "bound", "confidence": None, "baseline": None, "paper": None, "enforce_from": None}
+    return {**added, "policy_path": path, "anchor": place, **result}
 
 
 def validate(content: object) -> None:
@@ -50,6 +97,8 @@ def validate(content: object) -> None:
     for number, result in enumerate(content["results"]):
         _check_keys(result, _RESULT, f"results[{number}]")
         _check_result(result)
+    for number, estimate in enumerate(content["estimates"]):
+        _check_keys(estimate, _ESTIMATE, f"estimates[{number}]")
     _check_counts(content)
     _check_exit_code(content)
     _check_digest(content["policy"])
@@ -71,11 +120,16 @@ def _fault(result: Mapping[str, Any]) -> str | None:
     status, bounds = result["status"], [bound for bound in (result["min"], result["max"]) if bound is not None]
     if status not in OUTCOMES:
         return f"has the unknown status {status!r}"
-    if not bounds or not all(_is_finite(bound) for bound in bounds):
+    if not all(_is_finite(bound) for bound in bounds) or not (bounds or status in _UNBOUNDED or _lacks(result)):
         return f"has the bounds {result['min']!r} and {result['max']!r}, expected one number or two"
     if status == "pass" and not (_is_finite(result["value"]) and result["interval"]):
         return "passed without a finite value and interval"
     return None if result["interval"] is None else _interval_fault(result)
+
+
+def _lacks(result: Mapping[str, Any]) -> bool:
+    """Whether there was no number to bound: a margin in percent needs one."""
+    return result["status"] != "pass" and result["value"] is None
 
 
 def _interval_fault(result: Mapping[str, Any]) -> str | None:
@@ -116,7 +170,13 @@ def _check_exit_code(content: Mapping[str, Any]) -> None:
 
 
 def _check_digest(policy: Mapping[str, Any]) -> None:
-    """The digest is that of the file, whose byte order mark is not part of the text."""
-    content = str(policy["text"]).encode(errors="replace")
-    if policy["digest"] not in [f"sha256:{sha256(mark + content).hexdigest()}" for mark in (b"", BOM_UTF8)]:
-        raise GateError(f"the policy's digest {policy['digest']!r} is not that of its text; do not trust it")
+    """Each digest is that of its file, whose byte order mark is not part of the text; the whole is that of all."""
+    sources = policy["sources"]
+    if not sources or sources[0].get("text") != policy["text"]:
+        raise GateError("the policy's text is not that of its first source; do not trust it")
+    for source in sources:
+        content = str(source["text"]).encode(errors="replace")
+        if source["digest"] not in [f"sha256:{sha256(mark + content).hexdigest()}" for mark in (b"", BOM_UTF8)]:
+            raise GateError(f"the policy's digest {source['digest']!r} is not that of its text; do not trust it")
+    if policy["digest"] != combined_digest([source["digest"] for source in sources]):
+        raise GateError(f"the policy's digest {policy['digest']!r} is not that of its sources; do not trust it")

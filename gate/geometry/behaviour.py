@@ -25,7 +25,7 @@ from gate.geometry.methods.rates import (
     too_few,
     worst_of,
 )
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, lower, metric, neither
 from gate.geometry.statistics import Ledger, Sample
 
 
@@ -39,11 +39,11 @@ from gate.geometry.statistics import Ledger, Sample
     domain="500 rows",
     paper="standard; sym_ce after Chen et al. 2021, Semantic Segmentation with Cross Pseudo Supervision",
     readouts={
-        "l2": "half the mean squared distance of the logits, each row's mean removed",
-        "churn": "share of rows with another prediction",
-        "sym_ce": "cross-entropy of each version to the hard prediction of the other, mean of the two, nats",
-        "top1pct": "share of the total that lies in the 1 % of rows with the largest distance",
-        "per_slice": "value on the group or attribute where it is largest",
+        "l2": lower("half the mean squared distance of the logits, each row's mean removed"),
+        "churn": lower("share of rows with another prediction"),
+        "sym_ce": lower("cross-entropy of each version to the hard prediction of the other, mean of the two, nats"),
+        "top1pct": neither("share of the total that lies in the 1 % of rows with the largest distance"),
+        "per_slice": lower("value on the group or attribute where it is largest"),
     },
     limits={
         **dict.fromkeys(("value", "l2", "sym_ce", "per_slice"), (0.0, math.inf)),
@@ -162,9 +162,11 @@ def _log_bounds(means: Tensor, errors: Tensor) -> Bounds:
     paper="Yan et al. 2021, Positive-Congruent Training; cycles after Reduce Catastrophic Forgetting of Dense "
     "Retrieval Training with Teleportation Negatives (form derived here)",
     readouts={
-        "net": "value minus the share of rows that the old version had wrong and the new one has right",
-        "per_class": "value of the class where it is largest",
-        "cycles": "mean number of times that a row is learnt and then forgotten again, over 3 or more checkpoints",
+        "net": lower("value minus the share of rows that the old version had wrong and the new one has right"),
+        "per_class": lower("value of the class where it is largest"),
+        "cycles": lower(
+            "mean number of times that a row is learnt and then forgotten again, over 3 or more checkpoints"
+        ),
     },
     limits={"value": (0, 1), "net": (-1, 1), "per_class": (0, 1), "cycles": (0, math.inf)},
 )

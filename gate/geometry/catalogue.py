@@ -79,7 +79,7 @@ class Entry:
         meaning: One sentence.
         description: Formula and reading, paragraphs apart by an empty line.
         unit: Of the value.
-        greater_is_better: Direction, None where a range is healthy.
+        greater_is_better: Direction of the value and of every read-out, None where a range is healthy.
         domain: When the value may decide, in words.
         kinds: Kinds of model that it is about, all when empty.
         required: Columns, other rows and weights without which it is not applicable, with what they hold.
@@ -100,7 +100,7 @@ class Entry:
     meaning: str
     description: str
     unit: str
-    greater_is_better: bool | None
+    greater_is_better: Mapping[str, bool | None]
     domain: str
     kinds: tuple[str, ...]
     required: Mapping[str, str]
@@ -115,10 +115,13 @@ class Entry:
     paper: str
     elsewhere: str
 
-    @property
-    def better(self) -> str:
-        """The direction as a word."""
-        return {True: "higher", False: "lower", None: "range"}[self.greater_is_better]
+    def direction(self, readout: str = "value") -> str:
+        """Which way is better, as a word: `higher`, `lower` or `range`.
+
+        Args:
+            readout: Name of a read-out, "value" for the metric itself.
+        """
+        return {True: "higher", False: "lower", None: "range"}[self.greater_is_better[readout]]
 
 
 def heading(title: str) -> str:
@@ -198,7 +201,7 @@ def _entry(found: Metric) -> Entry:
         meaning=found.meaning,
         description=description,
         unit=found.unit,
-        greater_is_better=found.greater_is_better,
+        greater_is_better={name: found.better(name) for name in (VALUE, *found.readouts)},
         domain=found.domain,
         kinds=_in_order(get_args(ModelKind), found.kinds),
         required=required,

@@ -17,7 +17,7 @@ from gate.geometry.methods.class_traces import between_trace, largest_rise, unbi
 from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.mean_noise import MeanNoise
 from gate.geometry.methods.null_space import null_space_shift
-from gate.geometry.registry import Answer, Answers, Later, metric
+from gate.geometry.registry import Answer, Answers, Later, lower, metric, neither
 from gate.geometry.statistics import (
     ClassMoments,
     ClusterCounts,
@@ -42,11 +42,11 @@ _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest coun
     domain="5 rows, and 5 clusters if any, of each class; value: a between-class spread above two of its errors",
     paper="inverse trace ratio of Fisher; correction derived here",
     readouts={
-        "raw": "tr(within) / tr(between) without the correction for class sizes",
-        "between_share": "between / (between + within), bounded: the one to gate",
-        "per_layer": "largest rise of within / (within + between) from a layer to a deeper one",
-        "contamination": "share of the variance that lies in channels whose between-class share is below tau",
-        "null_space_shift": "squared shift of the mean outside the class means' span, over the total variance",
+        "raw": neither("tr(within) / tr(between) without the correction for class sizes"),
+        "between_share": neither("between / (between + within), bounded: the one to gate"),
+        "per_layer": lower("largest rise of within / (within + between) from a layer to a deeper one"),
+        "contamination": lower("share of the variance that lies in channels whose between-class share is below tau"),
+        "null_space_shift": lower("squared shift of the mean outside the class means' span, over the total variance"),
     },
     limits={
         "value": (0, math.inf),
@@ -157,7 +157,7 @@ def _contamination(classes: ClassMoments, tau: float) -> Readout:
     domain="n >= 2 max(d, C - 1); 10 rows, and 5 clusters if any, of each class; "
     "no direction too faint for the precision of the rows",
     paper="Xu and Liu 2023, Quantifying the Variability Collapse of Neural Networks; correction derived here",
-    readouts={"raw": "1 - tr(total^-1 between) / rank, without the correction for n"},
+    readouts={"raw": neither("1 - tr(total^-1 between) / rank, without the correction for n")},
     limits={"value": (-math.inf, math.inf), "raw": (0, 1)},
     elsewhere=(
         "As published the index has no correction for n: `raw`. Unweighted means of classes, as some code has them, "
@@ -288,10 +288,10 @@ def too_few_for_inverse(moments: Moments, classes: ClassMoments, clusters: Clust
     domain="10 rows, and 5 clusters if any, of each class",
     paper="Galanti, György and Hutter 2022, On the Role of Neural Collapse in Transfer Learning",
     readouts={
-        "mean": "the value itself: mean over class pairs",
-        "max": "worst pair of classes",
-        "median": "median over class pairs",
-        "raw": "mean over pairs with the distance as it is, without the correction for class sizes",
+        "mean": lower("the value itself: mean over class pairs"),
+        "max": lower("worst pair of classes"),
+        "median": lower("median over class pairs"),
+        "raw": lower("mean over pairs with the distance as it is, without the correction for class sizes"),
     },
     limits=dict.fromkeys(("value", "mean", "max", "median", "raw"), (0.0, math.inf)),
     elsewhere=(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input, variance_of_mean
-from gate.geometry.registry import Answer, Change, metric
+from gate.geometry.registry import Answer, Change, higher, lower, metric, neither
 from gate.geometry.statistics import CodeCounts, Sample, Weights
 
 _PER_CODE = 10  # assignments a code on average
@@ -28,9 +28,11 @@ _LIVE = 1e-15  # eigenvalues below this share of the largest are rounding
     paper="perplexity: standard, correction after Miller 1955; utilisation after Zhu et al. 2024, Addressing "
     "Representation Collapse in Vector Quantized Models with One Linear Layer",
     readouts={
-        "utilisation": "share of the codes that occur, over its expectation for uniform use of as many assignments",
-        "dead": "share of the codes that occur fewer than min_count times",
-        "codebook_erank": "effective rank of the covariance of the codebook's vectors, used or not",
+        "utilisation": higher(
+            "share of the codes that occur, over its expectation for uniform use of as many assignments"
+        ),
+        "dead": lower("share of the codes that occur fewer than min_count times"),
+        "codebook_erank": neither("effective rank of the covariance of the codebook's vectors, used or not"),
     },
     limits={"value": (0, math.inf), "utilisation": (0, math.inf), "dead": (0, 1), "codebook_erank": (1, math.inf)},
     ranges={"size": (2, 1e9), "min_count": (1, 1000)},

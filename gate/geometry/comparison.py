@@ -19,7 +19,7 @@ from gate.geometry.influence import (
     tracked,
 )
 from gate.geometry.methods.row_pairs import Pairs, u_statistic_variance
-from gate.geometry.registry import Answer, Later, metric
+from gate.geometry.registry import Answer, Later, lower, metric, neither
 from gate.geometry.statistics import (
     BaselineMoments,
     CrossMoments,
@@ -45,8 +45,10 @@ _LEAST = 100  # rows
     ),
     paper="Kornblith et al. 2019; debiased HSIC of Song et al. 2012; form from streams derived here",
     readouts={
-        "per_layer_pair": "largest similarity of two named layers of this model: near 1, one of them does nothing",
-        "block": "similarity of the first and the second half of the channels",
+        "per_layer_pair": lower(
+            "largest similarity of two named layers of this model: near 1, one of them does nothing"
+        ),
+        "block": neither("similarity of the first and the second half of the channels"),
     },
     limits={"value": (-1, 1), "per_layer_pair": (-1, 1), "block": (-1, 1)},
     reads={"depths"},

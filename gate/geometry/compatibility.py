@@ -11,7 +11,7 @@ from gate.geometry.influence import Readout, Refusal, variance_of_mean
 from gate.geometry.intervals import count_interval, effective_trials, ratio_interval
 from gate.geometry.methods.cross_search import CANDIDATES, Contrast, Index
 from gate.geometry.methods.placement import Placement, distinct_rows
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, metric
 from gate.geometry.statistics import Codes, Sample
 from gate.geometry.statistics.batch import unit_rows
 
@@ -28,12 +28,16 @@ _METHOD = "paired difference, variance over pairs that share a row"
     domain="200 rows; versions of one dimension",
     paper="criterion of Shen et al. 2020 (recollected); AC, AM after Biondi et al. 2023, CL2R; error derived here",
     readouts={
-        "update_gain": "share of what the new version gains on an index of its own that it keeps on the old one",
-        "AC": "share of pairs of versions in which the later one searches the earlier index no worse, up to one error",
-        "AM": "mean accuracy over all pairs of versions, each with itself too",
-        "BC": "mean change on each earlier index when the newest version asks in place of its own",
-        "FC": "mean accuracy on the index of the version before minus that on its own",
-        "pair_share": "share of pairs of rows that the new query tells from the old index at least as well",
+        "update_gain": higher(
+            "share of what the new version gains on an index of its own that it keeps on the old one"
+        ),
+        "AC": higher(
+            "share of pairs of versions in which the later one searches the earlier index no worse, up to one error"
+        ),
+        "AM": higher("mean accuracy over all pairs of versions, each with itself too"),
+        "BC": higher("mean change on each earlier index when the newest version asks in place of its own"),
+        "FC": higher("mean accuracy on the index of the version before minus that on its own"),
+        "pair_share": higher("share of pairs of rows that the new query tells from the old index at least as well"),
     },
     limits={
         **dict.fromkeys(("value", "BC", "FC"), (-1.0, 1.0)),

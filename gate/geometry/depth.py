@@ -19,7 +19,7 @@ from gate.geometry.influence import (
     variance_of_mean,
 )
 from gate.geometry.methods.row_pairs import squared_covariance, without_pair_noise
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, lower, metric
 from gate.geometry.spectral import participation_ratio
 from gate.geometry.statistics import LengthMoments, Moments, Sample
 from gate.geometry.statistics.batch import per_live_row, unit_rows
@@ -39,10 +39,10 @@ _SURE = 5  # errors above noise that a mean direction must lie
     kinds={"embedding", "sequence"},
     paper="after Zhou et al. 2024, Length-Induced Embedding Collapse in Transformer-based Models; bins derived here",
     readouts={
-        "slope": "change of the cosine with the mean direction when the length doubles",
-        "erank_ratio": "participation ratio of the long rows over that of the short ones",
-        "hf": "share of the token states that varies within an input, long less short rows",
-        "filter": "what attention lets through of what varies between tokens, long less short rows",
+        "slope": lower("change of the cosine with the mean direction when the length doubles"),
+        "erank_ratio": higher("participation ratio of the long rows over that of the short ones"),
+        "hf": higher("share of the token states that varies within an input, long less short rows"),
+        "filter": higher("what attention lets through of what varies between tokens, long less short rows"),
     },
     limits={"value": (-2, 2), "erank_ratio": (0, math.inf), "hf": (-1.2, 1.2)},
     reads={"tokens", "attention_filter", "clusters"},

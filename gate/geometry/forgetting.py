@@ -26,7 +26,7 @@ from gate.geometry.methods.rates import (
     too_few,
     two_classes,
 )
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, lower, metric
 from gate.geometry.statistics import Ledger, Sample
 
 _DRAWS = 1024  # of the recalls of a half
@@ -43,9 +43,13 @@ _NO_SPREAD = 1e-12  # of a class of which all rows are right, or wrong
     domain="2 classes and 30 rows of each",
     paper="standard; forgetting after Chaudhry et al. 2018, Riemannian Walk for Incremental Learning (recollected)",
     readouts={
-        "forgetting": "mean over groups, or classes, of the best accuracy of an earlier checkpoint minus that of now",
-        "poor_rich": "mean change of recall of the weakest third of the classes minus that of the strongest third",
-        "which": "number of classes whose recall has dropped beyond doubt; the text names them",
+        "forgetting": lower(
+            "mean over groups, or classes, of the best accuracy of an earlier checkpoint minus that of now"
+        ),
+        "poor_rich": higher(
+            "mean change of recall of the weakest third of the classes minus that of the strongest third"
+        ),
+        "which": lower("number of classes whose recall has dropped beyond doubt; the text names them"),
     },
     limits={"value": (-1, 1), "forgetting": (-1, 1), "poor_rich": (-2, 2), "which": (0, math.inf)},
 )

@@ -16,7 +16,7 @@ from gate.geometry.methods.held_out import HeldOut, balanced, beyond_chance, jud
 from gate.geometry.methods.probing import components_note, read_off, require_spread
 from gate.geometry.methods.standard_probe import Question, Residual, probe_pull
 from gate.geometry.methods.variance_share import Share, Table
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, lower, metric, neither
 from gate.geometry.statistics import (
     AttributeFolds,
     CategoryFolds,
@@ -41,8 +41,8 @@ _SMALL = 10  # rows of a group
     domain="20 judged rows of each group; groups crossed with classes",
     paper="after Enhancing Whole Slide Pathology Foundation Models through Stain Normalization; form derived here",
     readouts={
-        "raw_rows": "the same on rows as they are, class means left in",
-        "worst_pair": "the pair of groups that is told apart best",
+        "raw_rows": lower("the same on rows as they are, class means left in"),
+        "worst_pair": lower("the pair of groups that is told apart best"),
     },
     limits=dict.fromkeys(("value", "raw_rows", "worst_pair"), (-1.0, 1.0)),
 )
@@ -166,9 +166,9 @@ def _worst_pair(held_out: HeldOut, question: Question, sample: Sample) -> Readou
     paper="after Lampinen et al. 2024, Learned feature representations are biased by complexity, learning order, "
     "position, and more; corrections derived here",
     readouts={
-        "raw": "between / (between + within) without the correction for group sizes",
-        "attribute": "largest corrected share of an attribute, on rows as they are",
-        "easy_hard": "ratio of the shares of two attributes that are read off equally well",
+        "raw": neither("between / (between + within) without the correction for group sizes"),
+        "attribute": neither("largest corrected share of an attribute, on rows as they are"),
+        "easy_hard": lower("ratio of the shares of two attributes that are read off equally well"),
     },
     limits={"value": (-1, 1), "raw": (0, 1), "attribute": (-1, 1), "easy_hard": (1, math.inf)},
 )

@@ -13,7 +13,7 @@ from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.held_out import HeldOut, judge, share, unrepeated
 from gate.geometry.methods.probing import require_spread
 from gate.geometry.methods.standard_probe import cosine_pull, nearest_mean_pull, nearest_mean_scores
-from gate.geometry.registry import Answers, metric
+from gate.geometry.registry import Answers, lower, metric
 from gate.geometry.statistics import CategoryFolds, ClassFolds, Codes, Sample, output_names
 from gate.geometry.statistics.columns import place
 
@@ -31,8 +31,8 @@ _SMALL = 10  # rows of a class in the folds that its mean is fitted on
     paper="NC4 of Papyan, Han and Donoho 2020, Prevalence of neural collapse; held-out means and the bias are ours",
     reads={"logits", "head"},
     readouts={
-        "per_class": "the class on which they disagree most",
-        "cos": "disagreement with the mean of the largest cosine",
+        "per_class": lower("the class on which they disagree most"),
+        "cos": lower("disagreement with the mean of the largest cosine"),
     },
     limits=dict.fromkeys(("value", "per_class", "cos"), (0.0, 1.0)),
     ranges={"temperature": (0.01, 1)},

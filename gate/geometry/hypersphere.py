@@ -12,7 +12,7 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input, row_influence, variance_of_mean
 from gate.geometry.methods.row_pairs import Pairs, without_pair_noise
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, lower, metric, neither
 from gate.geometry.statistics import BeforeUnitMoments, Sample, UnitClassMoments, UnitMoments
 from gate.geometry.statistics.batch import unit_rows
 
@@ -26,11 +26,11 @@ _MIN_ROWS = 30
     domain="n >= 30 (per class: 30 rows each)",
     paper="standard identity; kappa after Banerjee et al. 2005, JMLR (approximation, recollected)",
     readouts={
-        "R": "debiased mean resultant length, sqrt(max(0, value))",
-        "kappa": "concentration of a von Mises-Fisher law with that R",
-        "per_class": "largest R of a class",
-        "per_class_kappa": "largest kappa of a class",
-        "before_after": "value less that of the features before the layer",
+        "R": lower("debiased mean resultant length, sqrt(max(0, value))"),
+        "kappa": lower("concentration of a von Mises-Fisher law with that R"),
+        "per_class": neither("largest R of a class"),
+        "per_class_kappa": neither("largest kappa of a class"),
+        "before_after": lower("value less that of the features before the layer"),
     },
     limits={
         "value": (-1, 1),

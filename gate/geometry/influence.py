@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -110,6 +110,7 @@ class Measured:
         interval: (low, high), None where the value is not finite or none was asked for.
         influence: (m,) float64, sums to zero; None where no interval was asked for.
         unpaired: Part of the variance that influence does not carry: two versions do not share it row by row.
+        intervals: Level → interval at further levels.
     """
 
     value: float
@@ -117,6 +118,7 @@ class Measured:
     standard_error: float
     influence: Tensor | None
     unpaired: float = 0.0
+    intervals: Mapping[float, tuple[float, float]] = field(default_factory=dict)
 
 
 def tracked(statistic: Statistic) -> Statistic:
@@ -211,13 +213,16 @@ def measured(
     statistics: Sequence[Statistic],
     sample: Sample,
     n: int,
-    confidence: float,
+    levels: Sequence[float],
     limits: tuple[float, float],
     known: dict[int, Tensor] | None = None,
     *,
     intervals: bool = True,
 ) -> Measured | Refusal:
-    """The value, interval, standard error and influence of a read-out, or the refusal of its guard."""
+    """The value, standard error, influence and intervals of a read-out, or the refusal of its guard.
+
+    The interval is that at the first level.
+    """
     if readout.guard is not None and not _holds(readout.guard, statistics, sample, n):
         return readout.guard.refusal
     groups = cluster_count(sample.clusters)
@@ -240,10 +245,16 @@ def measured(
     value = _clamp(float(readout.display(readout.natural.detach())), limits)
     if not math.isfinite(value):
         return Measured(value, None, math.nan, influence)
-    low, high = _interval(readout, error, confidence)
-    interval = min(_clamp(low, limits), value), max(_clamp(high, limits), value)
-    slope = _slope(readout, error, interval, quantile(confidence, readout.comparisons, readout.degrees))
-    return Measured(value, interval, abs(slope) * error, influence * slope, apart * slope * slope if apart > 0 else 0.0)
+
+    def around(level: float) -> tuple[float, float]:
+        low, high = _interval(readout, error, level)
+        return min(_clamp(low, limits), value), max(_clamp(high, limits), value)
+
+    interval = around(levels[0])
+    slope = _slope(readout, error, interval, quantile(levels[0], readout.comparisons, readout.degrees))
+    unpaired = apart * slope * slope if apart > 0 else 0.0
+    further = {level: around(level) for level in levels[1:]}
+    return Measured(value, interval, abs(slope) * error, influence * slope, unpaired, further)
 
 
 def _alone(sample: Sample, groups: int | None) -> Refusal | None:

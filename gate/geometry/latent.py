@@ -10,7 +10,7 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input, row_influence, variance_of_mean
 from gate.geometry.intervals import count_interval
-from gate.geometry.registry import Answer, Answers, Change, metric
+from gate.geometry.registry import Answer, Answers, Change, lower, metric, neither
 from gate.geometry.statistics import LatentMoments, PosteriorVariances, Sample
 
 _MIN_ROWS = 500
@@ -25,9 +25,13 @@ _MIN_ROWS = 500
     paper="Burda et al. 2016, Importance Weighted Autoencoders (rule of 0.01 recollected); active, passive and mixed "
     "after Bonheme and Grzes 2023, Be More Active! (thresholds derived here)",
     readouts={
-        "mixed": "share of latents that are active on some rows and passive on others: their posterior variance varies",
-        "passive": "share of latents whose posterior variance stays near the prior's",
-        "mean_corr": "root mean square correlation between the means of passive latents, unbiased in n before the root",
+        "mixed": neither(
+            "share of latents that are active on some rows and passive on others: their posterior variance varies"
+        ),
+        "passive": lower("share of latents whose posterior variance stays near the prior's"),
+        "mean_corr": neither(
+            "root mean square correlation between the means of passive latents, unbiased in n before the root"
+        ),
     },
     limits=dict.fromkeys(("value", "mixed", "passive", "mean_corr"), (0.0, 1.0)),
     ranges={"threshold": (1e-4, 0.1), "passive_from": (0.5, 0.99), "mixed_from": (1e-3, 0.2)},

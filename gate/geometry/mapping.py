@@ -12,7 +12,7 @@ from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input, variance_of_mean
 from gate.geometry.methods.held_out import HeldOut, gap, judge, too_few_judged, unrepeated
 from gate.geometry.methods.standard_probe import Question, probe_pull, probe_scores
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, metric, neither
 from gate.geometry.statistics import (
     BaselineClassFolds,
     CategoryFolds,
@@ -45,8 +45,8 @@ _PER_CLASS = 20  # judged rows of a class below which its recall is noise
     domain="100 rows; with fewer than 4 (d + 1) training rows on principal components, no longer for any linear map",
     paper="Gu et al. 2023, Preserving Linear Separability by Backward Feature Projection; protocol derived here",
     readouts={
-        "forward": "the same from the baseline to the features: what is left over is new",
-        "old_probe": "balanced accuracy of a ridge probe on the features minus that on the baseline's",
+        "forward": neither("the same from the baseline to the features: what is left over is new"),
+        "old_probe": higher("balanced accuracy of a ridge probe on the features minus that on the baseline's"),
     },
     limits={"value": (-math.inf, 1), "forward": (-math.inf, 1), "old_probe": (-1, 1)},
 )

@@ -14,7 +14,7 @@ from gate.geometry.methods.cross_search import shared_row_covariance
 from gate.geometry.methods.margins import density_at_zero, margins_of
 from gate.geometry.methods.placement import Placement, distinct_rows, possible_neighbours
 from gate.geometry.methods.search import nearest
-from gate.geometry.registry import Answer, Later, metric
+from gate.geometry.registry import Answer, Later, higher, metric
 from gate.geometry.statistics import Codes, Sample
 from gate.geometry.statistics.batch import unit_rows
 
@@ -59,13 +59,15 @@ class _Graph:
     reads={"sublabels"},
     paper="standard; vote after Wu et al. 2018, Non-Parametric Instance-level Discrimination (constants recollected)",
     readouts={
-        "raw": "share of the k nearest rows that have the row's label",
-        "thornton": "raw for the single nearest row",
-        "vote": "accuracy of a vote weighted by exp(cosine / tau) over 200 neighbours",
-        "worst_class": "raw of the worst class",
-        "recall@k": "share of the query rows (one hash fold) with their label among the k nearest of the others",
-        "fine": "value for the subclasses",
-        "coarse": "value for the classes, beside it",
+        "raw": higher("share of the k nearest rows that have the row's label"),
+        "thornton": higher("raw for the single nearest row"),
+        "vote": higher("accuracy of a vote weighted by exp(cosine / tau) over 200 neighbours"),
+        "worst_class": higher("raw of the worst class"),
+        "recall@k": higher(
+            "share of the query rows (one hash fold) with their label among the k nearest of the others"
+        ),
+        "fine": higher("value for the subclasses"),
+        "coarse": higher("value for the classes, beside it"),
     },
     limits={
         **dict.fromkeys(("value", "fine", "coarse"), (-math.inf, 1.0)),

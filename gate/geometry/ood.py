@@ -13,7 +13,7 @@ from gate.geometry.influence import Readout, Refusal, design_effect, missing_inp
 from gate.geometry.intervals import effective_trials
 from gate.geometry.methods.placement import placed
 from gate.geometry.methods.reference_distance import Distances, kth_neighbour, mahalanobis
-from gate.geometry.registry import Answer, Later, metric
+from gate.geometry.registry import Answer, Later, higher, lower, metric
 from gate.geometry.statistics import OodSample, ReferenceClasses, ReferenceFingerprints, ReferenceSample, Sample
 
 _MIN_ROWS = 200
@@ -65,9 +65,9 @@ class _Rows:
     paper="Lee et al. 2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples; shrinkage of Ledoit "
     "and Wolf 2004; DeLong et al. 1988; error of the reference derived here",
     readouts={
-        "fpr95": "share of the rows out of distribution that a threshold for 95 % of the probe rows accepts",
-        "knn": "AUROC of the distance to the k-th neighbour in the sampled reference rows",
-        "rejection_worst_class": "share of the probe rows of the worst class that this threshold rejects",
+        "fpr95": lower("share of the rows out of distribution that a threshold for 95 % of the probe rows accepts"),
+        "knn": higher("AUROC of the distance to the k-th neighbour in the sampled reference rows"),
+        "rejection_worst_class": lower("share of the probe rows of the worst class that this threshold rejects"),
     },
     limits=dict.fromkeys(("value", "fpr95", "knn", "rejection_worst_class"), (0.0, 1.0)),
     ranges={"k": (1, 50)},

@@ -11,7 +11,7 @@ from torch.nn import functional
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input, row_mean
 from gate.geometry.intervals import count_interval
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, lower, metric, neither
 from gate.geometry.statistics import Channels, Sample
 from gate.geometry.statistics.batch import by_tile
 
@@ -40,10 +40,10 @@ def _deviations(channels: Channels, resolution: float) -> tuple[Tensor, Tensor]:
     domain="n >= 1000",
     paper="operational form derived here; after Li et al. 2022, Fire Together Wire Together (heat_k)",
     readouts={
-        "never": "share of units that stay within the tolerance of one value on every row",
-        "active": "mean over rows of the smallest share of channels that holds 90 % of the row's absolute sum",
-        "heat_k": "active, for the absolute sum of each channel over space",
-        "load": "(sum of mean |x|)^2 / (d times the sum of squares): 1 when all channels are equally loud",
+        "never": lower("share of units that stay within the tolerance of one value on every row"),
+        "active": neither("mean over rows of the smallest share of channels that holds 90 % of the row's absolute sum"),
+        "heat_k": neither("active, for the absolute sum of each channel over space"),
+        "load": higher("(sum of mean |x|)^2 / (d times the sum of squares): 1 when all channels are equally loud"),
     },
     limits=dict.fromkeys(("value", "never", "active", "heat_k", "load"), (0.0, 1.0)),
     reads={"channel_mass"},
@@ -156,10 +156,10 @@ def _active(features: Tensor) -> Answer:
     domain="n >= 500",
     paper="after Gao et al. 2024, Feature Coding in the Era of Large Models; 6-sigma rule recollected",
     readouts={
-        "rms": "the same with root mean squares: smooth, the one to gate",
-        "count6": "share of channels whose largest |x| exceeds 6 standard deviations of all features",
-        "kurt99": "99th percentile over channels of the kurtosis",
-        "range_index": "largest |x| over the 99.9th percentile of |x|",
+        "rms": lower("the same with root mean squares: smooth, the one to gate"),
+        "count6": lower("share of channels whose largest |x| exceeds 6 standard deviations of all features"),
+        "kurt99": lower("99th percentile over channels of the kurtosis"),
+        "range_index": lower("largest |x| over the 99.9th percentile of |x|"),
     },
     limits={
         "value": (1, math.inf),

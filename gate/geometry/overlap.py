@@ -12,7 +12,7 @@ from gate.geometry.influence import Readout, Refusal, variance_of_mean
 from gate.geometry.methods.placement import Placement, distinct_rows, possible_neighbours
 from gate.geometry.methods.row_pairs import u_statistic_variance
 from gate.geometry.methods.search import nearest
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, lower, metric
 from gate.geometry.statistics import Sample
 from gate.geometry.statistics.batch import unit_rows
 
@@ -29,9 +29,11 @@ _SHIFTS = 16  # partners of each row among which the second-order part of a U-st
     domain="n >= 20 k; comparable at equal n and k only",
     paper="standard; chance and error derived here. sim_mse: row-wise similarities as in Tung and Mori 2019",
     readouts={
-        "raw": "share of the k nearest rows that are the same in both versions",
-        "topk_jaccard": "rows in both lists of the k nearest over rows in either, mean over rows",
-        "sim_mse": "mean squared difference of the two matrices of cosines, each row at unit mean square: 0 equal",
+        "raw": higher("share of the k nearest rows that are the same in both versions"),
+        "topk_jaccard": higher("rows in both lists of the k nearest over rows in either, mean over rows"),
+        "sim_mse": lower(
+            "mean squared difference of the two matrices of cosines, each row at unit mean square: 0 equal"
+        ),
     },
     limits={"value": (-math.inf, 1), "raw": (0, 1), "topk_jaccard": (0, 1), "sim_mse": (0, 4)},
 )

@@ -13,7 +13,7 @@ from gate.geometry.influence import Readout, missing_input, row_mean, variance_o
 from gate.geometry.methods.calibration_bins import Calibration, squared_error
 from gate.geometry.methods.rates import BASELINE, OF_FEATURES, over_rows, same_classes, share_of_rows, too_few
 from gate.geometry.methods.row_pairs import squared_covariance, without_pair_noise
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, lower, metric, neither
 from gate.geometry.statistics import Ledger, Sample
 from gate.geometry.statistics.ledger import row_tiles
 
@@ -30,10 +30,12 @@ _COLUMNS = 1 << 22  # numbers of a tile of classes
     domain="1000 rows",
     paper="Naeini et al. 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning; null derived here",
     readouts={
-        "raw": "expected calibration error as it is: above 0 even for a perfectly calibrated model",
-        "classwise": "mean over classes of the same for the probability of each class, less its null; sampled rows",
-        "nll": "mean negative log-likelihood of the label, nats",
-        "sq": "squared calibration error without its bias",
+        "raw": lower("expected calibration error as it is: above 0 even for a perfectly calibrated model"),
+        "classwise": lower(
+            "mean over classes of the same for the probability of each class, less its null; sampled rows"
+        ),
+        "nll": lower("mean negative log-likelihood of the label, nats"),
+        "sq": lower("squared calibration error without its bias"),
     },
     limits={
         **dict.fromkeys(("value", "classwise", "sq"), (-1.0, 1.0)),
@@ -138,12 +140,14 @@ def _classwise(ledger: Ledger, sample: Sample) -> Readout:
     paper="standard; mi after Salimans et al. 2016, Improved Techniques for Training GANs; confusion_set recollected "
     "from Shrinking Class Space for Enhanced Certainty in Semi-Supervised Learning",
     readouts={
-        "mi": "information that predictions carry about the input, over ln C: log of the Inception Score",
-        "mean_entropy": "mean entropy of a prediction over ln C; value = mi + mean_entropy",
-        "covered": "share of classes predicted at least once",
-        "uncertain": "share of rows whose largest probability is below tau",
-        "confusion_set": "mean number of runners-up to remove until the first class has tau of the rest; sampled rows",
-        "entropy_shift": "mean_entropy minus that of the baseline",
+        "mi": higher("information that predictions carry about the input, over ln C: log of the Inception Score"),
+        "mean_entropy": neither("mean entropy of a prediction over ln C; value = mi + mean_entropy"),
+        "covered": higher("share of classes predicted at least once"),
+        "uncertain": neither("share of rows whose largest probability is below tau"),
+        "confusion_set": neither(
+            "mean number of runners-up to remove until the first class has tau of the rest; sampled rows"
+        ),
+        "entropy_shift": neither("mean_entropy minus that of the baseline"),
     },
     limits={
         **dict.fromkeys(("value", "mi", "mean_entropy", "covered", "uncertain"), (0.0, 1.0)),

@@ -11,7 +11,7 @@ from torch import Tensor
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input, noted, variance_of_mean
 from gate.geometry.intervals import effective_trials
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, higher, lower, metric
 from gate.geometry.statistics import (
     Fingerprints,
     GroupCounts,
@@ -35,8 +35,8 @@ _DETECTABLE = 2.5  # (1.645 + 0.842) of the normal: one-sided level 0.05, power 
     domain="always",
     paper="after Deng et al. 2021; rule derived here",
     readouts={
-        "exact": "share of rows whose input occurs again",
-        "cross": "share of rows that occur in the training or reference rows, as they are or nearly",
+        "exact": lower("share of rows whose input occurs again"),
+        "cross": lower("share of rows that occur in the training or reference rows, as they are or nearly"),
     },
     limits={"value": (0, 1), "exact": (0, 1), "cross": (0, 1)},
     reads={"encoded"},
@@ -163,10 +163,12 @@ def _weighted(found: Tensor, known: Tensor, weight: float, method: str) -> Reado
     domain="always",
     paper="standard; sqrt(d/m) rate after Saberi et al. 2024, Out-Of-Domain Unlabeled Data Improves Generalization",
     readouts={
-        "min_class": "rows of the smallest class",
-        "min_group": "rows of the smallest group",
-        "label_error": "sqrt(d / m) for m labelled rows: order of the error of what is learnt from them alone",
-        "detectable": "smallest drop of the accuracy that unpaired rows detect, one-sided at 0.05 with power 0.8",
+        "min_class": higher("rows of the smallest class"),
+        "min_group": higher("rows of the smallest group"),
+        "label_error": lower("sqrt(d / m) for m labelled rows: order of the error of what is learnt from them alone"),
+        "detectable": lower(
+            "smallest drop of the accuracy that unpaired rows detect, one-sided at 0.05 with power 0.8"
+        ),
     },
     limits=dict.fromkeys(("value", "min_class", "min_group", "label_error", "detectable"), (0.0, math.inf)),
     ranges={"accuracy": (0, 1)},

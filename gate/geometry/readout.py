@@ -20,7 +20,7 @@ from gate.geometry.methods.probing import (
     require_spread,
 )
 from gate.geometry.methods.standard_probe import Question, ridge_predictions
-from gate.geometry.registry import Answer, Later, metric
+from gate.geometry.registry import Answer, Later, higher, lower, metric
 from gate.geometry.statistics import (
     CategoryFolds,
     ClassFolds,
@@ -43,11 +43,11 @@ _FEW = 50  # judged rows below which a regression is not judged
     paper="Razavian et al. 2014, CNN Features off-the-shelf; protocol derived here",
     reads={"baseline", "trivial"},
     readouts={
-        "raw": "accuracy over rows",
-        "worst_class": "recall of the worst class",
-        "r2": "held-out R^2 for continuous targets, mean over targets",
-        "task_ladder": "balanced accuracy, mean over several named tasks",
-        "pretext": "balanced accuracy on free labels such as rotation",
+        "raw": higher("accuracy over rows"),
+        "worst_class": higher("recall of the worst class"),
+        "r2": higher("held-out R^2 for continuous targets, mean over targets"),
+        "task_ladder": higher("balanced accuracy, mean over several named tasks"),
+        "pretext": higher("balanced accuracy on free labels such as rotation"),
     },
     limits={
         "r2": (-math.inf, 1),
@@ -171,9 +171,9 @@ def _rank(values: Mapping[str, float], sample: Sample) -> str:
     reads={"groups"},
     paper="Galanti, György and Hutter 2022, On the Role of Neural Collapse in Transfer Learning",
     readouts={
-        "gap": "ridge_probe_accuracy minus value",
-        "per_class": "recall of the worst class",
-        "env_gap": "best minus worst accuracy over groups",
+        "gap": lower("ridge_probe_accuracy minus value"),
+        "per_class": higher("recall of the worst class"),
+        "env_gap": lower("best minus worst accuracy over groups"),
     },
     limits={"value": (0, 1), "gap": (-1, 1), "per_class": (0, 1), "env_gap": (0, 1)},
 )

@@ -20,7 +20,7 @@ from gate.geometry.methods.rates import (
     wilson_bounds,
     worst_of,
 )
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, lower, metric, neither
 from gate.geometry.statistics import Ledger, Sample
 
 _IMBALANCE = 1.5  # the largest over the smallest class, from which there are a head and a tail
@@ -37,13 +37,13 @@ _BY_CHANCE = 0.001  # the probability with which equally frequent classes may be
     domain="2 classes and 30 rows of each; precision_c: 30 rows that are predicted as each",
     paper="standard; simultaneous bounds after Bonferroni",
     readouts={
-        "uar": "mean recall of the classes: unweighted average recall, balanced accuracy",
-        "balanced_error": "1 - uar",
-        "std": "standard deviation of the recalls over classes, sampling noise included",
-        "worst_k": "mean recall of the classes with the lowest recall, `worst` of them",
-        "head_tail": "mean recall of the largest third of the classes minus that of the smallest third, by rows",
-        "precision_c": "share of right rows among those predicted as a class, for the worst class",
-        "accept_c": "share of the rows of a class whose largest probability reaches tau, for the worst class",
+        "uar": higher("mean recall of the classes: unweighted average recall, balanced accuracy"),
+        "balanced_error": lower("1 - uar"),
+        "std": lower("standard deviation of the recalls over classes, sampling noise included"),
+        "worst_k": higher("mean recall of the classes with the lowest recall, `worst` of them"),
+        "head_tail": lower("mean recall of the largest third of the classes minus that of the smallest third, by rows"),
+        "precision_c": higher("share of right rows among those predicted as a class, for the worst class"),
+        "accept_c": neither("share of the rows of a class whose largest probability reaches tau, for the worst class"),
     },
     limits={
         **dict.fromkeys(("value", "uar", "balanced_error", "worst_k", "precision_c", "accept_c"), (0.0, 1.0)),

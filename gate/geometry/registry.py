@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -40,7 +40,7 @@ class Metric:
         name: The function's name, the metric's name everywhere.
         meaning: First line of its docstring.
         unit: Of the value.
-        greater_is_better: Direction, None where a range is healthy.
+        greater_is_better: Direction of the value and of each read-out, None where a range is healthy.
         invariant_to: Changes of the features that leave the value as it is; every other one moves it.
         unasserted: Changes of which nothing is said.
         paper: Source.
@@ -61,7 +61,7 @@ class Metric:
     meaning: str
     function: Callable[..., Answer | Mapping[str, Answer | Later]]
     unit: str
-    greater_is_better: bool | None
+    greater_is_better: Mapping[str, bool | None]
     invariant_to: frozenset[Change]
     unasserted: frozenset[Change]
     paper: str
@@ -81,9 +81,35 @@ class Metric:
         """Every name a policy can use for it: the metric and its read-outs."""
         return (self.name, *(f"{self.name}.{readout}" for readout in self.readouts))
 
+    def better(self, readout: str) -> bool | None:
+        """Whether greater is better of a read-out, "value" included; None where a range is healthy."""
+        return self.greater_is_better[readout]
+
     def limits_of(self, readout: str) -> tuple[float, float]:
         """Smallest and largest possible value of a read-out."""
         return self.limits.get(readout, (-math.inf, math.inf))
+
+
+class Number(NamedTuple):
+    """A read-out besides the value, as a decorator declares it: made by `higher`, `lower` and `neither`."""
+
+    meaning: str
+    greater_is_better: bool | None
+
+
+def higher(meaning: str) -> Number:
+    """A read-out of which a greater number is better."""
+    return Number(meaning, greater_is_better=True)
+
+
+def lower(meaning: str) -> Number:
+    """A read-out of which a smaller number is better."""
+    return Number(meaning, greater_is_better=False)
+
+
+def neither(meaning: str) -> Number:
+    """A read-out that can be bad at both ends, or that only describes."""
+    return Number(meaning, greater_is_better=None)
 
 
 _registered: dict[str, Metric] = {}
@@ -98,7 +124,7 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
     domain: str,
     kinds: set[ModelKind] | None = None,
     unasserted: set[Change] | None = None,
-    readouts: Mapping[str, str] | None = None,
+    readouts: Mapping[str, Number] | None = None,
     limits: Mapping[str, tuple[float, float]] | None = None,
     needs: set[str] | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
@@ -109,14 +135,14 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
 
     Args:
         unit: Of the value.
-        greater_is_better: Direction, None where a range is healthy.
+        greater_is_better: Direction of the value, None where a range is healthy.
         invariant_to: Changes of the features that leave the value as it is.
         paper: Source.
         domain: When the value may decide, in words.
         kinds: Kinds of model that it is about; all when None.
         unasserted: Changes of which nothing is said.
-        readouts: Name → meaning of further numbers; the function then returns a dict with "value" and these, or one
-            refusal for all of them.
+        readouts: Name → meaning of further numbers, as `higher`, `lower` or `neither`, which says their direction; the
+            function then returns a dict with "value" and these, or one refusal for all of them.
         limits: Smallest and largest possible value, by read-out.
         ranges: Smallest and largest value of each parameter.
         needs: Columns that it reads from the sampled rows; those that its statistics need are known.
@@ -125,7 +151,7 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
         elsewhere: What other libraries compute under this name, and how this differs.
 
     Raises:
-        MetricError: The name is taken, or the docstring or an annotation is missing.
+        MetricError: The name is taken, or the docstring, an annotation, a range or a direction is missing.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,19 +165,22 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
             raise MetricError(
                 f"metric {name!r}: every parameter needs a range, found {sorted(ranges or ())} for {sorted(params)}"
             )
+        numbers = readouts or {}
+        _require_directions(name, numbers)
         _registered[name] = Metric(
             name=name,
             meaning=function.__doc__.strip().splitlines()[0].rstrip("."),
             function=function,
             unit=unit,
-            greater_is_better=greater_is_better,
+            greater_is_better={VALUE: greater_is_better}
+            | {each: number.greater_is_better for each, number in numbers.items()},
             invariant_to=frozenset(invariant_to),
             unasserted=frozenset(unasserted or ()),
             paper=paper,
             domain=domain,
             kinds=frozenset(kinds or ()),
             limits=limits or {},
-            readouts=readouts or {},
+            readouts={each: number.meaning for each, number in numbers.items()},
             statistics=statistics,
             optional=optional,
             needs=_needs(statistics, optional, needs or set()),
@@ -163,6 +192,15 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
         return function
 
     return register
+
+
+def _require_directions(name: str, readouts: Mapping[str, object]) -> None:
+    bare = [each for each, number in readouts.items() if not isinstance(number, Number)]
+    if bare:
+        raise MetricError(
+            f"metric {name!r}: every read-out needs a direction, found none for {bare}; "
+            'write higher("..."), lower("...") or neither("...") around its meaning'
+        )
 
 
 def _needs(statistics: Mapping[str, type[Statistic]], optional: frozenset[str], more: set[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal, missing_input
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, metric, neither
 from gate.geometry.statistics import Moments, Sample, Spectrum, Weights
 from gate.geometry.statistics.batch import per_live_row
 
@@ -37,10 +37,12 @@ class TargetCovariance(Moments):
     paper="Andriopoulos et al. 2024, The Prevalence of Neural Collapse in Neural Multivariate Regression (form of a "
     "public toolbox); value: its form on the variance, derived here",
     readouts={
-        "rows": "mean over rows of the squared length of the centred unit row outside those directions (NRC1)",
-        "nrc2": "the same outside the span of the head's rows (NRC2)",
-        "nrc3": "squared distance of W W^T from the root of the targets' covariance less a multiple of the identity, "
-        "each of norm 1, for the best multiple (NRC3)",
+        "rows": neither("mean over rows of the squared length of the centred unit row outside those directions (NRC1)"),
+        "nrc2": neither("the same outside the span of the head's rows (NRC2)"),
+        "nrc3": neither(
+            "squared distance of W W^T from the root of the targets' covariance less a multiple of the identity, "
+            "each of norm 1, for the best multiple (NRC3)"
+        ),
     },
     limits={"value": (0, 1), "rows": (0, 1), "nrc2": (0, 1), "nrc3": (0, 4)},
 )

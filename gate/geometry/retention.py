@@ -21,7 +21,7 @@ from gate.geometry.influence import (
 from gate.geometry.methods.held_out import HeldOut, balanced, beyond_chance, mean_of
 from gate.geometry.methods.probing import components_note, read_off
 from gate.geometry.methods.standard_probe import Question
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, higher, metric, neither
 from gate.geometry.statistics import CategoryFolds, ClassMoments, Codes, MomentFolds, Moments, Sample, Spectrum
 
 
@@ -35,9 +35,9 @@ from gate.geometry.statistics import CategoryFolds, ClassMoments, Codes, MomentF
     domain="20 judged rows of each subclass; vci_sub: also 2 d rows of each class",
     paper="failure of Xue et al. 2023, Which Features are Learnt by Contrastive Learning?; probe form derived here",
     readouts={
-        "worst": "the class whose subclasses are told apart worst",
-        "vci_sub": "vci of the subclasses, mean over classes",
-        "by_frequency": "of the values of attributes inside classes: the rare half over the common half",
+        "worst": higher("the class whose subclasses are told apart worst"),
+        "vci_sub": neither("vci of the subclasses, mean over classes"),
+        "by_frequency": higher("of the values of attributes inside classes: the rare half over the common half"),
     },
     limits={"value": (-1, 1), "worst": (-1, 1)},
 )

@@ -15,7 +15,7 @@ from gate.geometry.influence import Readout, Refusal, design_effect, row_influen
 from gate.geometry.methods.domains import small_class
 from gate.geometry.methods.mean_noise import Cells, MeanNoise
 from gate.geometry.methods.row_pairs import Pairs, squared_covariance, without_pair_noise
-from gate.geometry.registry import Answer, Later, metric
+from gate.geometry.registry import Answer, Later, higher, metric, neither
 from gate.geometry.statistics import ClusterCounts, Sample, UnitClassMoments
 from gate.geometry.statistics.batch import by_tile, per_live_row, unit_rows
 from gate.geometry.statistics.classes import Offsets
@@ -41,12 +41,12 @@ _BAND = 0.5  # width, as a share of the tail, over which the density at a quanti
     paper="Kornblith et al. 2021, Why Do Better Loss Functions Lead to Less Transferable Features "
     "(recollected); closed form without self-pairs derived here",
     readouts={
-        "d_within": "mean cosine distance of two rows of one class: near 0 when classes are over-tight",
-        "tolerance": "mean cosine over all pairs of rows of one class",
-        "compactness": "mean cosine of a row with the mean of the rest of its class, without its cluster",
-        "distinct": "1 - mean cosine of a row with the nearest mean of another class",
-        "dprime": "same-class less different-class mean cosine, in units of their pooled standard deviation",
-        "range": "99th less 1st percentile of the cosines of all pairs of rows",
+        "d_within": neither("mean cosine distance of two rows of one class: near 0 when classes are over-tight"),
+        "tolerance": neither("mean cosine over all pairs of rows of one class"),
+        "compactness": neither("mean cosine of a row with the mean of the rest of its class, without its cluster"),
+        "distinct": higher("1 - mean cosine of a row with the nearest mean of another class"),
+        "dprime": neither("same-class less different-class mean cosine, in units of their pooled standard deviation"),
+        "range": neither("99th less 1st percentile of the cosines of all pairs of rows"),
     },
     limits={
         "value": (-math.inf, 1),

@@ -25,7 +25,7 @@ from gate.geometry.methods.rates import (
     worst_of,
 )
 from gate.geometry.methods.strata import stratify
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, lower, metric
 from gate.geometry.statistics import Ledger, Sample
 
 _TAGS = 3  # of one set
@@ -42,12 +42,14 @@ _TAGS = 3  # of one set
     domain="30 rows of each group; slices: `support` rows of each tag set",
     paper="standard; strata after Sohoni et al. 2020, No Subclass Left Behind (choice of K derived here)",
     readouts={
-        "gap": "accuracy over all rows minus value",
-        "aligned_conflict": "accuracy on rows whose cue names their label minus that on all other rows",
-        "slices": "largest drop of accuracy below that of all rows on a set of at most 3 tags; the sets whose drop "
-        "exceeds that of all their parts are listed",
-        "strata": "accuracy of the worst hidden stratum: k-means within each class",
-        "per_view": "accuracy with the worst view or attribute alone",
+        "gap": lower("accuracy over all rows minus value"),
+        "aligned_conflict": lower("accuracy on rows whose cue names their label minus that on all other rows"),
+        "slices": lower(
+            "largest drop of accuracy below that of all rows on a set of at most 3 tags; the sets whose drop "
+            "exceeds that of all their parts are listed"
+        ),
+        "strata": higher("accuracy of the worst hidden stratum: k-means within each class"),
+        "per_view": higher("accuracy with the worst view or attribute alone"),
     },
     limits={
         **dict.fromkeys(("value", "strata", "per_view"), (0.0, 1.0)),

@@ -17,7 +17,7 @@ from gate.geometry.influence import (
     proportion,
     row_mean,
 )
-from gate.geometry.registry import Answer, metric
+from gate.geometry.registry import Answer, higher, lower, metric, neither
 from gate.geometry.statistics import Sample, TokenCentres, TokenMeans
 from gate.geometry.statistics.batch import per_live_row
 from gate.geometry.statistics.tokens import FEWEST, QUANTITIES, TERMS, dead_tokens, token_quantities
@@ -37,15 +37,19 @@ _SMOOTH = 0.1  # share of the baseline's median diversity below which an input c
     paper="after Tang et al. 2021, Augmented Shortcuts for Vision Transformers (residual form recollected); identity "
     "standard. layer_overlap: angles of Björck and Golub 1973, summary of Kornblith et al. 2019 (R2 of CCA, uncentred)",
     readouts={
-        "rise": "value at the last layer less that at the middle one",
-        "diversity": "|Z - 1 z^T|_F / |Z|_F of the tokens Z of an input and their mean z",
-        "pairs09": "share of the pairs of tokens of one input with a cosine above 0.9",
-        "low_share": "share of inputs whose diversity is below a tenth of the baseline's median",
-        "between_share": "share of the variance of the tokens, their common mean removed, that lies between inputs",
-        "dirichlet": "share of the energy of node states that varies along the edges of their graph",
-        "layer_overlap": "mean squared cosine of the principal angles between what the token states of an input span "
-        "at a layer and at the next",
-        "per_output": "value over the generated tokens alone",
+        "rise": lower("value at the last layer less that at the middle one"),
+        "diversity": higher("|Z - 1 z^T|_F / |Z|_F of the tokens Z of an input and their mean z"),
+        "pairs09": lower("share of the pairs of tokens of one input with a cosine above 0.9"),
+        "low_share": lower("share of inputs whose diversity is below a tenth of the baseline's median"),
+        "between_share": lower(
+            "share of the variance of the tokens, their common mean removed, that lies between inputs"
+        ),
+        "dirichlet": higher("share of the energy of node states that varies along the edges of their graph"),
+        "layer_overlap": neither(
+            "mean squared cosine of the principal angles between what the token states of an input span "
+            "at a layer and at the next"
+        ),
+        "per_output": lower("value over the generated tokens alone"),
     },
     limits={
         "value": (-1, 1),

@@ -13,7 +13,7 @@ from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal
 from gate.geometry.methods import nulls
 from gate.geometry.methods.domains import too_few, traces, unbiased_traces, unfair_null
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, metric, neither
 from gate.geometry.statistics import Moments, Sample, Spectrum, UncentredSpectrum
 
 
@@ -34,10 +34,10 @@ def _require_variation(moments: Moments) -> None:
     domain="n >= 30; n >= 4 d or value <= (n - 1) / 10 (iso_ratio: n >= d / 4 and a null that fits)",
     paper="Roy and Vetterli 2007, EUSIPCO; Garrido et al. 2023, ICML (rankme)",
     readouts={
-        "share": "value / d",
-        "iso_ratio": "value over that of isotropic rows of the same n and d",
-        "sv": "the same on singular values of the centred features (Roy and Vetterli)",
-        "rankme": "the same on singular values of the features as they are (RankMe)",
+        "share": neither("value / d"),
+        "iso_ratio": neither("value over that of isotropic rows of the same n and d"),
+        "sv": neither("the same on singular values of the centred features (Roy and Vetterli)"),
+        "rankme": neither("the same on singular values of the features as they are (RankMe)"),
     },
     limits={
         "value": (0, math.inf),
@@ -95,7 +95,7 @@ def effective_rank(moments: Moments, spectrum: Spectrum, uncentred: UncentredSpe
     invariant_to={"translation", "scaling", "rotation", "permutation"},
     domain="n >= 50 and tr(S^2) above three of its errors; also for n < d",
     paper="Gao et al. 2017, bioRxiv 214262; finite-sample correction derived here",
-    readouts={"share": "value / d", "raw": "tr(S)^2 / tr(S^2) without the correction for n"},
+    readouts={"share": neither("value / d"), "raw": neither("tr(S)^2 / tr(S^2) without the correction for n")},
     limits={"value": (0, math.inf), "share": (0, math.inf), "raw": (0, math.inf)},
     elsewhere=(
         "The formula is the same everywhere, but libraries do not correct it for n: `raw`, about d / (1 + d / n) "

@@ -12,7 +12,7 @@ from gate.geometry.influence import Readout, Refusal, design_effect, noted, vari
 from gate.geometry.methods.held_out import HeldOut, balanced, gap
 from gate.geometry.methods.probing import judged_classes, other_features, read_off, require_spread
 from gate.geometry.methods.standard_probe import Question
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, metric
 from gate.geometry.statistics import CategoryFolds, ClassFolds, Codes, MomentFolds, Sample
 
 PERMUTED, CONSTANT = "permuted labels", "constant"
@@ -26,7 +26,7 @@ PERMUTED, CONSTANT = "permuted labels", "constant"
     domain="20 judged rows of each class; the same rows for all features",
     paper="idea of On zero-shot recognition of generic objects; protocol derived here",
     reads={"trivial"},
-    readouts={"in_errors": "the margin in units of its own standard error"},
+    readouts={"in_errors": higher("the margin in units of its own standard error")},
     limits={"value": (-1, 1)},
 )
 def trivial_margin(moments: MomentFolds, folds: ClassFolds, sample: Sample) -> Answers:

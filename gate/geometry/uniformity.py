@@ -11,7 +11,7 @@ from gate.errors import MetricError
 from gate.geometry.influence import Readout, Refusal
 from gate.geometry.methods import nulls
 from gate.geometry.methods.domains import too_few, unfair_null
-from gate.geometry.registry import Answer, Answers, metric
+from gate.geometry.registry import Answer, Answers, higher, lower, metric
 from gate.geometry.statistics import UnitMoments, UnitSpectrum
 
 
@@ -34,9 +34,9 @@ def _require_directions(units: UnitMoments) -> None:
     domain="n >= 30 and n >= 4 d (iso_ratio: n >= d / 4 and a null that fits the dimensions in use)",
     paper="Fang et al. 2024, Rethinking The Uniformity Metric in Self-Supervised Learning",
     readouts={
-        "share": "(1 - value^2 / 2)^2: 1 for isotropic rows, 0 for one point; the one to gate",
-        "iso_ratio": "share over that of isotropic rows of the same n and d",
-        "w2": "the value itself",
+        "share": higher("(1 - value^2 / 2)^2: 1 for isotropic rows, 0 for one point; the one to gate"),
+        "iso_ratio": higher("share over that of isotropic rows of the same n and d"),
+        "w2": lower("the value itself"),
     },
     limits={"value": (0, math.sqrt(2)), "w2": (0, math.sqrt(2)), "share": (0, 1), "iso_ratio": (0, math.inf)},
     elsewhere=(
@@ -80,8 +80,8 @@ def wasserstein_uniformity(units: UnitMoments, spectrum: UnitSpectrum) -> dict[s
     domain="n >= 30, n >= d / 4 and a null that fits the dimensions in use",
     paper="derived from Fang et al. 2024, Rethinking The Uniformity Metric in Self-Supervised Learning",
     readouts={
-        "cone": "part owed to the direction that all rows share: squared length of the mean unit row",
-        "dimensional": "part owed to the spectrum, once the shared direction is removed",
+        "cone": lower("part owed to the direction that all rows share: squared length of the mean unit row"),
+        "dimensional": lower("part owed to the spectrum, once the shared direction is removed"),
     },
     limits={"value": (0, 1), "cone": (0, 1), "dimensional": (0, 1)},
     ranges={"null_share": (0, 1)},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gate.errors import RegistryError
+from gate.errors import AbsentError, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,8 @@ def resolve(uri: str) -> Location:
         uri: "models:/name/version", "models:/name@alias", "models:/m-…" or "runs:/run/path".
 
     Raises:
-        RegistryError: The registry cannot be reached, does not know the model, or the URI names no fixed version.
+        AbsentError: The registry does not know the model, the version or the alias.
+        RegistryError: The registry cannot be reached, or the URI names no fixed version.
     """
     _require_database(uri)
     if uri.startswith("runs:/"):
@@ -115,7 +116,8 @@ def _registered(uri: str, name: str, version: str | None, alias: str) -> Locatio
         found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
         source = str(found.source)
     except failures() as error:
-        raise RegistryError(_sentence(uri, error, "it cannot be looked up") + _known(error, name)) from error
+        kind = AbsentError if _is_absent(error) else RegistryError
+        raise kind(_sentence(uri, error, "it cannot be looked up") + _known(error, name)) from error
     if found.status != "READY":
         raise RegistryError(f"{uri}: this version is {found.status!r}, expected 'READY'; register it again")
     # The open-source store keeps no model_id with a version, only the source that it was registered from.
@@ -171,12 +173,16 @@ def _known(error: Exception, name: str) -> str:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    if getattr(error, "error_code", None) not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+    if not _is_absent(error):
         return ""
     try:
         return _neighbours(MlflowClient(), name)
     except MlflowException:
         return ""
+
+
+def _is_absent(error: Exception) -> bool:
+    return getattr(error, "error_code", None) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 def _neighbours(client: MlflowClient, name: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gate.policy.loading import LoadedPolicy, load_policy, load_probe_spec
-from gate.policy.schema import Columns, Defaults, Layer, Metadata, Policy, Probe, Rule, Run
+from gate.policy.rules import Rule
+from gate.policy.schema import Columns, Defaults, Layer, Metadata, Policy, Probe, Run
+from gate.policy.waivers import Waiver
 
 __all__ = [
     "Columns",
@@ -15,6 +17,7 @@ __all__ = [
     "Probe",
     "Rule",
     "Run",
+    "Waiver",
     "load_policy",
     "load_probe_spec",
 ]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, StreamMark
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-Location = tuple[str | int, ...]
+from gate.policy.kinds import Location
+
 Position = tuple[int, int]
 Positions = Mapping[Location, Position]
+
+At = TypeVar("At", bound=tuple[object, ...])
 
 MOST_VALUES = 100_000  # a few nested aliases can stand for billions of values
 _STANDARD_TAG = "tag:yaml.org,2002:"
@@ -39,11 +43,11 @@ class Tree:
     problems: tuple[Problem, ...]
 
 
-def nearest(positions: Positions, location: Location) -> Position:
-    """Line and column of what `location` names, or of the nearest thing around it."""
+def nearest(positions: Mapping[Location, At], location: Location) -> At:
+    """Where `location` is written, or the nearest thing around it."""
     while location not in positions and location:
         location = location[:-1]
-    return positions.get(location, (1, 1))
+    return positions[location]
 
 
 def read(text: str) -> Tree:

@@ -1,113 +1,80 @@
 """The keys of a policy file, and what each of them may hold.
 
-Keys are closed sets, numbers are strict (`bool` and text are not numbers, infinity is not a bound), and a key that a
-later version will understand is refused by name: a bound that is ignored is a bound that passes.
+Keys are closed sets, numbers are strict, and a value that a later version will understand is refused by name: a bound
+that is ignored is a bound that passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from sys import float_info
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictBool,
-    StringConstraints,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import Field, StrictBool, StringConstraints, model_validator
+
+from gate.policy.kinds import (
+    LARGEST_SEED,
+    BatchSize,
+    ColumnNames,
+    Count,
+    Digest,
+    Keys,
+    Name,
+    OptionalColumnNames,
+    Severity,
+    Text,
+    as_faults,
+    not_yet,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from gate.policy.references import policy_faults
+from gate.policy.rules import Rule
+from gate.policy.waivers import Waiver
 
-from gate.policy.references import conflicts, input_faults, metric_fault, params_faults
-
-if TYPE_CHECKING:
-    from gate.policy.reading import Location
-
-MOST_ROWS = 1_000_000  # in one batch
-LARGEST_SEED = 2**63 - 1  # of a generator
 MOST_CONFIDENCE = 0.9999  # an interval of more says little, and the quantile of 1 is infinite
 
-Severity = Literal["block", "warn"]
 Pooling = Literal["none", "mean", "cls", "last", "max", "flatten", "spatial_mean"]
 
 
-def _later(*values: str) -> BeforeValidator:
-    def refuse(value: object) -> object:
-        if isinstance(value, str) and value in values:
-            raise ValueError(f"{value!r} is not supported yet")
-        return value
-
-    return BeforeValidator(refuse)
-
-
-def _batch_size(value: object) -> object:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_ROWS):
-        return value
-    raise ValueError(f"should be `auto` or a whole number of rows, from 1 to {MOST_ROWS}; found {value!r}")
-
-
-def _column_names(value: object) -> object:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"should be the name of a column, or a list of such names; found {value!r}")
-    if not names or len(set(names)) != len(names):
-        raise ValueError(f"should name at least one column, and none of them twice; found {value!r}")
-    return value if isinstance(value, str) else tuple(names)
-
-
-def _optional_column_names(value: object) -> object:
-    return None if value is None else _column_names(value)
-
-
-def _parameter(value: object) -> object:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max:
-        return value
-    raise ValueError(f"should be a finite number or text, found {value!r}")
-
-
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Count = Annotated[int, Field(strict=True, ge=1)]
-Parameter = Annotated[float | int | str, BeforeValidator(_parameter)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Text = Annotated[str, StringConstraints(pattern=r"\S")]
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-
-
-class _Keys(BaseModel):
-    """A closed set of keys; `later` names those that are refused until a later version reads them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    later: ClassVar[frozenset[str]] = frozenset()
-
-
-class Metadata(_Keys):
+class Metadata(Keys):
     """What the policy is called, and whose it is."""
 
     name: Name
-    version: Annotated[str, StringConstraints(pattern=r"^\S+$")]  # in quotes: YAML reads a bare 3.10 as 3.1
+    """Name of the policy."""
+    version: Annotated[str, StringConstraints(pattern=r"^\S+$")]
+    """In quotes: YAML reads a bare 3.10 as 3.1."""
     owner: Text | None = None
+    """Who answers for it."""
     description: Text | None = None
+    """What it is for."""
 
 
-class Columns(_Keys):
+class Scope(Keys):
+    """Which models the policy is for, and how strictly it is enforced where."""
+
+    models: Annotated[tuple[Text, ...], Field(min_length=1)] = ("*",)
+    """Names of registered models, or patterns such as `text-encoder-*`; a model that none matches is an error."""
+    aliases: dict[Name, Severity] = Field(default_factory=dict)
+    """Alias → `warn` or `block`: with `warn`, a check of a model by that alias blocks nothing."""
+
+
+class Columns(Keys):
     """Which columns of the probe set hold what."""
 
-    input: Annotated[str | tuple[str, ...], BeforeValidator(_column_names)]
+    input: ColumnNames
+    """What the model is shown: one column of numbers or lists, or several columns of numbers."""
     label: Text | None = None
+    """Class of each row."""
     group: Text | None = None
+    """Site, device or batch of each row."""
     length: Text | None = None
+    """Tokens or seconds of each row."""
     id: Text | None = None
-    cluster: Text | None = None  # rows of one are not independent: intervals widen
+    """Unique name of each row."""
+    cluster: Text | None = None
+    """Rows of one cluster are not independent: intervals widen."""
     sublabel: Text | None = None
-    target: Annotated[str | tuple[str, ...] | None, BeforeValidator(_optional_column_names)] = None
+    """Subclass of each row."""
+    target: OptionalColumnNames = None
+    """Continuous targets, one column or several."""
 
     @property
     def given(self) -> frozenset[str]:
@@ -115,107 +82,138 @@ class Columns(_Keys):
         return frozenset(key for key, name in self if name is not None)
 
 
-class Probe(_Keys):
+class Probe(Keys):
     """The fixed inputs that the model is shown."""
 
     later: ClassVar[frozenset[str]] = frozenset({"expectations"})
 
     uri: Text
+    """Local file: .parquet, .csv, .npz or .npy."""
     columns: Columns
-    digest: Digest | None = None  # a probe set with another content is an error
-    shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None  # of one input row
+    """Which columns hold what."""
+    digest: Digest | None = None
+    """Of its content; a probe set with another content is an error."""
+    shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+    """Shape of one input row, where the file holds flat ones."""
 
 
-class Run(_Keys):
+class Run(Keys):
     """How the model is run."""
 
     later: ClassVar[frozenset[str]] = frozenset({"timeout"})
 
     seed: Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEED)] = 0
-    precision: Annotated[Literal["float32"], _later("float64", "float16", "bfloat16")] = "float32"
-    batch_size: Annotated[int | Literal["auto"], BeforeValidator(_batch_size)] = "auto"
+    """Of the hash that picks the sampled rows."""
+    precision: Annotated[Literal["float32"], not_yet("float64", "float16", "bfloat16")] = "float32"
+    """Of the model's arithmetic."""
+    batch_size: BatchSize = "auto"
+    """Rows that the model is shown at once."""
     allow_pickle: StrictBool = False
-    isolation: Annotated[Literal["none"], _later("process")] = "none"
+    """Whether a pickled model may be loaded, which runs its code."""
+    isolation: Annotated[Literal["none"], not_yet("process")] = "none"
+    """Whether the model runs in a process of its own."""
 
 
-class Layer(_Keys):
-    """Where features are read: a `named_modules()` path, `input` or `output`."""
+class Layer(Keys):
+    """Where features are read."""
 
     path: Text
+    """A name of `model.named_modules()`, or `input` or `output`."""
     pooling: Pooling = "none"
+    """How the output of the layer becomes one row for each sample."""
 
 
-class Defaults(_Keys):
+class Output(Layer):
+    """Where something else than features is read, for metrics that need it."""
+
+    classes: tuple[Text, ...] = ()
+    """Of `logits`: the classes that its columns stand for, in order; by default 0, 1, … or the sorted labels."""
+
+
+class Reads(Keys):
+    """What metrics may read of the model besides the features of a layer."""
+
+    logits: Output | None = None
+    """Outputs (n, classes) of the head."""
+    before: Output | None = None
+    """Features before the layer."""
+    latent_means: Output | None = None
+    """Posterior means (n, z)."""
+    latent_log_variances: Output | None = None
+    """Posterior log variances (n, z)."""
+    codes: Output | None = None
+    """Code indices (n, T)."""
+
+    @property
+    def given(self) -> dict[str, Output]:
+        """Those that are named."""
+        return {name: where for name, where in self if where is not None}
+
+
+class Baseline(Keys):
+    """The version that the candidate is compared with, on the same rows."""
+
+    uri: Text
+    """`models:/NAME@ALIAS`, `models:/NAME/VERSION`, …, or `@ALIAS`: the version of the same model with that alias."""
+    when_absent: Literal["error", "skip_relative"] = "error"
+    """What to do where the registry knows no such version, or it is the candidate itself: stop, or leave out what
+    compares with it, which the evidence then says."""
+    layers: dict[Name, Layer] = Field(default_factory=dict)
+    """Where the baseline has another path to a layer of the policy."""
+
+
+class Defaults(Keys):
     """What holds for every rule that does not say otherwise."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"multiplicity"})
-
-    confidence: Annotated[float, Field(strict=True, gt=0.5, le=MOST_CONFIDENCE)] = 0.95  # two-sided level
-    inconclusive: Annotated[Literal["block"], _later("warn", "pass")] = "block"
+    confidence: Annotated[float, Field(strict=True, gt=0.5, le=MOST_CONFIDENCE)] = 0.95
+    """Two-sided level of the intervals."""
+    inconclusive: Literal["block", "warn", "pass"] = "block"
+    """What an interval across a bound does: `block`; `warn`; `pass` counts the rule as not evaluated."""
     severity: Severity = "block"
-
-
-class Rule(_Keys):
-    """One bound on one read-out of one layer; both bounds are inclusive."""
-
-    later: ClassVar[frozenset[str]] = frozenset({"relative", "slices", "enforce_from", "docs"})
-
-    id: Name
-    metric: str
-    layer: str = "output"
-    min: Number | None = None
-    max: Number | None = None
-    severity: Severity = "block"
-    why: Text | None = None
-    fix: Text | None = None
-    params: dict[str, Parameter] = {}
-
-    @field_validator("metric")
-    @classmethod
-    def _is_in_the_catalogue(cls, metric: str) -> str:
-        if fault := metric_fault(metric):
-            raise ValueError(fault)
-        return metric
-
-    @field_validator("max")
-    @classmethod
-    def _is_not_below_min(cls, high: float | None, info: ValidationInfo) -> float | None:
-        low = info.data.get("min")
-        if high is not None and low is not None and not low <= high:
-            raise ValueError(f"should be at least `min`, found min {low!r} and max {high!r}")
-        return high
-
-    @field_validator("params")
-    @classmethod
-    def _belong_to_the_metric(
-        cls, params: dict[str, float | int | str], info: ValidationInfo
-    ) -> dict[str, float | int | str]:
-        metric = info.data.get("metric")
-        faults = params_faults(metric, params) if metric else []
-        if faults:
-            raise _as_validation_error(faults)
-        return params
+    """Of rules that name none."""
+    multiplicity: Literal["none", "holm"] = "none"
+    """`holm`: decisions hold for all rules at once at this level, and weaker ones are inconclusive (Holm 1979)."""
+    override: StrictBool = False
+    """In a policy that extends another: these may be looser than those of the other."""
+    reason: Text | None = None
+    """Why; needed with `override`."""
 
     @model_validator(mode="after")
-    def _has_a_bound(self) -> Self:
-        if self.min is None and self.max is None:
-            raise ValueError("a rule needs `min`, `max` or both, found neither")
+    def _says_why(self) -> Self:
+        if self.override and self.reason is None:
+            raise ValueError("`override` needs a `reason`: why may this policy be looser than the one it extends?")
         return self
 
 
-class Policy(_Keys):
+class Policy(Keys):
     """A whole policy file."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"extends", "scope", "baseline", "waivers"})
-
     api_version: Literal["gate/v1"] = Field(alias="apiVersion")
+    """Version of this format."""
     kind: Literal["Policy"]
+    """What the file is."""
     metadata: Metadata
+    """What the policy is called, and whose it is."""
+    extends: tuple[Text, ...] = ()
+    """Packs, `NAME@MAJOR`, and policy files by relative path, that this one adds to; merged in order."""
+    scope: Scope = Scope()
+    """Which models it is for."""
     probe: Probe | None = None
+    """The fixed inputs that the model is shown."""
     run: Run = Run()
-    layers: dict[Name, Layer] = {}
+    """How the model is run."""
+    layers: dict[Name, Layer] = Field(default_factory=dict)
+    """Name → where features are read."""
+    reads: Reads = Reads()
+    """What metrics may read of the model besides."""
     defaults: Defaults = Defaults()
+    """What holds for every rule that does not say otherwise."""
+    baseline: Baseline | None = None
+    """The version to compare with."""
     rules: tuple[Rule, ...] = ()
+    """What must hold."""
+    waivers: tuple[Waiver, ...] = ()
+    """Exceptions for one version and for a time."""
 
     @model_validator(mode="before")
     @classmethod
@@ -233,17 +231,6 @@ class Policy(_Keys):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        columns = None if self.probe is None else self.probe.columns.given
-        faults = conflicts(self.layers, [(rule.id, rule.layer) for rule in self.rules])
-        faults += input_faults(columns, [rule.metric for rule in self.rules])
-        if faults:
-            raise _as_validation_error(faults)
+        if faults := policy_faults(self.model_dump(by_alias=True)):
+            raise as_faults(faults)
         return self
-
-
-def _as_validation_error(faults: Iterable[tuple[Location, str]]) -> ValidationError:
-    details = [
-        InitErrorDetails(type=PydanticCustomError("fault", "{text}", {"text": text}), loc=loc, input=None)
-        for loc, text in faults
-    ]
-    return ValidationError.from_exception_data("policy", details)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from gate.probes import rows
 from gate.probes.reading import Table, open_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import pyarrow as pa
@@ -34,6 +34,7 @@ class Columns:
         cluster: Document, patient or user of a row: rows of one are not independent.
         sublabel: Subclass of the row, finer than its class.
         target: One column of numbers, or several.
+        tags: Further columns, by which the rows are cut into slices.
     """
 
     input: str | tuple[str, ...]
@@ -44,6 +45,7 @@ class Columns:
     cluster: str | None = None
     sublabel: str | None = None
     target: str | tuple[str, ...] | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -58,12 +60,26 @@ class Columns:
     @property
     def texts(self) -> frozenset[str]:
         """The columns that are texts, even where they look like numbers."""
-        return frozenset(filter(None, (self.label, self.group, self.id, self.cluster, self.sublabel)))
+        return frozenset((*self.named, *self.tags))
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The columns of texts that have a role, whatever the rows are cut by."""
+        return tuple(filter(None, (self.label, self.group, self.id, self.cluster, self.sublabel)))
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every column that is read, once."""
-        optional = (self.label, self.group, self.length, self.id, self.cluster, self.sublabel, *self.targets)
+        optional = (
+            self.label,
+            self.group,
+            self.length,
+            self.id,
+            self.cluster,
+            self.sublabel,
+            *self.targets,
+            *self.tags,
+        )
         return tuple(dict.fromkeys((*self.inputs, *(name for name in optional if name is not None))))
 
 
@@ -81,6 +97,7 @@ class ProbeBatch:
         clusters: b texts, None without such a column.
         sublabels: b texts, None without such a column.
         targets: (b, q), float64 and finite, None without such columns.
+        tags: Column → b texts, of the columns that rows are cut by.
     """
 
     inputs: np.ndarray[Any, Any]
@@ -92,6 +109,7 @@ class ProbeBatch:
     clusters: tuple[str, ...] | None = None
     sublabels: tuple[str, ...] | None = None
     targets: np.ndarray[Any, Any] | None = None
+    tags: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def open_probe(uri: str, *, columns: Columns, shape: tuple[int, ...] | None = None) -> ProbeSet:
@@ -198,6 +216,16 @@ class ProbeSet:
         self._rows = len(digests) // rows.DIGEST_BYTES
         self._digest = rows.total_digest(digests)
 
+    def read_labels(self, size: int) -> set[str]:
+        """Every class of the rows, from a pass over that column alone; none without it."""
+        name = self.columns.label
+        if name is None:
+            return set()
+        batches = self._table.batches((name,), size, self.columns.texts)
+        return {
+            text for record in batches for text in rows.texts(record.column(name), self._what("label", name), None, 0)
+        }
+
     def read_ids(self, size: int) -> Iterator[tuple[str, ...]]:
         """Only the ids, in the order of the file, `size` at a time."""
         name = str(self.columns.id)
@@ -214,11 +242,16 @@ class ProbeSet:
         targets = [self._numbers(record, "target", name, ids) for name in self.columns.targets]
         inputs = self._shaped(rows.canonical(self._values(record, ids)))
         hashed = rows.input_digests(inputs)
-        later = {"cluster": clusters, "sublabel": sublabels} | {f"target{i}": each for i, each in enumerate(targets)}
+        tags = {
+            name: rows.texts(record.column(name), self._what("slices by", name), ids, 0) for name in self.columns.tags
+        }
+        later: dict[str, Any] = {"cluster": clusters, "sublabel": sublabels}
+        later |= {f"target{i}": each for i, each in enumerate(targets)}
+        later |= {f"tag:{name}": each for name, each in tags.items() if name not in self.columns.named}
         digests += rows.row_digests(hashed, labels, groups, lengths, ids, **later)
         fingerprints = np.frombuffer(hashed, dtype="<i8")[::2].astype(np.int64)
         stacked = np.column_stack(targets) if targets else None
-        return ProbeBatch(inputs, ids, labels, groups, lengths, fingerprints, clusters, sublabels, stacked)
+        return ProbeBatch(inputs, ids, labels, groups, lengths, fingerprints, clusters, sublabels, stacked, tags)
 
     def _ids(self, record: pa.RecordBatch, start: int) -> tuple[str, ...]:
         name = self.columns.id

@@ -64,7 +64,7 @@ def test_the_list_has_one_line_for_every_metric(ask: Callable[..., Asked]) -> No
     assert (code, err) == (0, "")
     lines = [re.split(r" {2,}", line.strip()) for line in out.splitlines() if line.startswith("  ")]
     assert sorted(lines) == sorted(
-        [name, entry.better, ", ".join(entry.required) or "-", entry.meaning] for name, entry in ENTRIES.items()
+        [name, entry.direction(), ", ".join(entry.required) or "-", entry.meaning] for name, entry in ENTRIES.items()
     )
     titles = [f"{family}: {title.partition(': ')[0]}" for family, title in catalogue.families().items()]
     assert [line for line in out.splitlines() if line in titles] == titles
@@ -75,7 +75,7 @@ def test_the_long_list_says_of_every_metric_what_it_is(ask: Callable[..., Asked]
     assert (code, err) == (0, "")
     for name, entry in ENTRIES.items():
         lines = out[out.index(f"\n  {name}  {entry.meaning}\n") :].splitlines()[2:6]
-        assert lines[0].startswith(f"      better: {entry.better}; reads: features")
+        assert lines[0].startswith(f"      better: {entry.direction()}; reads: features")
         assert all(column in lines[0] for column in (*entry.required, *entry.optional, *entry.kinds))
         in_a_policy = references.in_a_policy(entry).replace("`", "")
         facts = {"decides when": entry.domain, "in a policy": in_a_policy, "paper": entry.paper}
@@ -98,14 +98,32 @@ def test_one_metric_is_shown_with_all_that_is_known_of_it(name: str, ask: Callab
     said += [each for param in entry.params for each in (param, entry.explanations[param])]
     said += [entry.elsewhere, ", ".join(entry.kinds) or "every kind"]
     assert [each for each in said if each not in out] == []
+    shown = dict(re.findall(r"^\.(\S+) +(higher|lower|range) ", out, flags=re.MULTILINE))
+    assert shown == {readout: entry.direction(readout) for readout in entry.readouts}
+    assert re.search(rf"^better +(a )?{entry.direction()}:", out, flags=re.MULTILINE)
 
 
 def test_a_read_out_is_shown_with_its_metric(ask: Callable[..., Asked]) -> None:
     _, out, _ = ask("effective_rank.share")
     assert out.startswith(f"effective_rank.share  {ENTRIES['effective_rank'].readouts['share']}\n")
     assert f"A read-out of effective_rank: {ENTRIES['effective_rank'].meaning}" in out
-    assert re.search(r"^\.share +0 to 1 +value / d$", out, flags=re.MULTILINE)
-    assert re.search(r"^effective_rank +at least 0 +the metric itself$", out, flags=re.MULTILINE)
+    assert re.search(r"^\.share +range +0 to 1 +value / d$", out, flags=re.MULTILINE)
+    assert re.search(r"^effective_rank +range +at least 0 +the metric itself$", out, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("worst_group_accuracy", "higher: give `min`"),
+        ("worst_group_accuracy.gap", "lower: give `max`"),
+        ("prediction_entropy_ratio", "higher: give `min`"),
+        ("prediction_entropy_ratio.mean_entropy", "a range: can be bad at both ends"),
+    ],
+)
+def test_which_way_is_better_is_said_of_what_was_asked_for(
+    address: str, advice: str, ask: Callable[..., Asked]
+) -> None:
+    assert re.search(rf"^better +{advice}", ask(address)[1], flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from gate.errors import MetricError
-from gate.estimate import estimate, statistics_for
+from gate.estimation import estimate, statistics_for
 from gate.geometry import catalogue
 from gate.geometry.influence import missing_input
-from gate.geometry.registry import Metric, metrics
+from gate.geometry.registry import Metric, find, higher, lower, metric, metrics, neither
 from gate.geometry.statistics import Batch, Codes, Collection, Moments, Sample, UnitClassMoments
 from tests.geometry import inputs
 
@@ -140,7 +140,7 @@ def test_the_description_is_what_stands_before_the_arguments() -> None:
     assert entry.description == "A formula over two lines.\n\nAnd a second paragraph: with a colon."
     assert entry.explanations == {"cut": "Where to cut, in units."}
     assert (entry.params, entry.ranges) == ({"cut": 1.0}, {"cut": (0, math.inf)})
-    assert (entry.family, entry.better) == ("test_catalogue", "range")
+    assert (entry.family, entry.direction()) == ("test_catalogue", "range")
 
 
 def short(moments: Moments) -> None:
@@ -171,6 +171,73 @@ def test_inputs_are_what_is_needed_and_what_more_is_read() -> None:
     assert entry.optional["head"].startswith("the model's linear head")
     with pytest.raises(MetricError, match=r"'moods' is no column, no other rows and no tensor of the model"):
         catalogue._entry(made(short, needs=("moods",)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_read_out_has_a_direction_that_the_catalogue_knows(name: str) -> None:
+    found, entry = metrics()[name], catalogue.load()[name]
+    words = {True: "higher", False: "lower", None: "range"}
+    assert list(entry.greater_is_better) == ["value", *entry.readouts] == list(found.greater_is_better)
+    for address in found.addresses():
+        _, readout = find(address)
+        assert entry.direction(readout) == words[found.better(readout)]
+    assert entry.direction() == entry.direction("value")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_forms_of_the_value_have_its_direction(name: str) -> None:
+    found = metrics()[name]
+    same = [each for each, meaning in found.readouts.items() if each == "raw" or "the value itself" in meaning]
+    assert {found.better(each) for each in same} <= {found.better("value")}
+
+
+@pytest.mark.parametrize(
+    ("address", "greater_is_better"),
+    [
+        ("worst_group_accuracy", True),
+        ("worst_group_accuracy.gap", False),
+        ("worst_class_recall.balanced_error", False),
+        ("ece.nll", False),
+        ("max_class_regression.poor_rich", True),
+        ("mahalanobis_ood_auroc.fpr95", False),
+        ("wasserstein_uniformity", False),
+        ("wasserstein_uniformity.share", True),
+        ("length_collapse.hf", True),
+        ("token_mean_cosine.diversity", True),
+        ("probe_power.detectable", False),
+        ("knn_overlap.sim_mse", False),
+        ("within_between_ratio", None),
+        ("within_between_ratio.contamination", False),
+        ("effective_rank.share", None),
+        ("prediction_entropy_ratio.mean_entropy", None),
+        ("dead_unit_share.active", None),
+        ("mean_cosine.per_class", None),
+    ],
+)
+def test_the_direction_of_a_read_out_is_its_own(address: str, greater_is_better: bool | None) -> None:
+    found, readout = find(address)
+    assert found.better(readout) is greater_is_better
+
+
+def test_a_read_out_without_a_direction_is_no_metric() -> None:
+    readouts: dict[str, Any] = {"up": higher("more"), "plain": "of which nothing is said", "bare": None}
+    declared = metric(
+        unit="x", greater_is_better=None, invariant_to=set(), paper="none", domain="always", readouts=readouts
+    )
+
+    def undirected(moments: Moments) -> torch.Tensor:
+        """What it is."""
+        return moments.mean.sum()
+
+    with pytest.raises(
+        MetricError, match=r"'undirected': every read-out needs a direction.*\['plain', 'bare'\].*higher"
+    ):
+        declared(undirected)
+    assert "undirected" not in metrics()
+
+
+def test_a_direction_is_said_around_the_meaning() -> None:
+    assert [each("what") for each in (higher, lower, neither)] == [("what", True), ("what", False), ("what", None)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gate.errors import MetricError
-from gate.estimate import estimate
+from gate.estimation import estimate
 from gate.geometry.registry import find, metrics
 from gate.geometry.statistics import Batch, Codes, Collection
 from gate.measurement import measure

@@ -13,7 +13,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from gate.estimate import Estimate, estimate, statistics_for
+from gate.estimate import Estimate
+from gate.estimation import estimate, statistics_for
 from gate.geometry.registry import find
 from gate.geometry.statistics import Batch, CodeCounts, Collection, LatentMoments, PosteriorVariances
 from gate.measurement import measure

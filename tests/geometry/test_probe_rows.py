@@ -90,7 +90,7 @@ def test_inputs_that_are_hashed_count_beside_the_encoder() -> None:
     prints = torch.arange(100).clamp_max(89)  # eleven rows of one input, which a noisy encoder does not see
     columns: dict[str, Any] = {"encoded": encoded}
     batch = Batch.of(data.isotropic(100, 4), ids=[str(i) for i in range(100)], fingerprints=prints, **columns)
-    from gate.estimate import estimate
+    from gate.estimation import estimate
     from gate.geometry.registry import metrics
 
     found = estimate(metrics()["near_duplicate_share"], Collection.of(batch, (Fingerprints, Rows)))

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gate.estimate import Estimate, estimate
+from gate.estimate import Estimate
+from gate.estimation import estimate
 from gate.geometry.registry import metrics
 from gate.geometry.statistics import Batch, Collection
 from gate.measurement import measure

@@ -1,0 +1,72 @@
+"""What a bundle recorded, as measurements that can be judged again without a forward pass."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from gate.estimate import Estimate
+from gate.verdict import Measurements, Occasion, Question
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
+    from gate.policy.kinds import Severity
+    from gate.verdict import Slice
+
+
+def measurements(document: Mapping[str, Any]) -> Measurements:
+    """The estimates of a bundle; they have no influence, so no rows are to blame.
+
+    Args:
+        document: The evidence.
+    """
+    found: dict[str, dict[Question, Estimate]] = {"candidate": {}, "baseline": {}, "change": {}}
+    for each in document["estimates"]:
+        params = tuple(sorted(each["params"].items()))
+        question = Question(each["layer"], each["metric"], params, _slice(each["slice"]))
+        found[each["of"]][question] = _estimate(each)
+    slices: dict[tuple[str, ...], dict[Slice, int]] = defaultdict(dict)
+    for cut in document["slices"]:
+        slices[tuple(cut["slice"])][_slice(cut["slice"])] = cut["rows"]
+    absent = None if document["baseline"] else document["baseline_reason"] or "none was recorded"
+    return Measurements(found["candidate"], found["baseline"], found["change"], slices, absent)
+
+
+def occasion(document: Mapping[str, Any], today: date, enforcement: Severity = "block") -> Occasion:
+    """The model of a bundle on some day.
+
+    Args:
+        document: The evidence.
+        today: The date (UTC).
+        enforcement: What the policy does at the alias that is meant.
+    """
+    return Occasion((document["model"]["resolved"], document["model"]["digest"]), today, enforcement)
+
+
+def _slice(columns: Mapping[str, str] | None) -> Slice:
+    return tuple((columns or {}).items())
+
+
+def _estimate(each: Mapping[str, Any]) -> Estimate:
+    return Estimate(
+        metric=each["metric"],
+        status=each["status"],
+        reason=each["reason"],
+        value=each["value"],
+        interval=None if each["interval"] is None else (each["interval"][0], each["interval"][1]),
+        standard_error=each.get("standard_error"),
+        n=each["n"],
+        d=each["d"],
+        c=each["c"],
+        k=each.get("k"),
+        n_needed=each.get("n_needed"),
+        method=each["method"],
+        confidence=each["confidence"],
+        influence=None,
+        detail=each.get("detail"),
+        breakdown=each.get("breakdown"),
+        params=each["params"],
+        intervals={level: (low, high) for level, low, high in each["intervals"]},
+    )

@@ -1,0 +1,68 @@
+"""The version that a candidate is compared with, or why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gate.errors import AbsentError, UsageError
+from gate.models.loading import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gate.models.loading import LoadedModel
+
+
+@dataclass(frozen=True)
+class Absent:
+    """There is nothing to compare with, and why."""
+
+    reason: str
+
+
+def find(
+    uri: str,
+    candidate: LoadedModel,
+    *,
+    when_absent: Literal["error", "skip_relative"],
+    directory: Path,
+    device: str,
+    allow_pickle: bool,
+) -> LoadedModel | Absent:
+    """Load the baseline of a candidate.
+
+    Args:
+        uri: Of a model, or `@ALIAS` for the version of the candidate's own registered model.
+        candidate: That is judged.
+        when_absent: What to do where there is no such version, or it is the candidate itself.
+        directory: Where to download to.
+        device: Where it is to run.
+        allow_pickle: Whether a pickled model may be loaded, which runs its code.
+
+    Raises:
+        UsageError: `@ALIAS` of a model outside of a registry.
+        AbsentError: There is no such version, and that is an error.
+        GateError: It cannot be loaded.
+    """
+    if uri.startswith("@"):
+        if candidate.name is None:
+            raise UsageError(
+                f"baseline {uri!r} is an alias of the candidate's own model, but {candidate.uri} is no registered "
+                "model; name the baseline in full: --baseline URI"
+            )
+        uri = f"models:/{candidate.name}{uri}"
+    try:
+        found = load(uri, directory=directory, device=device, allow_pickle=allow_pickle)
+    except AbsentError as error:
+        if when_absent == "error":
+            raise AbsentError(
+                f"baseline {error}; `when_absent: skip_relative` lets a first version do without"
+            ) from None
+        return Absent(f"there is no baseline {uri}")
+    if found.digest == candidate.digest:
+        reason = f"the baseline {found.resolved} is the candidate itself"
+        if when_absent == "error":
+            raise AbsentError(f"{reason}, so nothing can be compared; name another one: --baseline URI")
+        return Absent(reason)
+    return found
