@@ -30,17 +30,26 @@ PolicyFile = Annotated[
     typer.Option(
         "--policy",
         "-p",
-        metavar="FILE",
+        metavar="FILE|PACK",
         envvar="GATE_POLICY",
         show_envvar=False,
         show_default=False,
-        help="Policy file.",
+        help="Policy file, or a ready-made pack such as classifier.",
     ),
 ]
 ProbeUri = Annotated[
     str | None,
     typer.Option(
         metavar="URI", envvar="GATE_PROBE", show_envvar=False, help="Probe set or probe spec, over the policy's own."
+    ),
+]
+BaselineUri = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        envvar="GATE_BASELINE",
+        show_envvar=False,
+        help="Model to compare with on the same rows, over the policy's own; @ALIAS is one of the same model.",
     ),
 ]
 Requests = Annotated[
@@ -51,7 +60,7 @@ Requests = Annotated[
         metavar="FORMAT[=PATH]",
         envvar="GATE_OUTPUT",
         show_envvar=False,
-        help="text, json or html; to stdout when there is no path. Repeatable. Default: text.",
+        help="text, json, junit, sarif, github, markdown or html; without a path to stdout. Repeatable. Default: text.",
     ),
 ]
 Device = Annotated[
@@ -100,6 +109,7 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
     *,
     policy: PolicyFile,
     probe: ProbeUri = None,
+    baseline: BaselineUri = None,
     output: Requests = None,
     device: Device = "auto",
     record: Record = None,
@@ -115,7 +125,9 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
     with redirect_stdout(sys.stderr), rows_done(what, shown=shown) as on_progress, evaluating():
         from gate.evaluation import check as evaluate
 
-        evidence = evaluate(model_uri, policy=policy, probe=probe, device=device, on_progress=on_progress)
+        evidence = evaluate(
+            model_uri, policy=policy, probe=probe, baseline=baseline, device=device, on_progress=on_progress
+        )
     outputs.write(targets, evidence.document)
     if not dry_run and (record or (record is None and evidence.document["model"]["version"])):
         _record(evidence.document, quiet=quiet)

@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -14,11 +15,10 @@ from gate.errors import GateError, UsageError
 from gate.evidence.recognition import beginning, is_report
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-FORMATS = ("text", "json", "html")
+FORMATS = ("text", "json", "junit", "sarif", "github", "markdown", "html")
 _SHOWN = 40  # characters of a file in a message
-_LATER = ("junit", "sarif", "github", "markdown")
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,6 @@ def parse(requests: Iterable[str]) -> tuple[Output, ...]:
 
 def _parse_one(request: str) -> Output:
     name, _, target = request.partition("=")
-    if name in _LATER:
-        raise UsageError(f"the format {name!r} is not supported yet; there are: {', '.join(FORMATS)}")
     if name not in FORMATS:
         near = get_close_matches(name, FORMATS, n=1)
         offer = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(FORMATS)}."
@@ -138,17 +136,18 @@ def stdout_has_color() -> bool:
 
 
 def _rendered(format_: str, document: Mapping[str, Any], *, color: bool) -> str:
-    if format_ == "json":
-        from gate.evidence import bundle
+    from gate.evidence import bundle, github, html, junit, markdown, sarif, text
 
-        return bundle.dumps(document)
-    if format_ == "html":
-        from gate.evidence import html
-
-        return html.render(document)
-    from gate.evidence import text
-
-    return text.render(document, color=color)
+    renderers: dict[str, Callable[[Mapping[str, Any]], str]] = {
+        "text": partial(text.render, color=color),
+        "json": bundle.dumps,
+        "junit": junit.render,
+        "sarif": sarif.render,
+        "github": github.render,
+        "markdown": markdown.render,
+        "html": html.render,
+    }
+    return renderers[format_](document)
 
 
 def _to_file(content: str, path: Path) -> None:

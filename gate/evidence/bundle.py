@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from gate.verdict import Finding, Judgement, Measurements, Question
 
 
+_AGAIN = "write it again with `gate check -o json=PATH`"
+
+
 @dataclass(frozen=True)
 class Evidence:
     """The outcome of a check: its document, with the verdict at hand.
@@ -149,17 +152,30 @@ def load(path: Path) -> dict[str, Any]:
         UsageError: There is no such file, or it is not evidence that this version can read.
         GateError: The document contradicts itself.
     """
-    again = "write it again with `gate check -o json=PATH`"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_parse_float)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot read evidence: {error.strerror}; give the path of an evidence.json") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: is not evidence in JSON: {error}; {again}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not evidence in JSON: {error}; {_AGAIN}") from None
     try:
-        return validated(content)
+        return loads(text)
     except GateError as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+def loads(text: str) -> dict[str, Any]:
+    """The document of a JSON text, checked.
+
+    Raises:
+        UsageError: It is not evidence that this version can read.
+        GateError: The document contradicts itself.
+    """
+    try:
+        content = json.loads(text, parse_constant=_refuse, parse_float=_parse_float)
+    except ValueError as error:
+        raise UsageError(f"is not evidence in JSON: {error}; {_AGAIN}") from None
+    return validated(content)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -35,7 +35,8 @@ def render(document: Mapping[str, Any]) -> str:
         policy_name=wording.policy_name(document),
         tally=wording.tally(document),
         rows=wording.rows(document),
-        caution=wording.caution(document),
+        notes=wording.notes(document),
+        baseline=wording.baseline(document),
         outcomes=[
             {"name": outcome, "count": document["counts"][outcome], "words": wording.counted(document, outcome)}
             for outcome in wording.WORST_FIRST
@@ -54,6 +55,10 @@ def _rule(document: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, A
     confidence = document["run"]["confidence"]
     return {
         **result,
+        "name": wording.finding_name(result),
+        "place": wording.place(document, result),
+        "waived": wording.waived(result),
+        "advice": wording.advice(result),
         "measured": wording.measured(result),
         "required": wording.required(result),
         "miss": None if result["status"] == "pass" else wording.miss(result, confidence),

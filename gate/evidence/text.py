@@ -8,7 +8,7 @@ from gate.evidence import wording
 from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import TypeAlias
 
     Paint: TypeAlias = Callable[[str, str], str]
@@ -31,7 +31,6 @@ _STYLES = {
     "strong": _BOLD,
     "faint": _FAINT,
 }
-_SHOWN_ROWS = 8
 
 
 def render(document: Mapping[str, Any], *, color: bool = False) -> str:
@@ -57,13 +56,13 @@ def _head(document: Mapping[str, Any], paint: Paint) -> str:
     status = document["status"]
     policy, probe = document["policy"], document["probe"]
     basis = f"policy {wording.policy_name(document)} ({policy['path']}), probe {probe['uri']}, {wording.rows(document)}"
-    caution = wording.caution(document)
+    against = f", baseline {wording.baseline(document)}" if document["baseline"] else ""
     return "\n".join(
         (
             f"{paint(status.upper(), status)}  {paint(printable(wording.headline(document)), 'strong')}",
             wording.tally(document),
-            paint(printable(basis), "faint"),
-            *([paint(caution, "inconclusive")] if caution else []),
+            paint(printable(basis + against), "faint"),
+            *(paint(f"note: {note}", "inconclusive") for note in wording.notes(document)),
         )
     )
 
@@ -71,13 +70,13 @@ def _head(document: Mapping[str, Any], paint: Paint) -> str:
 def _frame(document: Mapping[str, Any], result: Mapping[str, Any], paint: Paint) -> str:
     gutter = " " * len(str(result["policy_line"] or 0))
     kind = _KIND.get(result["status"], "note")
-    place = f"{document['policy']['path']}:{result['policy_line']}:{result['policy_column']}"
-    title = paint(printable(f"{kind}[{result['rule']}]"), result["status"])
+    title = paint(f"{kind}[{wording.finding_name(result)}]", result["status"])
+    notes = [f"{label}: {text}" for label, text in _notes(document, result)]
     lines = [
         f"{title}: {paint(printable(result['message']), 'strong')}",
-        f"{gutter}{paint('-->', 'frame')} {printable(place)}",
+        f"{gutter}{paint('-->', 'frame')} {printable(wording.place(document, result))}",
         *_source(document, result, paint),
-        *(f"{gutter} {paint('=', 'frame')} {printable(note)}" for note in _notes(result)),
+        *(f"{gutter} {paint('=', 'frame')} {note}" for note in notes),
     ]
     return "\n".join(lines)
 
@@ -95,18 +94,31 @@ def _source(document: Mapping[str, Any], result: Mapping[str, Any], paint: Paint
     return [f"{blank} {bar}", f"{paint(gutter, 'frame')} {bar} {printable(text)}", f"{blank} {bar} {carets}"]
 
 
-def _notes(result: Mapping[str, Any]) -> list[str]:
-    notes = [f"{key}: {' '.join(result[key].split())}" for key in ("why", "fix") if result[key]]
-    ids = [row["id"] for row in result["rows"]]
-    if ids:
-        more = f" and {len(ids) - _SHOWN_ROWS} more" if len(ids) > _SHOWN_ROWS else ""
-        notes.append(f"rows: {', '.join(ids[:_SHOWN_ROWS])}{more} push it most to the failing side")
-    return notes
+def _notes(document: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What it was compared with and who waived it, then why and what to do, then the rows."""
+    own = dict(wording.particulars(result))
+    if "baseline" in own:
+        yield f"baseline {printable(wording.baseline(document))}", own["baseline"] + _in_percent(result)
+    if "waiver" in own:
+        yield "waiver", own["waiver"]
+    yield from wording.advice(result)
+    if "rows" in own:
+        yield "rows", own["rows"]
+
+
+def _in_percent(result: Mapping[str, Any]) -> str:
+    change, base = result["value"], result["baseline"]
+    return f" ({100 * change / abs(base):+.0f}%)" if change is not None and base else ""
 
 
 def _table(results: list[dict[str, Any]], paint: Paint) -> str:
     rows = [
-        (result["rule"], f"{result['metric']} of {result['layer']}", wording.measured(result), wording.required(result))
+        (
+            wording.finding_name(result),
+            f"{result['metric']} of {result['layer']}",
+            wording.measured(result),
+            wording.required(result),
+        )
         for result in results
     ]
     widths = [max(len(printable(row[i])) for row in rows) for i in range(3)]

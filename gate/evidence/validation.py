@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gate.errors import GateError, NothingEvaluatedError, UsageError
 from gate.policy.merging import combined_digest
-from gate.verdict import OUTCOMES, Verdict, exit_code
+from gate.verdict import CHECKS, OUTCOMES, Verdict, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,6 +120,8 @@ def _fault(result: Mapping[str, Any]) -> str | None:
     status, bounds = result["status"], [bound for bound in (result["min"], result["max"]) if bound is not None]
     if status not in OUTCOMES:
         return f"has the unknown status {status!r}"
+    if result["check"] not in CHECKS:
+        return f"has the unknown check {result['check']!r}"
     if not all(_is_finite(bound) for bound in bounds) or not (bounds or status in _UNBOUNDED or _lacks(result)):
         return f"has the bounds {result['min']!r} and {result['max']!r}, expected one number or two"
     if status == "pass" and not (_is_finite(result["value"]) and result["interval"]):

@@ -148,10 +148,17 @@ def _metrics(document: Mapping[str, Any], model_id: str | None) -> Iterator[Metr
     numbers = {f"rules/{outcome}": float(count) for outcome, count in document["counts"].items()}
     for estimate in document["estimates"]:
         value = bundle.finite(estimate["value"])
-        if value is not None:
-            name = f"{_plain(estimate['layer'])}/{_plain(estimate['metric'])}"
+        if value is not None and estimate["of"] != "baseline":
+            parts = [estimate["layer"], estimate["metric"], *_further(estimate)]
+            name = "/".join(map(_plain, parts))
             numbers[name if name not in numbers else f"{name} ({len(numbers)})"] = value
     return (Metric(name, value, now, 0, model_id=model_id) for name, value in numbers.items())
+
+
+def _further(estimate: Mapping[str, Any]) -> list[str]:
+    """What tells an estimate from that of the candidate on all rows."""
+    slices = [f"{column}-{value}" for column, value in (estimate["slice"] or {}).items()]
+    return [*slices, *(["change"] if estimate["of"] == "change" else [])]
 
 
 def _plain(name: str) -> str:

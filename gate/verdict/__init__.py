@@ -13,6 +13,7 @@ from gate.verdict.cases import cases
 from gate.verdict.measurements import Measurements, Question, Slice, question_of, slice_name
 from gate.verdict.multiplicity import all_judged, levels
 from gate.verdict.outcomes import (
+    CHECKS,
     OUTCOMES,
     Check,
     DrivingRow,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from gate.policy.waivers import Waiver
 
 __all__ = [
+    "CHECKS",
     "OUTCOMES",
     "Check",
     "DrivingRow",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gate.estimate import Estimate
-    from gate.policy.kinds import Location
+    from gate.policy.kinds import Location, Margin
     from gate.policy.rules import Bounds, Relative, Rule, Slices
     from gate.verdict.measurements import Measurements, Slice
     from gate.verdict.outcomes import Check, Outcome
@@ -93,8 +93,9 @@ def _relative(
     if measured.no_baseline is not None:
         return case(_nothing, settled=("not_evaluated", f"no_baseline: {measured.no_baseline}"))
     change, baseline = measured.changes.get(question), measured.baseline.get(question)
+    value = None if baseline is None else baseline.value
     allowed = [
-        f"{verb} by at most {margin}{' of the baseline' if margin.percent else ''}"
+        f"{verb} by at most {_margin(margin, value)}"
         for verb, margin in (("drop", relative.max_drop), ("rise", relative.max_rise))
         if margin is not None
     ]
@@ -117,6 +118,11 @@ def _relative(
         upper="max_rise",
         baseline=baseline.value,
     )
+
+
+def _margin(margin: Margin, baseline: float | None) -> str:
+    amount = "" if baseline is None else f", {margin.of(baseline):.4g}"
+    return f"{margin} of the baseline{amount}" if margin.percent else str(margin)
 
 
 def _sliced(rule: Rule, slices: Slices, question: Question, measured: Measurements) -> Iterator[Case]:
@@ -160,8 +166,8 @@ def _gap(rule: Rule, slices: Slices, estimates: Mapping[Slice, Estimate | None])
     largest = slices.worst_gap.max if slices.worst_gap else None
     case = partial(Case, rule, "worst_gap", max=largest, location=("slices", "worst_gap"))
     if len(estimates) < 2:
-        reason = f"missing_slice: {len(estimates)} slices have {slices.min_rows} rows, a gap needs two"
-        return case(_nothing, settled=("not_evaluated" if estimates else "error", reason))
+        reason = f"nothing_evaluated: {len(estimates)} of the slices have {slices.min_rows} rows, a gap needs two"
+        return case(_nothing, settled=("error", reason))
     return case(partial(worst_gap, estimates), required=f"must be at most {largest:.12g}")
 
 

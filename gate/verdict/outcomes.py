@@ -18,6 +18,7 @@ Status = Literal["passed", "warned", "failed", "inconclusive", "error"]
 FailOn = Literal["error", "fail", "inconclusive", "warn", "never"]
 Check = Literal["bound", "relative", "worst_gap"]
 
+CHECKS: tuple[Check, ...] = ("bound", "relative", "worst_gap")
 OUTCOMES: tuple[Outcome, ...] = ("pass", "fail", "inconclusive", "warn", "waived", "not_evaluated", "error")
 _WORST_FIRST: tuple[tuple[Outcome, Status], ...] = (
     ("error", "error"),

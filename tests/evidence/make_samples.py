@@ -1,42 +1,49 @@
-"""Writes the sample documents of tests/evidence/v1: two models of made-up features, judged by one policy.
+"""Writes the newest sample document of tests/evidence/v1: a collapsed model against its champion, on made-up features.
 
-Run it only for a new version of the schema: released documents must stay readable as they are.
+The others were written by earlier versions: released documents must stay readable as they are.
 """
 
 from __future__ import annotations
 
+import shutil
 from contextlib import chdir
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 import gate
-from gate.evidence import bundle, layers
-from gate.geometry.statistics import Batch, ClassMoments, Collection, Moments
-from gate.models.loading import LoadedModel
-from gate.policy.loading import load_policy
-from gate.probes.probe_set import Columns, ProbeSet, open_probe
-from gate.verdict import decide, judge
+from gate.evidence import bundle
+from gate.models.digest import digest_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
+    Array = NDArray[np.float32]
 
 HERE = Path(__file__).parent / "v1"
 N, D, C = 500, 64, 10
 LABELS = np.arange(N) % C
+DAY = date(2026, 11, 21)
+RUN = {
+    "version": "0.2.0",
+    "python": "3.11.9",
+    "torch": "2.13.0",
+    "mlflow": "3.17.2",
+    "numpy": "2.3.5",
+    "platform": "Linux-6.8-x86_64",
+    "git": {"commit": "9f2c41d07be8a35c6d10e4b7f8a29c3e5d6b7a80", "dirty": False},
+    "started": "2026-11-21T09:30:00+00:00",
+    "seconds": 3.217,
+}
 
 
 def healthy(rng: np.random.Generator) -> Array:
     """Ten classes that point their own ways, and noise in all directions."""
     centres = np.linalg.qr(rng.normal(size=(D, C)))[0].T * 6.0
-    rows: Array = centres[LABELS] + rng.normal(size=(N, D)) * np.linspace(1.2, 0.5, D)
+    rows: Array = (centres[LABELS] + rng.normal(size=(N, D)) * np.linspace(1.2, 0.5, D)).astype(np.float32)
     return rows
 
 
@@ -46,81 +53,29 @@ def collapsed(rng: np.random.Generator) -> Array:
     plane = np.stack([np.cos(angles), 0.6 * np.sin(angles)], axis=1) * 2.0 + rng.normal(size=(N, 2)) * 0.2
     rows = rng.normal(size=(N, D)) * 0.16 * np.exp(-np.arange(D) / 9.0)
     rows[:, :2] += plane
-    turned: Array = rows @ np.linalg.qr(rng.normal(size=(D, D)))[0]
-    return turned + 0.62
-
-
-def evidence(version: str, x: Array, policy: str) -> dict[str, Any]:
-    loaded = load_policy(HERE / policy)
-    ids, labels = [f"digit-{i:04d}" for i in range(N)], [str(label) for label in LABELS]
-    estimates = gate.measure(x, labels=labels, ids=ids)
-    findings = [judge(rule, estimates[rule.metric]) for rule in loaded.policy.rules]
-    batch = Batch.of(torch.from_numpy(x), ids=ids, labels=labels)
-    collection = Collection.of(batch, (Moments, ClassMoments))
-    return bundle.document(
-        model=model(version),
-        policy=replace(loaded, path=f"policies/{policy}"),
-        probe=probe_set(x, labels, ids),
-        layers=[layers.describe("embedding", "backbone.4", "none", collection)],
-        estimates=[("embedding", estimate) for estimate in estimates.values()],
-        findings=findings,
-        verdict=decide(findings),
-        run=RUN,
-    )
-
-
-def probe_set(x: Array, labels: list[str], ids: list[str]) -> ProbeSet:
-    """The rows as a probe set that was read to its end."""
-    with TemporaryDirectory() as folder, chdir(folder):
-        np.savez("digits.npz", pixels=x.astype(np.float32), digit=labels, id=ids)
-        probe = open_probe("digits.npz", columns=Columns(input="pixels", label="digit", id="id"))
-        for _ in probe.batches(N):
-            pass
-        return probe
-
-
-def model(version: str) -> LoadedModel:
-    return LoadedModel(
-        uri=f"models:/digits/{version}",
-        resolved=f"models:/digits/{version}",
-        name="digits",
-        version=version,
-        run_id=version * 32,
-        model_id="m-" + version * 32,
-        digest="sha256:" + "3" * 62 + version * 2,
-        flavour="pytorch",
-        serialization="pt2",
-        module=None,
-        batch_size=None,
-        path=Path("digits"),
-    )
-
-
-STARTED = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-RUN = {
-    "version": "0.1.0",
-    "python": "3.11.9",
-    "torch": "2.13.0",
-    "mlflow": "3.17.2",
-    "numpy": "2.3.5",
-    "platform": "Linux-6.8-x86_64",
-    "device": "cpu",
-    "precision": "float32",
-    "seed": 0,
-    "confidence": 0.95,
-    "git": {"commit": "9f2c41d07be8a35c6d10e4b7f8a29c3e5d6b7a80", "dirty": False},
-    "started": STARTED.isoformat(),
-    "seconds": 3.217,
-}
+    turned: Array = (rows @ np.linalg.qr(rng.normal(size=(D, D)))[0] + 0.62).astype(np.float32)
+    return turned
 
 
 def main() -> None:
-    """Write every sample."""
+    """Write the sample."""
     rng = np.random.default_rng(20260101)
-    good, bad = healthy(rng), collapsed(rng)
-    bundle.dump(evidence("2", bad, "classifier.yaml"), HERE / "sample.json")
-    bundle.dump(evidence("1", good, "classifier.yaml"), HERE / "passed.json")
-    bundle.dump(evidence("2", bad, "classifier-with-error.yaml"), HERE / "error.json")
+    ids = [f"digit-{row:04d}" for row in range(N)]
+    pens = np.array(["blue", "red", "blue", "red", "green"], dtype="<U6")[rng.integers(0, 5, size=N)]
+    pens[rng.choice(N, size=20, replace=False)] = "pencil"
+    with TemporaryDirectory() as folder, chdir(folder):
+        champion, candidate = healthy(rng), collapsed(rng)
+        np.savez("digits.npz", pixels=candidate, digit=LABELS, id=ids, pen=pens)
+        for name, rows in (("champion", champion), ("candidate", candidate)):
+            np.savez(f"{name}.npz", features=rows, id=ids)
+        shutil.copy(HERE / "compared-base.yaml", "compared-base.yaml")
+        text = (HERE / "compared.yaml").read_text(encoding="utf-8")
+        digest = digest_file(Path("candidate.npz"))
+        Path("compared.yaml").write_text(text.replace("sha256:" + "0" * 64, digest), encoding="utf-8")
+        found = gate.check("features:candidate.npz", policy="compared.yaml", today=DAY).document
+        written = bundle.dumps(found).replace(f"{Path.cwd()}/", "")
+    document = bundle.loads(written)
+    bundle.dump({**document, "run": document["run"] | RUN}, HERE / "compared.json")
 
 
 if __name__ == "__main__":
