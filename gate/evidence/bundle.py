@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from gate.errors import GateError, UsageError
+from gate.evidence.environment import in_repository
 from gate.evidence.validation import SCHEMA, validate, validated
 from gate.verdict import OUTCOMES
 
@@ -266,7 +267,7 @@ def _result(finding: Finding, policy: LoadedPolicy) -> dict[str, Any]:
         "policy_path": place.path,
         "policy_line": place.line,
         "policy_column": place.column,
-        "anchor": anchor._asdict(),
+        "anchor": anchor._replace(path=in_repository(anchor.path))._asdict(),
         "message": finding.message,
         **{key: getattr(finding, key) for key in ("why", "fix", "paper", "docs")},
         "enforce_from": None if finding.enforce_from is None else finding.enforce_from.isoformat(),

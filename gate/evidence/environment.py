@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -73,6 +74,17 @@ def repository(directory: Path) -> dict[str, Any] | None:
     commit = _git(directory, "rev-parse", "HEAD")
     changes = _git(directory, "status", "--porcelain", "--untracked-files=no")
     return None if commit is None or changes is None else {"commit": commit, "dirty": changes != ""}
+
+
+def in_repository(path: str) -> str:
+    """The path of a file as its repository names it, with forward slashes; as it is given outside of one.
+
+    Args:
+        path: Of a file, absolute or from the working folder.
+    """
+    file = Path(os.path.abspath(path))  # without following links: a link in the repository is its file  # noqa: PTH100
+    root = next((folder for folder in file.parents if (folder / ".git").exists()), None)
+    return path if root is None or not file.exists() else file.relative_to(root).as_posix()
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

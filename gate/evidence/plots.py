@@ -115,6 +115,7 @@ def scale(result: Mapping[str, Any]) -> Scale | None:
         None when the result has neither a bound nor a number.
     """
     low, high, value, interval = result["min"], result["max"], result["value"], result["interval"]
+    words = ("drop", "rise") if result.get("check") == "relative" else ("min", "max")
     present = [x for x in (low, high, value, *(interval or ())) if x is not None]
     if not present:
         return None
@@ -128,13 +129,17 @@ def scale(result: Mapping[str, Any]) -> Scale | None:
         allowed=(0.0 if low is None else place(low), float(SCALE_WIDTH) if high is None else place(high)),
         interval=None if interval is None else (place(interval[0]), place(interval[1])),
         value=None if value is None else place(value),
-        bounds=tuple(_bound(word, x, place(x)) for word, x in (("min", low), ("max", high)) if x is not None),
+        bounds=tuple(
+            _bound(f"{word} {number(abs(x) if word == 'drop' else x)}", place(x))
+            for word, x in zip(words, (low, high), strict=True)
+            if x is not None
+        ),
     )
 
 
-def _bound(word: str, x: float, place: float) -> Mark:
+def _bound(label: str, place: float) -> Mark:
     anchor = "start" if place < _LABEL / 2 else "end" if place > SCALE_WIDTH - _LABEL / 2 else "middle"
-    return Mark(place, 46, f"{word} {number(x)}", anchor)
+    return Mark(place, 46, label, anchor)
 
 
 def spectrum(eigenvalues: Sequence[float]) -> Spectrum | None:

@@ -58,10 +58,10 @@ def _completed(content: Mapping[str, Any]) -> dict[str, Any]:
         for each in content.get("estimates") or ()
     ]
     return {
-        "notes": [],
-        "waivers": [],
-        "slices": [],
         **content,
+        "notes": content.get("notes", []),
+        "waivers": content.get("waivers", []),
+        "slices": content.get("slices", []),
         "policy": {"sources": [own], **policy},
         "results": results,
         "estimates": estimates,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gate.evidence.environment import environment, repository, version
+from gate.evidence.environment import environment, in_repository, repository, version
 
 
 @pytest.fixture
@@ -67,3 +67,17 @@ def test_without_git_there_is_no_repository(checkout: Path, monkeypatch: pytest.
 def test_a_distribution_that_is_not_installed_has_no_version() -> None:
     assert version("no-such-distribution-anywhere") is None
     assert version("torch") is not None
+
+
+def test_a_file_is_named_as_its_repository_names_it(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout / "policies").mkdir()
+    (checkout / "policies" / "p.yaml").touch()
+    monkeypatch.chdir(checkout / "policies")
+    for path in ("p.yaml", "../policies/p.yaml", str(checkout / "policies" / "p.yaml")):
+        assert in_repository(path) == "policies/p.yaml"
+
+
+def test_outside_of_a_repository_a_file_keeps_its_name(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").touch()
+    assert in_repository(str(tmp_path / "p.yaml")) == str(tmp_path / "p.yaml")
+    assert in_repository("classifier") == "classifier"
