@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gate.geometry import catalogue
 from gate.geometry.catalogue import SPLITS, WEIGHTS, Entry, heading, in_words
 from gate.geometry.statistics import COLUMNS
-from gate.policy.references import IN_A_POLICY, in_a_policy
+from gate.policy.references import OF_THE_PROBE, in_a_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -184,7 +184,7 @@ def inputs() -> Iterator[tuple[str, str, str, str]]:
     for name, column in COLUMNS.items():
         given = f'`{name}={{"NAME": ...}}`' if column.several else f"`{name}=...`"
         given += ", or token states (n, T, d) with `token_mask=`" if name.endswith("tokens") else ""
-        key = f"`probe.columns.{IN_A_POLICY[name]}`" if name in IN_A_POLICY else "-"
+        key = f"`probe.columns.{OF_THE_PROBE[name]}`" if name in OF_THE_PROBE else "-"
         yield f"`{name}`", escaped(column.meaning), given, key
     for name, meaning in SPLITS.items():
         yield f"`{name}`", f"{meaning}; `{name}.labels` is a column of theirs", f"`{name}=...`", "-"

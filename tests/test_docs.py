@@ -96,7 +96,7 @@ def test_no_heading_is_followed_by_a_question() -> None:
 def test_what_a_policy_can_name_is_what_the_page_says() -> None:
     roles = {*Columns.model_fields} - {"input", "id"}
     assert set(re.findall(r"`probe\.columns\.(\w+)`", PAGE)) == roles
-    assert {column.rstrip("s"): role for column, role in MAKE["IN_A_POLICY"].items()} == {role: role for role in roles}
+    assert {column.rstrip("s"): role for column, role in MAKE["OF_THE_PROBE"].items()} == {role: role for role in roles}
 
 
 @pytest.mark.parametrize(

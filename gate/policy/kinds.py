@@ -3,26 +3,70 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from math import isfinite
 from re import fullmatch
 from sys import float_info
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeGuard
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 MOST_ROWS = 1_000_000  # in one batch
 LARGEST_SEED = 2**63 - 1  # of a generator
-_PERCENT = r"\d+(\.\d+)?\s?%"
+SHORTEST_REASON = 10  # of a waiver, in characters
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+TEXT = r"\S"
+VERSION = r"^\S+$"
+DIGEST = r"^sha256:[0-9a-f]{64}$"
+ONE_MODEL = r"^(models:/[^/@*?]+/[1-9][0-9]*|sha256:[0-9a-f]{64})$"
+PERCENT = r"^\d+(\.\d+)?\s?%$"
+IN_WORDS = {
+    NAME: "a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit",
+    TEXT: "text that is not empty",
+    VERSION: 'a version without spaces, such as "1.0.0"',
+    DIGEST: "`sha256:` and 64 hexadecimal digits in lower case",
+    ONE_MODEL: "one version, `models:/NAME/VERSION`, or the digest of its files, `sha256:…`, and no pattern or alias",
+    PERCENT: "a percentage such as `5%`",
+}  # pattern → what it asks for
+
+_LONGEST = 80  # of a value in a message
 
 Location = tuple[str | int, ...]
 Severity = Literal["block", "warn"]
 
 
+def _some(schema: dict[str, Any], keys: type[Any]) -> None:
+    if keys.some_of:
+        schema["anyOf"] = [{"required": [key]} for key in keys.some_of]
+
+
 class Keys(BaseModel):
     """A closed set of keys, each with a description."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, json_schema_extra=_some
+    )
+
+    some_of: ClassVar[tuple[str, ...]] = ()  # at least one of these must be given
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if self.some_of and all(getattr(self, key) in (None, {}) for key in self.some_of):
+            *others, last = (f"`{key}`" for key in self.some_of)
+            raise incomplete(f"needs at least one of {', '.join(others)} and {last}, found none")
+        return self
 
 
 class Margin(NamedTuple):
@@ -39,6 +83,14 @@ class Margin(NamedTuple):
         return f"{self.amount:.12g}{'%' if self.percent else ''}"
 
 
+def shown(value: object) -> str:
+    """A value as it stands in a file, short enough for a message."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value) if isinstance(value, date) else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
 def as_faults(faults: list[tuple[Location, str]]) -> ValidationError:
     """Faults that one validator found, each with its place."""
     details = [
@@ -48,36 +100,48 @@ def as_faults(faults: list[tuple[Location, str]]) -> ValidationError:
     return ValidationError.from_exception_data("policy", details)
 
 
+def incomplete(message: str) -> PydanticCustomError:
+    """A fault that another file, to which this one only adds, may make good."""
+    return PydanticCustomError("incomplete", "{text}", {"text": message})
+
+
+def _finite(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
+
+
 def _margin(value: object) -> object:
     if isinstance(value, Margin):
         return value
-    percent = isinstance(value, str) and fullmatch(_PERCENT, value) is not None
+    percent = isinstance(value, str) and fullmatch(PERCENT, value) is not None
     amount = float(str(value).rstrip("% ")) if percent else value
-    if not isinstance(amount, int | float) or isinstance(amount, bool) or not isfinite(amount) or amount < 0:
-        raise ValueError(f"should be a number of at least 0, or a percentage such as `5%`; found {value!r}")
+    if not _finite(amount) or amount < 0:
+        raise ValueError(f"should be a number of at least 0, or a percentage such as `5%`; found {shown(value)}")
     return Margin(float(amount), percent)
 
 
-def _date(value: object) -> object:
+def _day(value: object) -> object:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
-    if isinstance(value, str) and fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        return value
-    raise ValueError(f"should be a date such as 2027-01-31, found {str(value)!r}")
+    try:
+        if isinstance(value, str) and fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            return date.fromisoformat(value)
+    except ValueError:
+        pass
+    raise ValueError(f"should be a day such as 2027-01-31, found {shown(value)}")
 
 
 def _batch_size(value: object) -> object:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_ROWS):
         return value
-    raise ValueError(f"should be `auto` or a whole number of rows, from 1 to {MOST_ROWS}; found {value!r}")
+    raise ValueError(f"should be `auto` or a whole number of rows, from 1 to {MOST_ROWS}; found {shown(value)}")
 
 
 def _column_names(value: object) -> object:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"should be the name of a column, or a list of such names; found {value!r}")
+        raise ValueError(f"should be the name of a column, or a list of such names; found {shown(value)}")
     if not names or len(set(names)) != len(names):
-        raise ValueError(f"should name at least one column, and none of them twice; found {value!r}")
+        raise ValueError(f"should name at least one column, and none of them twice; found {shown(value)}")
     return value if isinstance(value, str) else tuple(names)
 
 
@@ -91,11 +155,21 @@ def _optional_column_names(value: object) -> object:
 
 
 def _parameter(value: object) -> object:
-    if isinstance(value, str):
+    if isinstance(value, str) or _finite(value):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max:
-        return value
-    raise ValueError(f"should be a finite number or text, found {value!r}")
+    raise ValueError(f"should be a finite number or text, found {shown(value)}")
+
+
+def _explained(reason: str) -> str:
+    if len(reason.strip()) < SHORTEST_REASON:
+        raise ValueError(f"should say why in at least {SHORTEST_REASON} characters, found {shown(reason)}")
+    return reason
+
+
+def _has_a_reason(override: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - the value of the key
+    if override and "reason" in info.data and info.data["reason"] is None:
+        raise ValueError("needs a `reason` beside it: why may this policy be looser than the one it extends?")
+    return override
 
 
 def not_yet(*values: str) -> BeforeValidator:
@@ -103,7 +177,7 @@ def not_yet(*values: str) -> BeforeValidator:
 
     def refuse(value: object) -> object:
         if isinstance(value, str) and value in values:
-            raise ValueError(f"{value!r} is not supported yet")
+            raise ValueError(f"{value!r} is not supported yet; leave the key out")
         return value
 
     return BeforeValidator(refuse)
@@ -115,23 +189,20 @@ _TEXTS: dict[str, Any] = {
         {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": True},
     ]
 }
-_MARGIN: dict[str, Any] = {
-    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": f"^{_PERCENT}$"}],
-}
+_MARGIN: dict[str, Any] = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": PERCENT}]}
+_BATCH_SIZE = {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": MOST_ROWS}]}
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Parameter = Annotated[float | int | str, BeforeValidator(_parameter)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Text = Annotated[str, StringConstraints(pattern=r"\S")]
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-Day = Annotated[date, BeforeValidator(_date)]
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Text = Annotated[str, StringConstraints(pattern=TEXT)]
+Digest = Annotated[str, StringConstraints(pattern=DIGEST)]
+Reason = Annotated[str, AfterValidator(_explained), Field(json_schema_extra={"minLength": SHORTEST_REASON})]
+Permission = Annotated[StrictBool, AfterValidator(_has_a_reason)]  # stands after `reason` in its model
+Day = Annotated[date, BeforeValidator(_day)]
 Allowance = Annotated[Margin, BeforeValidator(_margin), WithJsonSchema(_MARGIN)]
-BatchSize = Annotated[
-    int | Literal["auto"],
-    BeforeValidator(_batch_size),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": MOST_ROWS}]}),
-]
+BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size), WithJsonSchema(_BATCH_SIZE)]
 ColumnNames = Annotated[str | tuple[str, ...], BeforeValidator(_column_names), WithJsonSchema(_TEXTS)]
 OptionalColumnNames = Annotated[
     str | tuple[str, ...] | None, BeforeValidator(_optional_column_names), WithJsonSchema(_TEXTS)

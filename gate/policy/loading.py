@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from difflib import get_close_matches
-from hashlib import sha256
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gate.errors import Fault, NothingEvaluatedError, PolicyError, UsageError
-from gate.policy import packs
-from gate.policy.loosening import loosened
+from gate.errors import NothingEvaluatedError, PolicyError, UsageError
+from gate.policy.extending import Found, extended, find
+from gate.policy.files import Source, read_source
+from gate.policy.loosening import loosened, needless
 from gate.policy.merging import Place, Written, combined_digest, merged
-from gate.policy.reading import nearest, read
+from gate.policy.reading import read
 from gate.policy.schema import Policy, Probe
-from gate.policy.validation import faults_of, validated
+from gate.policy.validation import fault_at, faults_of, refusal, validated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
 
+    from gate.errors import Fault
     from gate.policy.kinds import Location
 
-
-@dataclass(frozen=True)
-class Source:
-    """A file that a policy was made of."""
-
-    path: str
-    text: str
-    digest: str  # "sha256:…" of its bytes
+__all__ = ["LoadedPolicy", "Source", "load_policy", "load_probe_spec", "read_source"]
 
 
 @dataclass(frozen=True)
@@ -62,12 +55,11 @@ class LoadedPolicy:
 
     def position(self, *location: str | int) -> Place:
         """Where a key or list item is written: `position("rules", 1, "min")`; else what is around it."""
-        return nearest(self.written.places, location)
+        return self.written.place(location)
 
     def anchor(self, *location: str | int) -> Place:
-        """The same inside the policy's own file: what stands in another is anchored at `extends`."""
-        place = self.position(*location)
-        return place if place.path == self.path else self.position("extends")
+        """The same inside the policy's own file: what stands in another is anchored at the rule, or at `extends`."""
+        return self.written.anchor(location)
 
 
 def load_policy(reference: str | Path, *, baseline: str | None = None) -> LoadedPolicy:
@@ -78,14 +70,18 @@ def load_policy(reference: str | Path, *, baseline: str | None = None) -> Loaded
         baseline: Model to compare with, in place of the policy's own.
 
     Raises:
-        UsageError: There is no such file, or it cannot be read.
-        PolicyError: A file has faults; all of them, in the order of its lines.
-        NothingEvaluatedError: The policy is well-formed and has no rule.
+        UsageError: There is no such file or version of a pack, or it cannot be read.
+        PolicyError: Files have faults; all of them, in the order of their lines.
+        NothingEvaluatedError: The policy is well-formed, and no rule of it is switched on.
     """
-    loaded = _loaded(_found(str(reference)), (), baseline)
+    found = find(str(reference))
+    loaded = _loaded(found, (), baseline)
+    if found.major and (fault := found.version_fault(loaded.policy.metadata.version)):
+        raise UsageError(fault)
     if not any(rule.enabled for rule in loaded.policy.rules):
+        lack = "no rule that is switched on" if loaded.policy.rules else "no rules"
         raise NothingEvaluatedError(
-            f"{reference}: policy {loaded.policy.metadata.name!r} has no rules, so nothing is evaluated; "
+            f"{reference}: policy {loaded.policy.metadata.name!r} has {lack}, so nothing is evaluated; "
             "write one under `rules`"
         )
     return loaded
@@ -100,153 +96,78 @@ def load_probe_spec(path: str | Path) -> Probe:
     """
     source = read_source(path, "probe spec")
     tree = read(source.text)
-    written = Written(tree.value if isinstance(tree.value, dict) else {}, _placed(tree.positions, source.path))
-    return validated(Probe, tree, written, source.path)
+    return validated(Probe, tree, _written(tree.value, tree.positions, source.path))
 
 
-def _found(reference: str) -> tuple[Path, str]:
-    """The file of a policy, and how it is called: a pack by its name, unless a file of that name lies here."""
-    pack = packs.named(reference)
-    path = packs.path_of(pack[0]) if pack and not Path(reference).exists() else None
-    return (path, reference) if path else (Path(reference), reference)
-
-
-def _loaded(found: tuple[Path, str], above: tuple[Path, ...], baseline: str | None = None) -> LoadedPolicy:
-    file, name = found
-    source = read_source(file, "policy", name)
+def _loaded(found: Found, above: tuple[Path, ...], baseline: str | None = None) -> LoadedPolicy:
+    source = read_source(found.file, "policy", found.name)
     tree = read(source.text)
-    own = Written(tree.value if isinstance(tree.value, dict) else {}, _placed(tree.positions, name))
-    bases, faults = _bases(own, file, name, above)
-    if faults:
-        raise PolicyError(tuple(sorted({*faults, *faults_of(Policy, tree, own, name, partial=True)}, key=_by_line)))
+    own = _written(tree.value, tree.positions, found.name)
+    bases, faults = _bases(own, (*above, found.file))
+    if faults or (tree.problems and "extends" in own.value) or not _is_list_of_texts(own.value.get("extends", [])):
+        raise refusal({*faults, *faults_of(Policy, tree, own, partial=True)})
     written = own
-    for base in reversed(bases):
+    for base in reversed(bases.values()):
         written = merged(base.written, written)
-    if baseline is not None:
-        written = _compared_with(baseline, written)
-    policy = validated(Policy, tree, written, name)
-    faults = [*_needless(policy, written, bases, name), *_looser(policy, written, bases)]
-    if faults:
-        raise PolicyError(tuple(sorted(set(faults), key=_by_line)))
-    sources = {each.path: each for each in (source, *(more for base in bases for more in base.sources))}
+    entries = {each.path: entry for entry, base in reversed(bases.items()) for each in base.sources}
+    written = _compared_with(baseline, replace(written, entries=entries))
+    policy = validated(Policy, tree, written)
+    if faults := list(_against(policy, written, bases.values())):
+        raise refusal(faults)
+    sources = {each.path: each for each in (source, *(more for base in bases.values() for more in base.sources))}
     return LoadedPolicy(policy, written, tuple(sources.values()))
 
 
-def _bases(own: Written, file: Path, name: str, above: tuple[Path, ...]) -> tuple[list[LoadedPolicy], list[Fault]]:
-    """The policies that one extends, and the faults of their names; their own faults are raised as they are."""
+def _bases(own: Written, by: tuple[Path, ...]) -> tuple[dict[int, LoadedPolicy], list[Fault]]:
+    """The policies that one extends, by the number of their entry; and all faults of theirs and of the entries."""
+    bases: dict[int, LoadedPolicy] = {}
+    faults: list[Fault] = []
     extends = own.value.get("extends", [])
-    bases, faults = [], []
-    for index, reference in enumerate(extends if isinstance(extends, list) else []):
-        place = nearest(own.places, ("extends", index))
-        found = _extended(reference, file)
-        if isinstance(found, str):
-            faults.append(Fault(name, place.line, place.column, f"extends.{index}: {found}"))
-        elif found[0].resolve() in (*above, file.resolve()):
-            message = f"extends.{index}: {reference!r} extends this policy in turn; take one of the two out"
-            faults.append(Fault(name, place.line, place.column, message))
-        else:
-            bases.append(_loaded(found, (*above, file.resolve())))
+    for entry, reference in enumerate(extends if isinstance(extends, list) else []):
+        try:
+            base = _base(reference, by) if isinstance(reference, str) else None
+        except PolicyError as error:
+            faults += error.faults
+            continue
+        if isinstance(base, str):
+            faults.append(fault_at(own, ("extends", entry), base))
+        elif base is not None:
+            bases[entry] = base
     return bases, faults
 
 
-def _extended(reference: object, file: Path) -> tuple[Path, str] | str:
-    """File and name of what is extended, or what is wrong with the reference."""
-    if not isinstance(reference, str):
-        return f"should be a pack such as `classifier@1` or the path of a policy file, found {reference!r}"
-    pack = packs.named(reference)
-    if pack is None:
-        path = file.parent / reference
-        return (path, str(path)) if path.is_file() else f"there is no policy file {str(path)!r}"
-    name, major = pack
-    path_of_pack = packs.path_of(name)
-    if path_of_pack is None:
-        near = get_close_matches(name, packs.names(), n=1)
-        offer = f"Did you mean `{near[0]}@1`?" if near else f"There are: {', '.join(packs.names())}."
-        return f"there is no pack {name!r}. {offer}"
-    there = read(path_of_pack.read_text(encoding="utf-8")).value
-    version = str(there["metadata"]["version"]) if isinstance(there, dict) else ""
-    current = f"write `{name}@{version.partition('.')[0]}`"
-    if major is None:
-        return f"names no version of the pack; {current}"
-    if version.partition(".")[0] != major:
-        return f"there is no version {major} of the pack {name!r}, this is {version}; {current}"
-    return path_of_pack, reference
+def _base(reference: str, by: tuple[Path, ...]) -> LoadedPolicy | str:
+    """What an entry of `extends` means, or what is wrong with the entry."""
+    found = extended(reference, by)
+    if isinstance(found, str):
+        return found
+    loaded = _loaded(found, by)
+    return found.version_fault(loaded.policy.metadata.version) or loaded
 
 
-def _compared_with(uri: str, written: Written) -> Written:
-    block = written.value.get("baseline")
-    return Written(
-        {**written.value, "baseline": {**(block if isinstance(block, dict) else {}), "uri": uri}}, written.places
-    )
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
-def _needless(policy: Policy, written: Written, bases: list[LoadedPolicy], name: str) -> Iterator[Fault]:
-    """Permissions to be looser than nothing."""
-    known = {rule.id for base in bases for rule in base.policy.rules}
-    flags: list[tuple[Location, bool]] = [(("defaults", "override"), policy.defaults.override and not bases)]
-    for index, rule in enumerate(policy.rules):
-        flags.append((("rules", index, "override"), rule.override and rule.id not in known))
-        flags.append((("rules", index, "enabled"), not rule.enabled and rule.id not in known))
-    for location, needless in flags:
-        place = nearest(written.places, location)
-        if needless and place.path == name:
-            where = ".".join(map(str, location))
-            yield Fault(*place, f"{where}: this policy extends none with that rule, so there is nothing to override")
+def _compared_with(uri: str | None, written: Written) -> Written:
+    """The same with another baseline; a block that is none stays, and is a fault."""
+    block = written.value.get("baseline", {})
+    if uri is None or not isinstance(block, dict):
+        return written
+    return replace(written, value={**written.value, "baseline": {**block, "uri": uri}})
 
 
-def _looser(policy: Policy, written: Written, bases: list[LoadedPolicy]) -> Iterator[Fault]:
+def _against(policy: Policy, written: Written, bases: Collection[LoadedPolicy]) -> Iterator[Fault]:
+    """What may not be, beside what the policy extends."""
+    for location, message in needless([base.policy for base in bases], policy):
+        yield fault_at(written, location, message)
     for base in bases:
-        for location, what in loosened(base.policy, policy):
-            where = ".".join(map(str, location))
-            message = (
-                f"{where}: loosens {base.path}, {what}; take it out, or write `override: true` and a `reason` beside it"
-            )
-            yield Fault(*nearest(written.places, location), message)
+        for location, what in loosened(base.policy, policy, written.value):
+            block = "rule" if location[0] == "rules" else f"`{location[0]}` block"
+            advice = f"take it out, or write `override: true` and a `reason` in this {block}"
+            yield fault_at(written, location, f"loosens {base.path}, {what}; {advice}")
 
 
-def _by_line(fault: Fault) -> tuple[str, int, int, str]:
-    return fault.path, fault.line, fault.column, fault.message
-
-
-def _placed(positions: Mapping[Location, tuple[int, int]], path: str) -> dict[Location, Place]:
-    return {location: Place(path, *position) for location, position in positions.items()}
-
-
-def read_source(path: str | Path, kind: str, name: str | None = None) -> Source:
-    """The text of a YAML file.
-
-    Args:
-        path: Of the file.
-        kind: What it should be, for messages ("policy").
-        name: How it is called, its path when None.
-
-    Raises:
-        UsageError: There is no such file, or it cannot be read.
-        PolicyError: It is no text in UTF-8.
-    """
-    file = Path(path)
-    if file.is_dir():
-        raise UsageError(f"{kind} {str(path)!r} is a folder, expected a YAML file")
-    try:
-        content = file.read_bytes()
-    except FileNotFoundError:
-        raise UsageError(f"{kind} {str(path)!r} does not exist, expected a YAML file.{_similar_file(file)}") from None
-    except OSError as error:
-        raise UsageError(f"{kind} {str(path)!r} cannot be read: {error.strerror}") from None
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        message = f"not a text file: byte {content[error.start]:#04x} is not UTF-8; expected a YAML file in UTF-8"
-        raise PolicyError((Fault(str(path), line, column, message),)) from None
-    return Source(name or str(path), text, f"sha256:{sha256(content).hexdigest()}")
-
-
-def _similar_file(file: Path) -> str:
-    if not file.parent.is_dir():
-        return f" There is no folder {str(file.parent)!r} either."
-    near = get_close_matches(file.name, [each.name for each in file.parent.iterdir()], n=1)
-    pack = get_close_matches(file.name, packs.names(), n=1) if file.parent == Path() else []
-    offer = f"{file.parent / near[0]}" if near else f"{pack[0]}" if pack else None
-    return f" Did you mean `{offer}`?" if offer else ""
+def _written(value: object, positions: Mapping[Location, tuple[int, int]], path: str) -> Written:
+    places = {location: Place(path, *position) for location, position in positions.items()}
+    return Written(value if isinstance(value, dict) else {}, places)

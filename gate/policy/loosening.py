@@ -1,57 +1,112 @@
-"""What of a policy would let pass what the policy that it extends stops."""
+"""What of a policy would let pass what the policy that it extends stops.
+
+Compared are rules, defaults and what happens without a baseline. Where the model, its layers and the probe set are, is
+each policy's own business, as is its scope.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gate.policy.references import did_you_mean
+from gate.policy.rules import slice_of
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
     from gate.policy.kinds import Location, Margin
     from gate.policy.rules import Bounds, Relative, Rule, Slices
-    from gate.policy.schema import Defaults, Policy
+    from gate.policy.schema import Baseline, Defaults, Policy
 
 _STRICTNESS = {"pass": 0, "warn": 1, "block": 2}
 Loosened = tuple["Location", str]  # the key, and what it was and became
 
 
-def loosened(base: Policy, child: Policy) -> Iterator[Loosened]:
-    """Everything in which the child is looser than its base, apart from what it overrides with a reason."""
+def loosened(base: Policy, child: Policy, written: Mapping[str, Any]) -> Iterator[Loosened]:
+    """Everything in which the child is looser than its base, apart from what it overrides with a reason.
+
+    Args:
+        base: The policy that is extended.
+        child: The one that extends it, with all that it took over.
+        written: The child's keys, which tell a severity that a rule names from one that `defaults` gives it.
+    """
     if not child.defaults.override:
-        for location, what in loosened_defaults(base.defaults, child.defaults):
-            yield ("defaults", *location), what
+        yield from _within("defaults", loosened_defaults(base.defaults, child.defaults))
+    if base.baseline and child.baseline and not child.baseline.override:
+        yield from _within("baseline", loosened_baseline(base.baseline, child.baseline))
     after = {rule.id: (index, rule) for index, rule in enumerate(child.rules)}
     for rule in base.rules:
         index, own = after[rule.id]
-        if not own.override:
-            for location, what in loosened_rule(rule, own):
+        for location, what in () if own.override else loosened_rule(rule, own):
+            if location != ("severity",) or "severity" in written["rules"][index]:
                 yield ("rules", index, *location), what
+            elif not child.defaults.override:
+                yield ("defaults", *location), what
+
+
+def needless(bases: Sequence[Policy], child: Policy) -> Iterator[tuple[Location, str]]:
+    """Permissions to be looser than nothing: where they are, and what to do about them."""
+    nothing = "there is nothing in what this policy extends that it could override; remove it"
+    if child.defaults.override and not bases:
+        yield ("defaults", "override"), nothing
+    if child.baseline and child.baseline.override and not any(base.baseline for base in bases):
+        yield ("baseline", "override"), nothing
+    known = {rule.id for base in bases for rule in base.rules}
+    for index, rule in enumerate(child.rules):
+        if rule.id not in known:
+            none = f"no policy that this one extends has a rule {rule.id!r}"
+            near = f".{near}" if (near := did_you_mean(rule.id, known)) else ""
+            if rule.override:
+                yield ("rules", index, "override"), f"{none}, so there is nothing to override; remove it{near}"
+            if not rule.enabled:
+                yield ("rules", index, "enabled"), f"{none}; to have none here, remove it altogether{near}"
 
 
 def loosened_defaults(base: Defaults, child: Defaults) -> Iterator[Loosened]:
-    """Defaults that are looser than those of the base."""
-    if child.confidence < base.confidence:
-        yield ("confidence",), _from_to(base.confidence, child.confidence)
+    """Defaults that are looser than those of the base.
+
+    More confidence turns passes and failures into inconclusive answers: stricter, unless those do not block.
+    """
+    blocks = child.inconclusive == "block"
+    if child.confidence < base.confidence or (child.confidence > base.confidence and not blocks):
+        yield ("confidence",), _from_to(base.confidence, child.confidence) + _aside(blocks)
     if _STRICTNESS[child.inconclusive] < _STRICTNESS[base.inconclusive]:
         yield ("inconclusive",), _from_to(base.inconclusive, child.inconclusive)
-    if base.multiplicity == "holm" != child.multiplicity:
-        yield ("multiplicity",), _from_to(base.multiplicity, child.multiplicity)
+    if base.multiplicity != child.multiplicity and (base.multiplicity == "holm" or not blocks):
+        yield ("multiplicity",), _from_to(base.multiplicity, child.multiplicity) + _aside(blocks)
+
+
+def _aside(blocks: bool) -> str:  # noqa: FBT001 - a fact, not a switch
+    return "" if blocks else ", and what is inconclusive then does not block"
+
+
+def loosened_baseline(base: Baseline, child: Baseline) -> Iterator[Loosened]:
+    """Whether comparisons are left out that the base insists on."""
+    if base.when_absent == "error" != child.when_absent:
+        yield ("when_absent",), _from_to(base.when_absent, child.when_absent)
 
 
 def loosened_rule(base: Rule, child: Rule) -> Iterator[Loosened]:
     """Whatever the child's rule allows and the base's does not."""
+    if not base.enabled:
+        return
     for key in ("metric", "layer", "params"):
         if getattr(base, key) != getattr(child, key):
-            yield (key,), f"asks another question: {_from_to(getattr(base, key), getattr(child, key))}"
-    if base.enabled and not child.enabled:
+            yield (key,), f"asks another question, {_from_to(getattr(base, key), getattr(child, key))}"
+    if not child.enabled:
         yield ("enabled",), "switches the rule off"
     if _STRICTNESS[child.severity] < _STRICTNESS[base.severity]:
         yield ("severity",), _from_to(base.severity, child.severity)
     if child.enforce_from and (base.enforce_from is None or child.enforce_from > base.enforce_from):
-        yield ("enforce_from",), _from_to(base.enforce_from or "from the start", child.enforce_from)
+        yield ("enforce_from",), f"blocks only from {child.enforce_from}, not {_since(base)}"
     yield from _bounds(base, child)
     yield from _within("relative", _relative(base.relative, child.relative))
     yield from _within("slices", _slices(base.slices, child.slices))
+
+
+def _since(rule: Rule) -> str:
+    return f"from {rule.enforce_from}" if rule.enforce_from else "from the start"
 
 
 def _bounds(base: Bounds, child: Bounds) -> Iterator[Loosened]:
@@ -80,16 +135,29 @@ def _slices(base: Slices | None, child: Slices | None) -> Iterator[Loosened]:
         yield ("by",), _from_to(", ".join(base.by), None if child is None else ", ".join(child.by))
         return
     yield from _bounds(base, child)
-    for name in {**base.bounds, **child.bounds}:
-        before, after = base.bounds.get(name, base), child.bounds.get(name, child)
-        yield from _within("bounds", _within(name, _bounds(before, after)))
-    if child.min_rows > base.min_rows:
-        yield ("min_rows",), _from_to(base.min_rows, child.min_rows)
-    if lost := set(base.required) - set(child.required):
-        yield ("required",), f"no longer requires {', '.join(sorted(lost))}"
+    yield from _within("bounds", _own_bounds(base, child))
+    yield from _rows(base, child)
     if base.worst_gap and (child.worst_gap is None or child.worst_gap.max > base.worst_gap.max):
-        yield ("worst_gap",), _from_to(base.worst_gap.max, child.worst_gap.max if child.worst_gap else None)
+        yield ("worst_gap", "max"), _from_to(base.worst_gap.max, child.worst_gap.max if child.worst_gap else None)
     yield from _within("relative", _relative(base.relative, child.relative))
+
+
+def _own_bounds(base: Slices, child: Slices) -> Iterator[Loosened]:
+    """Single slices, however they are called: `ja` and `language=ja` are one."""
+    for name in {**base.bounds, **child.bounds}:
+        columns = slice_of(base.by, name) or ()
+        before, (after, _) = base.bounds_of(columns)[0], child.bounds_of(columns)
+        yield from _within(name, _bounds(before, after))
+
+
+def _rows(base: Slices, child: Slices) -> Iterator[Loosened]:
+    if child.min_rows > base.min_rows:
+        yield ("min_rows",), f"{_from_to(base.min_rows, child.min_rows)}, and smaller slices are not judged"
+    elif child.min_rows < base.min_rows and base.required:
+        yield ("min_rows",), f"{_from_to(base.min_rows, child.min_rows)}, enough for the slices that are required"
+    kept = {slice_of(child.by, name) for name in child.required}
+    if lost := [name for name in base.required if slice_of(base.by, name) not in kept]:
+        yield ("required",), f"no longer requires {', '.join(lost)}"
 
 
 def _within(key: str, found: Iterator[Loosened]) -> Iterator[Loosened]:
@@ -97,4 +165,5 @@ def _within(key: str, found: Iterator[Loosened]) -> Iterator[Loosened]:
 
 
 def _from_to(before: object, after: object) -> str:
-    return f"from {before} to {'nothing' if after is None else after}"
+    was, became = (f"{each:.12g}" if isinstance(each, float) else each for each in (before, after))
+    return f"from {was} to {'nothing' if became is None else became}"

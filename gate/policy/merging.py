@@ -1,20 +1,23 @@
-"""One policy on top of another: keys are added or replaced, every value keeps the place that it was written at."""
+"""One policy on top of another: keys are added or replaced, every value keeps the place that it was written at.
+
+Mappings are merged key by key at every depth, rules by their ids; waivers are appended. Anything else, such as a number
+or another list, is replaced.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gate.policy.reading import nearest
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from gate.policy.kinds import Location
 
-_BY_KEY = ("layers", "defaults", "run", "baseline", "probe", "reads")
-_WITHIN_A_RULE = ("relative", "slices", "params")
-_OF_THE_CHILD = ("metadata", "extends", "scope", "apiVersion", "kind")
-_ABOUT_LOOSENING = ("override", "reason")
+OF_THE_CHILD = ("metadata", "extends", "scope", "apiVersion", "kind")
 
 
 class Place(NamedTuple):
@@ -27,10 +30,35 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Written:
-    """Keys with values, and the place of each of them."""
+    """Keys with values, and the place of each of them.
+
+    Attributes:
+        value: The keys.
+        places: Where each key and list item is written; that of the whole is in the policy's own file.
+        entries: File that was merged in → number of the entry of `extends` that names it, or what extends it.
+    """
 
     value: dict[str, Any]
     places: Mapping[Location, Place]
+    entries: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """The policy's own file."""
+        return self.places[()].path
+
+    def place(self, location: Location) -> Place:
+        """Where a key or list item is written, or the nearest thing around it."""
+        return nearest(self.places, location)
+
+    def anchor(self, location: Location) -> Place:
+        """The same inside the policy's own file: for another file's words, the rule here, or the entry of `extends`."""
+        place = self.place(location)
+        if place.path != self.path and location[:1] == ("rules",):
+            place = self.places.get(location[:2], place)
+        if place.path != self.path:
+            place = self.place(("extends", self.entries.get(place.path, 0)))
+        return place
 
 
 def merged(base: Written, child: Written) -> Written:
@@ -38,81 +66,89 @@ def merged(base: Written, child: Written) -> Written:
 
     Of the base's own permissions to loosen nothing is handed down.
     """
-    result, places = dict(base.value), dict(base.places)
-    for key in _OF_THE_CHILD:
-        result.pop(key, None)
-        _drop(places, (key,))
-    for key, value in child.value.items():
-        if key in _BY_KEY and isinstance(value, dict) and isinstance(result.get(key), dict):
-            kept = {name: each for name, each in result[key].items() if name not in _ABOUT_LOOSENING}
-            result[key] = kept | value
-            for name in value:
-                _graft(places, (key, name), child, (key, name))
-            _place(places, (key,), child, (key,))
-        elif key == "rules" and isinstance(value, list) and isinstance(result.get(key), list):
-            result[key] = _rules(result[key], value, places, child)
-        elif key == "waivers" and isinstance(value, list) and isinstance(result.get(key), list):
-            for index in range(len(value)):
-                _graft(places, (key, len(result[key]) + index), child, (key, index))
-            result[key] = [*result[key], *value]
-        else:
-            result[key] = value
-            _graft(places, (key,), child, (key,))
-    places[()] = child.places.get((), places[()])
-    return Written(result, places)
+    onto = _Merge(dict(base.places), child.places)
+    for key in OF_THE_CHILD:
+        onto.drop((key,))
+    value = {key: each for key, each in onto.without_permissions(base.value).items() if key not in OF_THE_CHILD}
+    return Written(onto.keys(value, child.value, (), ()), onto.places)
 
 
-def _rules(base: list[Any], child: list[Any], places: dict[Location, Place], source: Written) -> list[Any]:
-    result = list(base)
-    index_of = {rule["id"]: index for index, rule in enumerate(base) if isinstance(rule, dict) and "id" in rule}
-    for number, rule in enumerate(child):
-        name = rule.get("id") if isinstance(rule, dict) else None
-        index = index_of.get(name) if isinstance(name, str) else None
-        if index is None:
-            _graft(places, ("rules", len(result)), source, ("rules", number))
-            result.append(rule)
-            continue
-        result[index] = _rule(result[index], rule, places, (source, index, number))
-    return result
+@dataclass(frozen=True)
+class _Merge:
+    """Places of the result, and those of the child that it takes over."""
+
+    places: dict[Location, Place]
+    of_the_child: Mapping[Location, Place]
+
+    def keys(self, base: dict[str, Any], child: dict[str, Any], here: Location, there: Location) -> dict[str, Any]:
+        result = dict(base)
+        if "override" in child and _may_permit(here):  # its own reason must be given, too
+            result.pop("reason", None)
+            self.drop((*here, "reason"))
+        for key, value in child.items():
+            result[key] = self.value(result.get(key), value, (*here, key), (*there, key))
+        self.take_place(here, there)
+        return result
+
+    def value(self, base: object, child: Any, here: Location, there: Location) -> Any:  # noqa: ANN401 - read from YAML
+        if isinstance(base, dict) and isinstance(child, dict):
+            return self.keys(base, child, here, there)
+        if isinstance(base, list) and isinstance(child, list) and here in (("rules",), ("waivers",)):
+            self.take_place(here, there)
+            return self.rules(base, child) if here == ("rules",) else self.appended(base, child, here)
+        self.graft(here, there)
+        return child
+
+    def rules(self, base: list[Any], child: list[Any]) -> list[Any]:
+        result = list(base)
+        index_of = {rule["id"]: index for index, rule in enumerate(base)}
+        for number, rule in enumerate(child):
+            name = rule.get("id") if isinstance(rule, dict) else None
+            index = index_of.pop(name, None) if isinstance(name, str) else None  # a second one of that id is a fault
+            if index is None:
+                self.graft(("rules", len(result)), ("rules", number))
+                result.append(rule)
+            else:
+                result[index] = self.keys(result[index], rule, ("rules", index), ("rules", number))
+        return result
+
+    def appended(self, base: list[Any], child: list[Any], here: Location) -> list[Any]:
+        for number in range(len(child)):
+            self.graft((*here, len(base) + number), (*here, number))
+        return [*base, *child]
+
+    def without_permissions(self, base: dict[str, Any]) -> dict[str, Any]:
+        result = dict(base)
+        for key in ("defaults", "baseline"):
+            if key in result:
+                result[key] = self.unpermitted(result[key], (key,))
+        if "rules" in result:
+            result["rules"] = [self.unpermitted(rule, ("rules", index)) for index, rule in enumerate(result["rules"])]
+        return result
+
+    def unpermitted(self, block: dict[str, Any], here: Location) -> dict[str, Any]:
+        self.drop((*here, "override"))
+        return {key: value for key, value in block.items() if key != "override"}
+
+    def graft(self, here: Location, there: Location) -> None:
+        """Takes over the places of a value with all that is in it."""
+        self.drop(here)
+        below = [location for location in self.of_the_child if location[: len(there)] == there]
+        self.places.update({here + location[len(there) :]: self.of_the_child[location] for location in below})
+
+    def take_place(self, here: Location, there: Location) -> None:
+        if there in self.of_the_child:
+            self.places[here] = self.of_the_child[there]
+
+    def drop(self, here: Location) -> None:
+        if here in self.places:
+            for location in [location for location in self.places if location[: len(here)] == here]:
+                del self.places[location]
 
 
-def _rule(
-    base: dict[str, Any], child: dict[str, Any], places: dict[Location, Place], at: tuple[Written, int, int]
-) -> dict[str, Any]:
-    source, index, number = at
-    result = {key: value for key, value in base.items() if key not in _ABOUT_LOOSENING}
-    for key, value in child.items():
-        here, there = ("rules", index, key), ("rules", number, key)
-        if key in _WITHIN_A_RULE and isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = result[key] | value
-            for name in value:
-                _graft(places, (*here, name), source, (*there, name))
-            _place(places, here, source, there)
-        else:
-            result[key] = value
-            _graft(places, here, source, there)
-    _place(places, ("rules", index), source, ("rules", number))
-    return result
-
-
-def _graft(places: dict[Location, Place], here: Location, source: Written, there: Location) -> None:
-    """Takes over the places of a value with all that is in it."""
-    _drop(places, here)
-    places.update({here + location[len(there) :]: place for location, place in _below(source.places, there)})
-
-
-def _place(places: dict[Location, Place], here: Location, source: Written, there: Location) -> None:
-    if there in source.places:
-        places[here] = source.places[there]
-
-
-def _drop(places: dict[Location, Place], here: Location) -> None:
-    for location in [location for location, _ in _below(places, here)]:
-        del places[location]
-
-
-def _below(places: Mapping[Location, Place], top: Location) -> Iterator[tuple[Location, Place]]:
-    return ((location, place) for location, place in places.items() if location[: len(top)] == top)
+def _may_permit(block: Location) -> bool:
+    """Whether `override` in this block lets it be looser."""
+    return block in (("defaults",), ("baseline",)) or (block[:1] == ("rules",) and len(block) == 2)
 
 
 def combined_digest(digests: list[str]) -> str:

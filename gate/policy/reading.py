@@ -12,7 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError, StreamMark
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from gate.policy.kinds import Location
+from gate.policy.kinds import Location, shown
 
 Position = tuple[int, int]
 Positions = Mapping[Location, Position]
@@ -21,17 +21,26 @@ At = TypeVar("At", bound=tuple[object, ...])
 
 MOST_VALUES = 100_000  # a few nested aliases can stand for billions of values
 _STANDARD_TAG = "tag:yaml.org,2002:"
+_SCALARS = ("str", "int", "float", "bool", "null", "timestamp")
 _OLD_VERSION = re.compile(r"^\ufeff*%YAML[ \t]+(?!1\.2\s*$).*$", re.MULTILINE)
 _OTHER_LINE_END = re.compile(r"\r(?!\n)|[\x85\u2028\u2029]")  # ruamel ends lines there, most editors do not
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of the text; `location` is where it sits in the tree."""
+    """One fault of the text.
+
+    Attributes:
+        location: Where it sits in the tree.
+        position: Its line and column.
+        message: What is wrong.
+        hides: Whether what else is wrong there, or missing in it, follows from it.
+    """
 
     location: Location
     position: Position
     message: str
+    hides: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,7 @@ def read(text: str) -> Tree:
         value = walk.value(root, ())
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        return _nothing(_mark(mark), f"not valid YAML: {error.problem or error.context}")
+        return _nothing(_mark(mark), f"not valid YAML: {_in_words(str(error.problem or error.context))}")
     except ReaderError as error:
         return _nothing(
             _place(text, error.position), f"not valid YAML: the character {chr(error.character)!r} is not allowed"
@@ -115,7 +124,7 @@ class _Walk:
             return self.mapping(node, location)
         if isinstance(node, SequenceNode) and node.tag == _STANDARD_TAG + "seq":
             return [self.value(item, (*location, index)) for index, item in enumerate(node.value)]
-        if not isinstance(node, ScalarNode) or not str(node.tag).startswith(_STANDARD_TAG):
+        if not isinstance(node, ScalarNode) or str(node.tag).removeprefix(_STANDARD_TAG) not in _SCALARS:
             raise MarkedYAMLError(problem=f"the tag {node.tag!r} is not allowed", problem_mark=node.start_mark)
         return self.scalar(node, location)
 
@@ -125,10 +134,10 @@ class _Walk:
         for key, value in node.value:
             line, column = _mark(key.start_mark)
             if key.tag != _STANDARD_TAG + "str":
-                self.problem(location, (line, column), _key_fault(key))
+                self.problem(location, (line, column), _key_fault(key, value), hides=_is_merge(key))
             elif key.value in values:
-                message = f"`{key.value}` is given twice, first on line {lines[key.value]}"
-                self.problem((*location, key.value), (line, column), message)
+                message = f"`{key.value}` is given twice, first on line {lines[key.value]}; keep one of the two"
+                self.problem((*location, key.value), (line, column), message, hides=False)
             else:
                 lines[key.value] = line
                 self.positions[(*location, key.value)] = (line, column)
@@ -139,17 +148,47 @@ class _Walk:
         try:
             value = self.yaml.constructor.construct_object(node)
         except ValueError as error:
-            raise MarkedYAMLError(problem=f"{node.value!r}: {error}", problem_mark=node.start_mark) from error
+            kind = str(node.tag).removeprefix(_STANDARD_TAG)
+            detail = f", {error}" if kind == "timestamp" else ""
+            message = f"{shown(node.value)} is no {_KINDS.get(kind, kind)}{detail}; write another value"
+            self.problem(location, self.positions[location], message)
+            return None
         if value is None:
             self.problem(location, self.positions[location], "has no value; write one, or remove the key")
         return value
 
-    def problem(self, location: Location, position: Position, message: str) -> None:
-        self.problems.append(Problem(location, position, message))
+    def problem(self, location: Location, position: Position, message: str, *, hides: bool = True) -> None:
+        self.problems.append(Problem(location, position, message, hides))
 
 
-def _key_fault(key: Node) -> str:
-    if key.tag == _STANDARD_TAG + "merge":
+_KINDS = {"timestamp": "day", "int": "whole number", "float": "number"}
+_BETTER_WORDS = {
+    "but found another document": "a second document begins here; a policy is one document",
+    "mapping values are not allowed here": "a key inside a value; put text that holds `: ` in quotes",
+    "found character '\\t' that cannot start any token": "a tab; indent with spaces",
+}
+_RESERVED = re.compile(r"found character '([@`%])' that cannot start any token")
+_NO_ANCHOR = re.compile(r"found undefined alias '(.*)'")
+
+
+def _in_words(problem: str) -> str:
+    """What ruamel says, and what to do about it where that is plain."""
+    if reserved := _RESERVED.fullmatch(problem):
+        return f"a value cannot begin with {reserved.group(1)!r}; put it in quotes"
+    if missing := _NO_ANCHOR.fullmatch(problem):
+        return f"nothing is named by `&{missing.group(1)}`; put text that begins with `*` in quotes"
+    return _BETTER_WORDS.get(problem, problem)
+
+
+def _is_merge(key: Node) -> bool:
+    return str(key.tag) == _STANDARD_TAG + "merge"
+
+
+def _key_fault(key: Node, value: Node) -> str:
+    if _is_merge(key):
         return "merge keys (`<<`) are not supported; write the keys out"
-    found = repr(key.value) if isinstance(key, ScalarNode) else "a list or mapping"
-    return f"a key should be text, found {found}; write it in quotes"
+    if not isinstance(key, ScalarNode):
+        return "a key should be text, found a list or mapping; write it in quotes"
+    if key.tag == _STANDARD_TAG + "int" and value.tag == _STANDARD_TAG + "null":  # {max: 0,15}
+        return f"a key should be text, found {key.value!r}; write decimals after a point"
+    return f"a key should be text, found {key.value!r}; write it in quotes"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, StrictBool, ValidationInfo, field_validator, model_validator
+from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
 from gate.policy.kinds import (
     Allowance,
@@ -15,12 +15,16 @@ from gate.policy.kinds import (
     Name,
     Number,
     Parameter,
+    Permission,
     SeveralNames,
     Severity,
     Text,
     as_faults,
 )
 from gate.policy.references import metric_fault, params_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MIN_SLICE_ROWS = 30  # below it, hardly an interval is worth having
 
@@ -38,7 +42,7 @@ class Bounds(Keys):
     def _is_not_below_min(cls, high: float | None, info: ValidationInfo) -> float | None:
         low = info.data.get("min")
         if high is not None and low is not None and not low <= high:
-            raise ValueError(f"should be at least `min`, found min {low!r} and max {high!r}")
+            raise ValueError(f"should be at least `min`, found min {low:.12g} and max {high:.12g}")
         return high
 
     @property
@@ -50,18 +54,14 @@ class Bounds(Keys):
 class Relative(Keys):
     """How far the value may move against the baseline, measured on the same rows (non-inferiority, paired)."""
 
+    some_of: ClassVar[tuple[str, ...]] = ("max_drop", "max_rise")
+
     to: Literal["baseline"] = "baseline"
     """What it is compared with."""
     max_drop: Allowance | None = None
     """How far it may lie below the baseline: a number in its unit, or a percentage of the baseline's value."""
     max_rise: Allowance | None = None
     """How far it may lie above the baseline."""
-
-    @model_validator(mode="after")
-    def _bounds_something(self) -> Self:
-        if self.max_drop is None and self.max_rise is None:
-            raise ValueError("needs `max_drop`, `max_rise` or both, found neither")
-        return self
 
 
 class WorstGap(Keys):
@@ -71,12 +71,20 @@ class WorstGap(Keys):
     """Largest allowed difference between two slices."""
 
 
+class OwnBounds(Bounds):
+    """Where the number of one slice must lie."""
+
+    some_of: ClassVar[tuple[str, ...]] = ("min", "max")
+
+
 class Slices(Bounds):
     """What must hold on each part of the probe set."""
 
+    some_of: ClassVar[tuple[str, ...]] = ("min", "max", "bounds", "relative", "worst_gap")
+
     by: SeveralNames
     """The column of the probe set to cut by, or several of them; a slice is one combination of their values."""
-    bounds: dict[Text, Bounds] = Field(default_factory=dict)
+    bounds: dict[Text, OwnBounds] = Field(default_factory=dict)
     """Own bounds of single slices, by value or by `column=value`, in place of `min` and `max`."""
     relative: Relative | None = None
     """How far each slice may move against the baseline."""
@@ -87,22 +95,19 @@ class Slices(Bounds):
     required: tuple[Text, ...] = ()
     """Slices that must be there with `min_rows` rows, by value or by `column=value`; else the rule is an error."""
 
-    @model_validator(mode="after")
-    def _asks_for_something(self) -> Self:
-        if not self.bounded and not self.bounds and self.relative is None and self.worst_gap is None:
-            raise ValueError("needs at least one of `min`, `max`, `bounds`, `relative` and `worst_gap`, found none")
-        faults: list[tuple[Location, str]] = []
-        for key, names in (("required", enumerate(self.required)), ("bounds", ((name, name) for name in self.bounds))):
-            for place, name in names:
-                if slice_of(self.by, name) is None:
-                    wanted = ", ".join(f"{column}=VALUE" for column in self.by)
-                    faults.append(((key, place), f"should name a slice as `{wanted}`, found {name!r}"))
-        for name, bounds in self.bounds.items():
-            if not bounds.bounded:
-                faults.append((("bounds", name), "needs `min`, `max` or both, found neither"))
-        if faults:
+    @field_validator("bounds")
+    @classmethod
+    def _are_of_slices(cls, bounds: dict[str, OwnBounds], info: ValidationInfo) -> dict[str, OwnBounds]:
+        if faults := _misnamed(info.data.get("by"), {name: name for name in bounds}):
             raise as_faults(faults)
-        return self
+        return bounds
+
+    @field_validator("required")
+    @classmethod
+    def _are_slices(cls, required: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if faults := _misnamed(info.data.get("by"), dict(enumerate(required))):
+            raise as_faults(faults)
+        return required
 
     def bounds_of(self, columns: tuple[tuple[str, str], ...]) -> tuple[Bounds, Location]:
         """The bounds of one slice, and where they stand."""
@@ -110,6 +115,20 @@ class Slices(Bounds):
             if slice_of(self.by, name) == columns:
                 return own, ("bounds", name)
         return self, ()
+
+
+def _misnamed(by: tuple[str, ...] | None, names: Mapping[int, str] | Mapping[str, str]) -> list[tuple[Location, str]]:
+    """Names that stand for no slice, or for one that an earlier name stands for; none where `by` itself is wrong."""
+    faults: list[tuple[Location, str]] = []
+    first: dict[object, str] = {}
+    for place, name in names.items() if by else ():
+        found = slice_of(by or (), name)
+        if found is None:
+            wanted = ", ".join(f"{column}=VALUE" for column in by or ())
+            faults.append(((place,), f"should name a slice as `{wanted}`, found {name!r}"))
+        elif first.setdefault(found, name) != name:
+            faults.append(((place,), f"{name!r} is the slice {first[found]!r} once more; keep one of the two"))
+    return faults
 
 
 def slice_of(by: tuple[str, ...], name: str) -> tuple[tuple[str, str], ...] | None:
@@ -122,6 +141,8 @@ def slice_of(by: tuple[str, ...], name: str) -> tuple[tuple[str, str], ...] | No
 
 class Rule(Bounds):
     """One question to one layer, and the answers that are good enough."""
+
+    some_of: ClassVar[tuple[str, ...]] = ("min", "max", "relative", "slices")
 
     id: Name
     """Unique in the policy; the name of the rule everywhere."""
@@ -147,10 +168,10 @@ class Rule(Bounds):
     """Where the metric, or the reasoning, comes from."""
     docs: Text | None = None
     """Where to read on."""
-    override: StrictBool = False
-    """In a policy that extends another: this rule may loosen the one of the same id."""
     reason: Text | None = None
-    """Why it loosens it; needed with `override`."""
+    """Why it is looser than the one of the same id in a policy that this one extends; needed with `override`."""
+    override: Permission = False
+    """Lets it be looser."""
     enabled: StrictBool = True
     """`false`, with `override`, switches a rule of an extended policy off; reports still list it."""
 
@@ -171,11 +192,3 @@ class Rule(Bounds):
         if faults:
             raise as_faults(faults)
         return params
-
-    @model_validator(mode="after")
-    def _asks_for_something(self) -> Self:
-        if not self.bounded and self.relative is None and self.slices is None:
-            raise ValueError("a rule needs at least one of `min`, `max`, `relative` and `slices`, found none")
-        if self.override and self.reason is None:
-            raise ValueError("`override` needs a `reason`: why may this policy be looser than the one it extends?")
-        return self

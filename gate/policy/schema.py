@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, StrictBool, StringConstraints, model_validator
+from pydantic import Field, StrictBool, StringConstraints, ValidationInfo, model_validator
 
+from gate.policy.consistency import policy_faults
 from gate.policy.kinds import (
     LARGEST_SEED,
+    VERSION,
     BatchSize,
     ColumnNames,
     Count,
@@ -20,12 +22,12 @@ from gate.policy.kinds import (
     Keys,
     Name,
     OptionalColumnNames,
+    Permission,
     Severity,
     Text,
     as_faults,
     not_yet,
 )
-from gate.policy.references import policy_faults
 from gate.policy.rules import Rule
 from gate.policy.waivers import Waiver
 
@@ -39,7 +41,7 @@ class Metadata(Keys):
 
     name: Name
     """Name of the policy."""
-    version: Annotated[str, StringConstraints(pattern=r"^\S+$")]
+    version: Annotated[str, StringConstraints(pattern=VERSION)]
     """In quotes: YAML reads a bare 3.10 as 3.1."""
     owner: Text | None = None
     """Who answers for it."""
@@ -160,6 +162,10 @@ class Baseline(Keys):
     compares with it, which the evidence then says."""
     layers: dict[Name, Layer] = Field(default_factory=dict)
     """Where the baseline has another path to a layer of the policy."""
+    reason: Text | None = None
+    """Why it is looser than that of a policy that this one extends; needed with `override`."""
+    override: Permission = False
+    """Lets it be looser: leave out what compares, where the other stops."""
 
 
 class Defaults(Keys):
@@ -173,16 +179,10 @@ class Defaults(Keys):
     """Of rules that name none."""
     multiplicity: Literal["none", "holm"] = "none"
     """`holm`: decisions hold for all rules at once at this level, and weaker ones are inconclusive (Holm 1979)."""
-    override: StrictBool = False
-    """In a policy that extends another: these may be looser than those of the other."""
     reason: Text | None = None
-    """Why; needed with `override`."""
-
-    @model_validator(mode="after")
-    def _says_why(self) -> Self:
-        if self.override and self.reason is None:
-            raise ValueError("`override` needs a `reason`: why may this policy be looser than the one it extends?")
-        return self
+    """Why these are looser than those of a policy that this one extends; needed with `override`."""
+    override: Permission = False
+    """Lets them be looser."""
 
 
 class Policy(Keys):
@@ -230,7 +230,7 @@ class Policy(Keys):
         return {**data, "rules": filled}
 
     @model_validator(mode="after")
-    def _parts_fit_together(self) -> Self:
-        if faults := policy_faults(self.model_dump(by_alias=True)):
+    def _parts_fit_together(self, info: ValidationInfo) -> Self:
+        if not (info.context and "parts" in info.context) and (faults := policy_faults(self.model_dump(by_alias=True))):
             raise as_faults(faults)
         return self

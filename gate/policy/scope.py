@@ -24,7 +24,7 @@ def require_in_scope(policy: Policy, name: str | None, uri: str) -> None:
         NothingEvaluatedError: No pattern of the scope matches.
     """
     patterns = policy.scope.models
-    if patterns == ("*",) or (name is not None and any(fnmatchcase(name, pattern) for pattern in patterns)):
+    if "*" in patterns or (name is not None and any(fnmatchcase(name, pattern) for pattern in patterns)):
         return
     found = f"the registered model {name!r}" if name else f"{uri}, which is no registered model,"
     raise NothingEvaluatedError(

@@ -2,131 +2,105 @@
 
 from __future__ import annotations
 
-import re
-from datetime import date
-from typing import TYPE_CHECKING, TypeVar, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from gate.errors import Fault, PolicyError
-from gate.policy.reading import nearest
-from gate.policy.references import did_you_mean, policy_faults
+from gate.policy.consistency import policy_faults
+from gate.policy.kinds import shown
+from gate.policy.merging import OF_THE_CHILD, Written
 from gate.policy.schema import Policy
+from gate.policy.sentences import keys_of, sentence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from pydantic_core import ErrorDetails
+    from collections.abc import Collection, Iterable, Iterator
 
     from gate.policy.kinds import Location
-    from gate.policy.merging import Written
     from gate.policy.reading import Tree
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_LONGEST_VALUE = 80  # of a message
+_OF_A_PART = ("missing", "incomplete")  # what other files may have
 
 
-def validated(model: type[Model], tree: Tree, written: Written, name: str) -> Model:
+def validated(model: type[Model], tree: Tree, written: Written) -> Model:
     """The keys as the model has them.
 
     Args:
         model: What the keys should be.
         tree: Of the file, with the faults that only its text shows.
         written: The keys, merged with those of other files, and their places.
-        name: Of the file.
 
     Raises:
         PolicyError: There are faults; all of them, in the order of their lines.
     """
-    faults = faults_of(model, tree, written, name)
-    if faults:
-        raise PolicyError(
-            tuple(sorted(faults, key=lambda fault: (fault.path, fault.line, fault.column, fault.message)))
-        )
+    if faults := faults_of(model, tree, written):
+        raise refusal(faults)
     return model.model_validate(written.value)
 
 
-def faults_of(model: type[BaseModel], tree: Tree, written: Written, name: str, *, partial: bool = False) -> set[Fault]:
+def refusal(faults: Iterable[Fault]) -> PolicyError:
+    """Every fault once, in the order of lines."""
+    return PolicyError(
+        tuple(sorted(set(faults), key=lambda fault: (fault.path, fault.line, fault.column, fault.message)))
+    )
+
+
+def faults_of(model: type[BaseModel], tree: Tree, written: Written, *, partial: bool = False) -> set[Fault]:
     """Everything that is wrong; of keys that only add to others (`partial`), what is missing is no fault."""
-    faults = {Fault(name, *problem.position, _worded(problem.location, problem.message)) for problem in tree.problems}
-    reported = {problem.location for problem in tree.problems}
-    if () in reported:
+    faults = {
+        Fault(written.path, *problem.position, _worded(written, problem.location, problem.message))
+        for problem in tree.problems
+    }
+    known = {problem.location for problem in tree.problems if problem.hides}
+    if () in known:
         return faults
     if not isinstance(tree.value, dict):
-        message = f"expected keys with values, such as `{_keys(model)[0]}: …`; found {_short(tree.value)}"
-        return {*faults, Fault(*nearest(written.places, ()), message)}
-    try:
-        model.model_validate(written.value)
-    except ValidationError as error:
-        for location, message in _messages(model, written.value, error, partial=partial):
-            if location not in reported:
-                faults.add(Fault(*nearest(written.places, location), _worded(location, message)))
-    return faults
+        message = f"expected keys with values, such as `{keys_of(model)[0]}: …`; found {shown(tree.value)}"
+        return {*faults, Fault(*written.place(()), message)}
+    return faults | {
+        fault_at(written, location, message)
+        for location, message in _messages(model, written, known, partial=partial)
+        if location not in known
+    }
+
+
+def fault_at(written: Written, location: Location, message: str) -> Fault:
+    """A fault of merged keys, in the policy's own file; what stands in another one is named in the message."""
+    place, anchor = written.place(location), written.anchor(location)
+    elsewhere = "" if place.path == anchor.path else f" ({place.path}, line {place.line})"
+    return Fault(*anchor, _worded(written, location, message) + elsewhere)
 
 
 def _messages(
-    model: type[BaseModel], value: Mapping[str, object], error: ValidationError, *, partial: bool
+    model: type[BaseModel], written: Written, known: Collection[Location], *, partial: bool
 ) -> Iterator[tuple[Location, str]]:
-    for detail in error.errors(include_url=False):
+    try:
+        model.model_validate(written.value, context={"parts": True})
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    else:
+        details = []
+    if model is Policy:
+        yield from policy_faults(written.value, partial=partial)
+    for detail in details:
         location = tuple(part for part in detail["loc"] if part != "[key]")
-        if not (partial and detail["type"] in ("missing", "fault", "value_error")):
-            yield location, _sentence(model, location, detail)
-    if model is Policy and not partial:  # pydantic looks at the whole only when every part is valid
-        yield from policy_faults(value)
+        lacking = detail["type"] in _OF_A_PART
+        elsewhere = partial and location[0] not in OF_THE_CHILD
+        if not (lacking and (elsewhere or location[:-1] in known)):
+            yield location, sentence(model, location, detail)
 
 
-def _worded(location: Location, message: str) -> str:
-    where = ".".join(str(part) for part in location)
+def _worded(written: Written, location: Location, message: str) -> str:
+    where = ".".join(_named(written, location))
     return f"{where}: {message}" if where else message
 
 
-def _sentence(model: type[BaseModel], location: Location, detail: ErrorDetails) -> str:
-    kind, found = detail["type"], _short(detail["input"])
-    if kind == "extra_forbidden":
-        return _unknown_key(_model_at(model, location[:-1]), str(location[-1]))
-    if kind in ("missing", "fault"):
-        return detail["msg"]
-    if kind == "value_error":
-        return str(detail["ctx"]["error"])
-    if kind in ("model_type", "dict_type"):
-        return f"should hold keys with values, found {found}"
-    if kind == "literal_error":
-        expected = detail["ctx"]["expected"]
-        return f"Input should be {expected}, found {found}." + did_you_mean(str(detail["input"]), _quoted(expected))
-    quote = isinstance(detail["input"], bool | int | float | date) and kind == "string_type"
-    return f"{detail['msg']}, found {found}" + ("; write it in quotes" if quote else "")
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
-
-
-def _unknown_key(model: type[BaseModel], key: str) -> str:
-    if key in getattr(model, "later", ()):
-        return f"`{key}` is not supported yet; remove it"
-    keys = _keys(model)
-    return "Extra inputs are not permitted." + (did_you_mean(key, keys) or f" The keys here are: {', '.join(keys)}.")
-
-
-def _keys(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _quoted(expected: str) -> list[str]:
-    return re.findall(r"'([^']*)'", expected)
-
-
-def _model_at(model: type[BaseModel], location: Location) -> type[BaseModel]:
-    """The model whose keys stand at `location`; list indexes and names of layers stay in the model they index."""
-    for part in location:
-        field = model.model_fields.get(str(part))
-        model = (_model_in(field.annotation) if field else None) or model
-    return model
-
-
-def _model_in(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
+def _named(written: Written, location: Location) -> Iterator[str]:
+    """The parts of a location; a rule by its id where its number is that among the rules of several files."""
+    for depth, part in enumerate(location):
+        rules = written.value.get("rules") if depth == 1 and location[0] == "rules" and written.entries else None
+        rule = rules[int(part)] if isinstance(rules, list) and int(part) < len(rules) else None
+        yield str(rule.get("id", part) if isinstance(rule, Mapping) else part)

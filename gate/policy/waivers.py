@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from gate.policy.kinds import Day, Keys, Name, Text
+from gate.policy.kinds import ONE_MODEL, Day, Keys, Name, Reason, Text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,7 +20,7 @@ class Waiver(Keys):
 
     rule: Name
     """Id of the rule."""
-    model: Annotated[str, StringConstraints(pattern=r"^(models:/[^/@*?]+/[0-9]+|sha256:[0-9a-f]{64})$")]
+    model: Annotated[str, StringConstraints(pattern=ONE_MODEL)]
     """The one version, `models:/NAME/VERSION`, or the digest of its files, `sha256:…`. Never a pattern."""
     slices: dict[Text, Text] = Field(default_factory=dict)
     """Only these slices, by column and value; without it all that the rule asks for."""
@@ -28,7 +28,7 @@ class Waiver(Keys):
     """The last day on which it holds (UTC)."""
     owner: Text
     """Who answers for it."""
-    reason: Annotated[str, Field(min_length=10)]
+    reason: Reason
     """Why, in at least ten characters."""
     ticket: Text | None = None
     """Where it is discussed."""

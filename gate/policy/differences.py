@@ -1,0 +1,159 @@
+"""What another version of a policy does differently: every rule and setting, and whether it lets more pass or less."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import BaseModel
+
+from gate.policy.kinds import Margin
+from gate.policy.loosening import loosened_baseline, loosened_defaults, loosened_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gate.policy.kinds import Location
+    from gate.policy.loosening import Loosened
+    from gate.policy.schema import Policy
+
+Kind = Literal["removed", "loosened", "changed", "tightened", "added", "reworded"]
+KINDS: tuple[Kind, ...] = ("removed", "loosened", "changed", "tightened", "added", "reworded")
+
+_WORDS = ("why", "fix", "paper", "docs", "reason", "override", "owner", "ticket", "approver")  # decide nothing
+_SETTINGS = ("scope", "run", "probe", "layers", "reads")
+
+
+class Detail(NamedTuple):
+    """One key that differs, with what it was and is; None where there is no such key."""
+
+    key: str
+    kind: Kind
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One rule, waiver or block that differs.
+
+    Attributes:
+        what: `rule`, `waiver`, or the key of the block.
+        name: Of the rule or waiver, empty for a block.
+        kind: `changed` where it lets more pass in one respect and less in another, or where nobody can tell.
+        details: The keys that differ; none of what was added or removed as a whole.
+    """
+
+    what: str
+    name: str
+    kind: Kind
+    details: tuple[Detail, ...] = ()
+
+
+def differences(old: Policy, new: Policy) -> list[Difference]:
+    """Everything that differs: rules, waivers, then the blocks around them.
+
+    Args:
+        old: The policy.
+        new: What is to take its place.
+    """
+    found = [*_rules(old, new), *_waivers(old, new)]
+    looser, tighter = loosened_defaults(old.defaults, new.defaults), loosened_defaults(new.defaults, old.defaults)
+    found.append(_judged("defaults", "", (old.defaults, new.defaults), looser, tighter))
+    if old.baseline and new.baseline:
+        looser, tighter = loosened_baseline(old.baseline, new.baseline), loosened_baseline(new.baseline, old.baseline)
+        found.append(_judged("baseline", "", (old.baseline, new.baseline), looser, tighter))
+    else:
+        found.append(_judged("baseline", "", (old.baseline, new.baseline), (), ()))
+    found += [_judged(key, "", (getattr(old, key), getattr(new, key)), (), ()) for key in _SETTINGS]
+    return [each for each in found if each.details or each.kind in ("added", "removed")]
+
+
+def _rules(old: Policy, new: Policy) -> Iterator[Difference]:
+    before, after = ({rule.id: rule for rule in policy.rules} for policy in (old, new))
+    for name in {**before, **after}:
+        if name not in after or name not in before:
+            yield Difference("rule", name, "removed" if name in before else "added")
+        else:
+            was, now = before[name], after[name]
+            yield _judged("rule", name, (was, now), loosened_rule(was, now), loosened_rule(now, was))
+
+
+def _waivers(old: Policy, new: Policy) -> Iterator[Difference]:
+    """A waiver is the same where it is of the same rule, model and slices."""
+    before, after = (
+        {(each.rule, each.model, tuple(sorted(each.slices.items()))): each for each in policy.waivers}
+        for policy in (old, new)
+    )
+    for key in {**before, **after}:
+        where = "".join(f", {column}={value}" for column, value in key[2])
+        name = f"{key[0]} for {key[1]}{where}"
+        if key not in after or key not in before:
+            yield Difference("waiver", name, "removed" if key in before else "added")
+            continue
+        was, now = before[key], after[key]
+        moved: list[Loosened] = [(("expires",), "")]
+        longer, shorter = moved if now.expires > was.expires else (), moved if now.expires < was.expires else ()
+        yield _judged("waiver", name, (was, now), longer, shorter)
+
+
+def _judged(
+    what: str, name: str, values: tuple[object, object], looser: Iterable[Loosened], tighter: Iterable[Loosened]
+) -> Difference:
+    """What differs between two values of one block, by what each key does to the verdict."""
+    more, less = [location for location, _ in looser], [location for location, _ in tighter]
+    details = tuple(
+        Detail(".".join(map(str, location)), _kind(location, more, less), _text(was), _text(now))
+        for location, was, now in _unlike(*values)
+    )
+    kinds = {detail.kind for detail in details} - {"reworded"}
+    kind: Kind = next(iter(kinds)) if len(kinds) == 1 else "changed" if kinds else "reworded"
+    return Difference(what, name, kind, details)
+
+
+def _kind(location: Location, more: Iterable[Location], less: Iterable[Location]) -> Kind:
+    if location and location[-1] in _WORDS:
+        return "reworded"
+    lets_more, lets_less = (any(_touch(location, each) for each in found) for found in (more, less))
+    if lets_more == lets_less:
+        return "changed"
+    return "loosened" if lets_more else "tightened"
+
+
+def _touch(one: Location, other: Location) -> bool:
+    """Whether one location lies in the other."""
+    return all(mine == theirs for mine, theirs in zip(one, other, strict=False))
+
+
+def _unlike(old: object, new: object, here: Location = ()) -> Iterator[tuple[Location, object, object]]:
+    """Every key with another value; a block that one of the two does not have is one key."""
+    if old == new:
+        return
+    was, now = _keys(old), _keys(new)
+    if was is None or now is None:
+        yield here, old, new
+        return
+    for key in {**was, **now}:
+        yield from _unlike(was.get(key), now.get(key), (*here, key))
+
+
+def _keys(value: object) -> Mapping[str, object] | None:
+    if isinstance(value, BaseModel):
+        return dict(value)
+    return value if isinstance(value, Mapping) else None
+
+
+def _text(value: object) -> str | None:
+    """A value of a policy in one line."""
+    if value is None or value in ((), {}):
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, tuple) and not isinstance(value, Margin):
+        return ", ".join(_text(each) or "" for each in value)
+    if (keys := _keys(value)) is not None:
+        return ", ".join(f"{key}: {text}" for key, each in keys.items() if (text := _text(each)) is not None)
+    return str(value)
