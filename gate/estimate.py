@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from gate.errors import MetricError
 
@@ -95,7 +95,9 @@ class Estimate:
 
         Where no interval of that level or more is known, nothing can be decided at it.
         """
-        known = {**self.intervals} if self.interval is None else {**self.intervals, self.confidence: self.interval}
+        known = {level: ends for level, ends in self.intervals.items() if all(map(is_number, ends))}
+        if self.interval is not None:
+            known[self.confidence] = self.interval
         if self.status != "ok" or not known:
             return self
         enough = [level for level in known if level >= confidence - _SAME_LEVEL]
@@ -117,7 +119,8 @@ class Estimate:
             reason = "no_intervals: a difference needs estimates that were measured with intervals"
             return replace(self, status="error", reason=reason, **_NOTHING)
         if worse.status != "ok" or mine is None or other is None or self.value is None or baseline.value is None:
-            return replace(worse, **_NOTHING)
+            told = worse.reason if worse is self else qualified(worse.reason, "in the baseline")
+            return replace(worse, reason=told, **_NOTHING)
         if mine.ids != other.ids:
             raise MetricError(f"{self.metric}: candidate and baseline must be measured on the same rows to be compared")
         gap = replace(mine, values=mine.values - other.values)
@@ -137,6 +140,17 @@ class Estimate:
             breakdown=None,
             change=None,
         )
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number; True is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def qualified(reason: str | None, whose: str) -> str | None:
+    """A reason with whose it is, after its code: `zero_rows: in the baseline, …`."""
+    code, colon, sentence = (reason or "").partition(": ")
+    return f"{code}{colon}{whose}, {sentence}" if colon else reason
 
 
 _SAME_LEVEL = 1e-12

@@ -184,10 +184,15 @@ def _require_logits(name: str, outputs: Any) -> None:  # noqa: ANN401 - an array
         MetricError: No output is negative, and every row sums to 1.
     """
     rows = torch.as_tensor(outputs)
-    if rows.ndim != 2 or rows.shape[1] < 2 or len(rows) == 0 or bool((rows < 0).any()):
-        return
-    if bool(((rows.double().sum(dim=1) - 1).abs() < 1e-3).all()):
+    if rows.ndim == 2 and are_probabilities(rows):
         raise MetricError(f"{name}: no entry is negative and every row sums to 1: pass the logarithms of probabilities")
+
+
+def are_probabilities(outputs: Tensor) -> bool:
+    """Whether outputs (n, C) of a model look like probabilities: none is negative, and every row sums to 1."""
+    if outputs.shape[1] < 2 or len(outputs) == 0 or bool((outputs < 0).any()):
+        return False
+    return bool(((outputs.double().sum(dim=1) - 1).abs() < 1e-3).all())
 
 
 def _other(

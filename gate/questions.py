@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from gate.errors import MetricError
-from gate.policy.references import needs_baseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from gate.verdict import Measurements, Question, Slice
 
 By = tuple[str, ...]  # the columns of the probe set by which it is cut
+_FEATURES = "features"
 
 
 class Part(NamedTuple):
@@ -38,21 +38,28 @@ class Plan:
 
     Attributes:
         layers: Name → address of every layer that a rule is about.
-        baseline_layers: The same in the baseline.
+        baseline_layers: Those of the baseline that something is compared with.
         reads: Column → address of what metrics read of the model besides features.
+        baseline_reads: Those of the baseline that something is compared with.
         classes: What the columns of logits stand for; empty where nobody says.
         cuts: Layer → the columns by which its rows are cut into slices.
+        baseline_cuts: Those of the baseline that something is compared with.
         rules: Of the policy, without those that are switched off.
-        compares: Whether anything is compared with a baseline.
     """
 
     layers: Mapping[str, LayerAddress]
     baseline_layers: Mapping[str, LayerAddress]
     reads: Mapping[str, LayerAddress]
+    baseline_reads: Mapping[str, LayerAddress]
     classes: tuple[str, ...]
     cuts: Mapping[str, tuple[By, ...]]
+    baseline_cuts: Mapping[str, tuple[By, ...]]
     rules: tuple[Rule, ...]
-    compares: bool
+
+    @property
+    def compares(self) -> bool:
+        """Whether anything is compared with a baseline."""
+        return bool(self.baseline_layers or self.baseline_reads)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -65,20 +72,31 @@ def plan(policy: Policy) -> Plan:
     rules = tuple(rule for rule in policy.rules if rule.enabled)
     own = {} if policy.baseline is None else policy.baseline.layers
     names = dict.fromkeys(rule.layer for rule in rules)
-    logits = policy.reads.logits
-    cuts: dict[str, dict[By, None]] = defaultdict(dict)
-    for rule in rules:
-        if rule.slices is not None:
-            cuts[rule.layer][rule.slices.by] = None
+    reads = {name: _address(where, name) for name, where in policy.reads.given.items()}
+    compared = {(rule.layer, column) for rule in rules for column in _of_the_baseline(rule) if policy.baseline}
+    columns = {column for _, column in compared}
     return Plan(
         layers={name: _address(policy.layers.get(name), name) for name in names},
-        baseline_layers={name: _address(own.get(name) or policy.layers.get(name), name) for name in names},
-        reads={name: _address(where, name) for name, where in policy.reads.given.items()},
-        classes=() if logits is None else logits.classes,
-        cuts={layer: tuple(found) for layer, found in cuts.items()},
+        baseline_layers={
+            name: _address(own.get(name) or policy.layers.get(name), name)
+            for name in names
+            if (name, _FEATURES) in compared
+        },
+        reads=reads,
+        baseline_reads={name: where for name, where in reads.items() if name in columns},
+        classes=() if policy.reads.logits is None else policy.reads.logits.classes,
+        cuts=_cuts(rules),
+        baseline_cuts=_cuts(rule for rule in rules if rule.slices is not None and rule.slices.relative is not None),
         rules=rules,
-        compares=any(_compares(rule) for rule in rules),
     )
+
+
+def _cuts(rules: Iterable[Rule]) -> dict[str, tuple[By, ...]]:
+    found: dict[str, dict[By, None]] = defaultdict(dict)
+    for rule in rules:
+        if rule.slices is not None:
+            found[rule.layer][rule.slices.by] = None
+    return {layer: tuple(each) for layer, each in found.items()}
 
 
 def applicable(policy: Policy) -> list[str]:
@@ -97,9 +115,24 @@ def _address(layer: Layer | None, name: str) -> LayerAddress:
     return LayerAddress(name) if layer is None else LayerAddress(layer.path, layer.pooling)
 
 
-def _compares(rule: Rule) -> bool:
-    in_slices = rule.slices is not None and rule.slices.relative is not None
-    return rule.relative is not None or in_slices or needs_baseline(rule.metric)
+def _of_the_baseline(rule: Rule) -> Iterator[str]:
+    """What a rule reads of the baseline: features, and columns of a policy's `reads`.
+
+    A metric of two versions reads what it asks for, and one that is compared with itself all that it reads. What is
+    optional, further read-outs need, never the value.
+    """
+    from gate.geometry import catalogue
+
+    name, _, readout = rule.metric.partition(".")
+    entry = catalogue.load()[name]
+    asked = {*entry.required, *(entry.optional if readout else ())}
+    if "baseline" in asked:
+        yield _FEATURES
+    if "baseline_logits" in asked:
+        yield "logits"
+    if rule.relative is not None or (rule.slices is not None and rule.slices.relative is not None):
+        yield _FEATURES
+        yield from asked
 
 
 def _rules_about(part: Part, rules: Iterable[Rule]) -> Iterator[Rule]:

@@ -1,19 +1,22 @@
-"""One process: batches are folded as they come, so that one batch and one statistic are in memory."""
+"""One process: batches are folded as they come, so that some rows and one statistic of each part are in memory."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections import defaultdict
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from gate.geometry.statistics import Batch, Collection, Statistic
 
 Part = TypeVar("Part", bound="Hashable")
 
+_VALUES_AT_ONCE = 1 << 22  # of features: 16 MB in single precision
 _M_MMAP_THRESHOLD = -3  # glibc, malloc.h
 
 
@@ -35,15 +38,36 @@ def fold(
     from gate.geometry.statistics import Collection
 
     _return_large_blocks()
+    wanted = cache(kinds)
     folded: dict[Part, Collection] = {}
-    wanted: dict[Part, Sequence[type[Statistic]]] = {}
-    for batch in batches:
-        for part, rows in batch.items():
-            if part not in wanted:
-                wanted[part] = kinds(part)
-            found = Collection.of(rows, wanted[part])
+    for gathered in _gathered(batches):
+        for part, rows in gathered.items():
+            found = Collection.of(rows, wanted(part))
             folded[part] = folded[part].merge(found) if part in folded else found
     return folded
+
+
+def _gathered(batches: Iterable[Mapping[Part, Batch]]) -> Iterator[dict[Part, Batch]]:
+    """Several batches as one, so that a slice of few rows a batch does not cost a pass for each of them."""
+    waiting: dict[Part, list[Batch]] = defaultdict(list)
+    held = 0
+    for batch in batches:
+        for part, rows in batch.items():
+            waiting[part].append(rows)
+            held += rows.features.numel()
+        if held >= _VALUES_AT_ONCE:
+            yield {part: _joined(rows) for part, rows in waiting.items()}
+            waiting.clear()
+            held = 0
+    yield {part: _joined(rows) for part, rows in waiting.items()}
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """All rows below each other; halves of halves, so that each row is copied a few times only."""
+    if len(batches) == 1:
+        return batches[0]
+    half = len(batches) // 2
+    return _joined(batches[:half]).join(_joined(batches[half:]))
 
 
 def _return_large_blocks() -> None:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gate.errors import GateError, UsageError
 from gate.evidence.environment import in_repository
-from gate.evidence.validation import SCHEMA, validate, validated
+from gate.evidence.shape import SCHEMA
+from gate.evidence.validation import validate, validated
 from gate.verdict import OUTCOMES
+from gate.verdict.readings import reading, why_unsound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -227,12 +229,17 @@ def _estimates(measured: Measurements, models: Mapping[str, str | None]) -> Iter
 
 def _estimate(question: Question, estimate: Estimate) -> dict[str, Any]:
     keys = ("n", "d", "c", "k", "n_needed", "method", "confidence", "detail")
+    unsound = estimate.status == "ok" and reading(estimate) is None
+    further = {} if unsound else {level: _ends(ends) for level, ends in estimate.intervals.items()}
     return {
         "metric": estimate.metric,
         "layer": question.layer,
         "slice": dict(question.slice) or None,
-        **_number(estimate.value, estimate.interval, estimate.status, estimate.reason),
-        "intervals": [[level, *ends] for level, ends in estimate.intervals.items() if all(map(math.isfinite, ends))],
+        "status": "error" if unsound else estimate.status,
+        "reason": why_unsound(estimate) if unsound else estimate.reason,
+        "value": finite(estimate.value),
+        "interval": None if unsound else _ends(estimate.interval),
+        "intervals": [[level, *ends] for level, ends in further.items() if ends is not None],
         "standard_error": finite(estimate.standard_error),
         **{key: getattr(estimate, key) for key in keys},
         "breakdown": None if estimate.breakdown is None else {k: finite(v) for k, v in estimate.breakdown.items()},
@@ -240,16 +247,8 @@ def _estimate(question: Question, estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _number(
-    value: float | None, interval: tuple[float, float] | None, status: str, reason: str | None
-) -> dict[str, Any]:
-    ends = () if interval is None else interval
-    odd = [number for number in (value, *ends) if number is not None and not math.isfinite(number)]
-    if odd:
-        reason = reason or f"{odd[0]}: the value or an end of the interval is not a finite number"
-        status = "error" if status in ("ok", "pass") else status
-    whole = interval is not None and not any(number in odd or math.isnan(number) for number in ends)
-    return {"status": status, "reason": reason, "value": finite(value), "interval": list(ends) if whole else None}
+def _ends(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None or not all(map(math.isfinite, interval)) else list(interval)
 
 
 def _result(finding: Finding, policy: LoadedPolicy) -> dict[str, Any]:
@@ -259,8 +258,10 @@ def _result(finding: Finding, policy: LoadedPolicy) -> dict[str, Any]:
     keys = ("rule", "metric", "layer", "check", "slice", "severity", "min", "max", "n", "d", "c", "method", "n_needed")
     return {
         **{key: getattr(finding, key) for key in keys},
-        **_number(finding.value, finding.interval, finding.status, finding.reason),
         "status": finding.status,
+        "reason": finding.reason,
+        "value": finite(finding.value),
+        "interval": _ends(finding.interval),
         "confidence": finding.confidence,
         "margin": finite(finding.margin),
         "baseline": finite(finding.baseline),

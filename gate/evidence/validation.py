@@ -8,30 +8,16 @@ from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from gate.errors import GateError, NothingEvaluatedError, UsageError
+from gate.errors import GateError, NothingEvaluatedError
+from gate.estimate import is_number
+from gate.evidence.shape import SCHEMA, require_shape
 from gate.policy.merging import combined_digest
 from gate.verdict import CHECKS, OUTCOMES, Verdict, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA = "gate.evidence/v1"
 _STATUS_BY_WORST = {"error": "error", "fail": "failed", "inconclusive": "inconclusive", "warn": "warned"}
-_KEYS = {
-    "": (
-        "schema status exit_code counts model policy probe baseline baseline_reason run notes waivers layers slices "
-        "estimates results"
-    ),
-    "model": "uri resolved name version digest flavour serialization run_id model_id",
-    "policy": "name version path digest text sources",
-    "probe": "uri digest rows columns",
-    "run": "version python torch mlflow platform device precision seed confidence git started seconds",
-}
-_RESULT = (
-    "rule metric layer check slice status severity value interval confidence min max margin baseline n d c method "
-    "n_needed policy_path policy_line policy_column anchor message reason why fix paper docs enforce_from waiver rows"
-)
-_ESTIMATE = "of model metric layer slice value interval intervals status reason n d c method confidence params"
 _UNBOUNDED = ("error", "not_evaluated")  # there may be nothing that could be judged
 
 
@@ -48,14 +34,14 @@ def validated(content: object) -> dict[str, Any]:
 
 
 def _completed(content: Mapping[str, Any]) -> dict[str, Any]:
-    policy = content.get("policy")
-    if not isinstance(policy, dict) or not isinstance(content.get("results"), list):
+    policy, lists = content.get("policy"), ("results", "estimates")
+    if not isinstance(policy, dict) or not all(isinstance(content.get(key), list) for key in lists):
         return dict(content)
     own = {key: policy.get(key) for key in ("path", "digest", "text")}
     results = [_with_place(result, own["path"]) for result in content["results"]]
     estimates = [
         {"of": "candidate", "slice": None, "intervals": [], **each} if isinstance(each, dict) else each
-        for each in content.get("estimates") or ()
+        for each in content["estimates"]
     ]
     return {
         **content,
@@ -83,31 +69,16 @@ def validate(content: object) -> None:
         content: What was read from a file, or is about to be written.
 
     Raises:
-        UsageError: It is not a `gate.evidence/v1` document, or lacks a key.
+        UsageError: It is not a `gate.evidence/v1` document, lacks a key, or holds a value of another kind.
         GateError: It contradicts itself: its exit code, status, counts and results, a result's status, value, interval
             and bounds, or the policy's text and digest.
     """
-    found = content.get("schema") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or found != SCHEMA:
-        raise UsageError(
-            f"its schema is {found!r}, expected {SCHEMA!r}; read it with the version of gate that wrote it"
-        )
-    for part, keys in _KEYS.items():
-        _check_keys(content[part] if part else content, keys, part or "the document")
-    for number, result in enumerate(content["results"]):
-        _check_keys(result, _RESULT, f"results[{number}]")
+    document = require_shape(content)
+    for result in document["results"]:
         _check_result(result)
-    for number, estimate in enumerate(content["estimates"]):
-        _check_keys(estimate, _ESTIMATE, f"estimates[{number}]")
-    _check_counts(content)
-    _check_exit_code(content)
-    _check_digest(content["policy"])
-
-
-def _check_keys(found: object, keys: str, where: str) -> None:
-    missing = set(keys.split()) - set(found if isinstance(found, dict) else ())
-    if missing:
-        raise UsageError(f"{where} lacks {', '.join(sorted(missing))}; write it again with `gate check -o json=PATH`")
+    _check_counts(document)
+    _check_exit_code(document)
+    _check_digest(document["policy"])
 
 
 def _check_result(result: Mapping[str, Any]) -> None:
@@ -122,9 +93,11 @@ def _fault(result: Mapping[str, Any]) -> str | None:
         return f"has the unknown status {status!r}"
     if result["check"] not in CHECKS:
         return f"has the unknown check {result['check']!r}"
-    if not all(_is_finite(bound) for bound in bounds) or not (bounds or status in _UNBOUNDED or _lacks(result)):
+    if (status == "waived") != bool(result["waiver"]):
+        return f"has the status {status!r} and the waiver {result['waiver']!r}"
+    if not all(is_number(bound) for bound in bounds) or not (bounds or status in _UNBOUNDED or _lacks(result)):
         return f"has the bounds {result['min']!r} and {result['max']!r}, expected one number or two"
-    if status == "pass" and not (_is_finite(result["value"]) and result["interval"]):
+    if status == "pass" and not (is_number(result["value"]) and result["interval"]):
         return "passed without a finite value and interval"
     return None if result["interval"] is None else _interval_fault(result)
 
@@ -137,20 +110,16 @@ def _lacks(result: Mapping[str, Any]) -> bool:
 def _interval_fault(result: Mapping[str, Any]) -> str | None:
     """What is wrong with an interval or with what is said of it; in every comparison NaN is a fault."""
     value, interval = result["value"], result["interval"]
-    if not isinstance(interval, list) or len(interval) != 2 or not all(_is_finite(end) for end in interval):
+    if not isinstance(interval, list) or len(interval) != 2 or not all(is_number(end) for end in interval):
         return f"has the interval {interval!r}, expected two finite numbers"
     low, high = interval
-    if not (_is_finite(value) and low <= value <= high):
+    if not (is_number(value) and low <= value <= high):
         return f"has the value {value!r} outside its interval {interval!r}"
     floor = -math.inf if result["min"] is None else result["min"]
     ceiling = math.inf if result["max"] is None else result["max"]
     if result["status"] == "pass" and not floor <= low <= high <= ceiling:
         return f"passed with the interval {interval!r} outside its bounds"
     return None
-
-
-def _is_finite(number: object) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
 
 
 def _check_counts(content: Mapping[str, Any]) -> None:
@@ -165,16 +134,16 @@ def _check_counts(content: Mapping[str, Any]) -> None:
 
 def _check_exit_code(content: Mapping[str, Any]) -> None:
     status, found = content["status"], content["exit_code"]
-    nothing = {NothingEvaluatedError.exit_code} if status == "error" else set()
-    codes = {exit_code(Verdict(status, 0, content["counts"])), *nothing}
-    if type(found) is not int or found not in codes:
+    judged = any(result["status"] != "not_evaluated" for result in content["results"])
+    code = exit_code(Verdict(status, 0, content["counts"])) if judged else NothingEvaluatedError.exit_code
+    if type(found) is not int or found != code:
         raise GateError(f"it says {status!r} with the exit code {found!r}; do not trust it")
 
 
 def _check_digest(policy: Mapping[str, Any]) -> None:
     """Each digest is that of its file, whose byte order mark is not part of the text; the whole is that of all."""
     sources = policy["sources"]
-    if not sources or sources[0].get("text") != policy["text"]:
+    if sources[0]["text"] != policy["text"]:
         raise GateError("the policy's text is not that of its first source; do not trust it")
     for source in sources:
         content = str(source["text"]).encode(errors="replace")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gate.policy.references import needs_baseline
-from gate.policy.rules import slice_of
+from gate.estimate import is_number
 from gate.verdict.comparing import change_against, worst_gap
 from gate.verdict.measurements import Question, question_of, slice_name
+from gate.verdict.readings import at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -60,6 +60,8 @@ class Case:
 
 def cases(rule: Rule, measured: Measurements) -> Iterator[Case]:
     """Everything that a rule asks for; a rule that asks and gets no answer is a case that is settled as an error."""
+    from gate.policy.references import needs_baseline
+
     nothing = partial(Case, rule, "bound", _nothing)
     if not rule.enabled:
         yield nothing(settled=("not_evaluated", f"switched_off: {rule.reason}"))
@@ -93,30 +95,24 @@ def _relative(
     if measured.no_baseline is not None:
         return case(_nothing, settled=("not_evaluated", f"no_baseline: {measured.no_baseline}"))
     change, baseline = measured.changes.get(question), measured.baseline.get(question)
-    value = None if baseline is None else baseline.value
-    allowed = [
-        f"{verb} by at most {_margin(margin, value)}"
-        for verb, margin in (("drop", relative.max_drop), ("rise", relative.max_rise))
-        if margin is not None
-    ]
+    value = baseline.value if baseline is not None and is_number(baseline.value) else None
+    margins = {"drop": relative.max_drop, "rise": relative.max_rise}
+    allowed = [f"{verb} by at most {_margin(each, value)}" for verb, each in margins.items() if each is not None]
     required = f"may {' and '.join(allowed)}"
     if change is None or baseline is None:
         return case(_nothing, required=required)
-    if baseline.value == 0 and any(each and each.percent for each in (relative.max_drop, relative.max_rise)):
+    if value == 0 and any(each and each.percent for each in margins.values()):
         reason = "zero_baseline: a percentage of the baseline's 0 is no margin; give an absolute one"
         return case(_nothing, settled=("error", reason), required=required)
-    drop, rise = (
-        None if margin is None or baseline.value is None else margin.of(baseline.value)
-        for margin in (relative.max_drop, relative.max_rise)
-    )
+    drop, rise = (None if each is None or value is None else each.of(value) for each in margins.values())
     return case(
         partial(change_against, change, baseline, relative),
-        min=None if drop is None else -drop,
+        min=None if drop is None else 0.0 - drop,
         max=rise,
         required=required,
         lower="max_drop",
         upper="max_rise",
-        baseline=baseline.value,
+        baseline=value,
     )
 
 
@@ -133,9 +129,8 @@ def _sliced(rule: Rule, slices: Slices, question: Question, measured: Measuremen
         yield Case(rule, "bound", _nothing, location=("slices", "by"), settled=("error", reason))
         return
     enough = [each for each, rows in found.items() if rows >= slices.min_rows]
-    required = [slice_of(slices.by, name) or () for name in slices.required]
-    yield from _unjudged(rule, slices, found, required)
-    if not enough and not required:
+    yield from _unjudged(rule, slices, found)
+    if not enough and not slices.required:
         reason = f"nothing_evaluated: no slice by {', '.join(slices.by)} has {slices.min_rows} rows"
         yield Case(rule, "bound", _nothing, location=("slices", "min_rows"), settled=("error", reason))
     for each in enough:
@@ -149,17 +144,20 @@ def _sliced(rule: Rule, slices: Slices, question: Question, measured: Measuremen
         yield _gap(rule, slices, {each: measured.candidate.get(question._replace(slice=each)) for each in enough})
 
 
-def _unjudged(rule: Rule, slices: Slices, found: Mapping[Slice, int], required: list[Slice]) -> Iterator[Case]:
-    """Slices that are not there, or too small: an error where they are required."""
-    small = {each: rows for each, rows in found.items() if rows < slices.min_rows}
-    for each in dict.fromkeys((*required, *small)):
-        if each in found and each not in small:
-            continue
+def _unjudged(rule: Rule, slices: Slices, found: Mapping[Slice, int]) -> Iterator[Case]:
+    """Slices that are too small or, though the rule names them, not there at all; the latter is always an error."""
+    from gate.policy.rules import slice_of
+
+    required = [slice_of(slices.by, name) or () for name in slices.required]
+    named = {slice_of(slices.by, name) or (): ("bounds", name) for name in slices.bounds}
+    for each in dict.fromkeys((*required, *named, *found)):
         rows = found.get(each, 0)
+        if rows >= slices.min_rows:
+            continue
         reason = f"missing_slice: it has {rows} rows, needed are {slices.min_rows}"
-        outcome: Outcome = "error" if each in required else "not_evaluated"
-        key = "required" if each in required else "min_rows"
-        yield Case(rule, "bound", _nothing, location=("slices", key), slice=each, settled=(outcome, reason))
+        outcome: Outcome = "error" if each in required or not rows else "not_evaluated"
+        key = ("required",) if each in required else ("min_rows",) if rows else named[each]
+        yield Case(rule, "bound", _nothing, location=("slices", *key), slice=each, settled=(outcome, reason))
 
 
 def _gap(rule: Rule, slices: Slices, estimates: Mapping[Slice, Estimate | None]) -> Case:
@@ -173,7 +171,7 @@ def _gap(rule: Rule, slices: Slices, estimates: Mapping[Slice, Estimate | None])
 
 def _at(estimates: Mapping[Question, Estimate], question: Question, confidence: float) -> Estimate | None:
     found = estimates.get(question)
-    return None if found is None else found.at(confidence)
+    return None if found is None else at(found, confidence)
 
 
 def _nothing(_confidence: float) -> None:

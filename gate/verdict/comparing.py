@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
-from math import hypot, inf
+from itertools import permutations
+from math import comb, hypot
 from typing import TYPE_CHECKING
 
+from gate.estimate import qualified
 from gate.verdict.measurements import slice_name
+from gate.verdict.readings import Reading, at, reading, why_unsound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,22 +19,26 @@ if TYPE_CHECKING:
     from gate.policy.rules import Relative
     from gate.verdict.measurements import Slice
 
+_BASELINE = "in the baseline"
+
 
 def change_against(change: Estimate, baseline: Estimate, relative: Relative, confidence: float) -> Estimate:
-    """The paired difference, with the uncertainty of the margins in its interval.
+    """The paired difference, with the uncertainty of the margins in its interval; refused where the baseline is.
 
     A percentage of the baseline is itself an estimate: an end of the interval moves out by that percentage of the
     baseline's own half-width, which is no less than what any correlation of the two can make of it.
     """
-    difference, base = change.at(confidence), baseline.at(confidence)
-    if difference.status != "ok" or difference.interval is None:
+    down, up = _share(relative.max_drop), _share(relative.max_rise)
+    difference = at(change, confidence)
+    base = _sound(at(baseline, confidence) if down or up else baseline, _BASELINE)
+    if base.status != "ok":
+        refused = replace(difference, status=base.status, reason=base.reason, n_needed=base.n_needed)
+        return replace(refused, value=None, interval=None)
+    found, own = reading(difference), reading(base)
+    if difference.status != "ok" or found is None or own is None:
         return difference
-    if base.status != "ok" or base.interval is None or base.value is None:
-        return replace(base, influence=None)
-    half = max(base.value - base.interval[0], base.interval[1] - base.value)
-    low, high = difference.interval
-    interval = (low - _share(relative.max_drop) * half, high + _share(relative.max_rise) * half)
-    return replace(difference, interval=interval)
+    half = max(own.value - own.low, own.high - own.value)
+    return replace(difference, interval=(found.low - down * half, found.high + up * half))
 
 
 def _share(margin: Margin | None) -> float:
@@ -40,45 +46,54 @@ def _share(margin: Margin | None) -> float:
 
 
 def worst_gap(slices: Mapping[Slice, Estimate | None], confidence: float) -> Estimate | None:
-    """The largest difference between two slices.
+    """The largest difference between two slices; a slice without a number leaves none.
 
     The interval of every difference is put together from those of its two slices (Donner and Zou 2002), at a level at
     which all of them hold at once (Bonferroni), so that the largest is held as well.
     """
-    pairs = len(slices) * (len(slices) - 1) // 2
-    found = {
-        each: None if estimate is None else estimate.at(1 - (1 - confidence) / pairs)
-        for each, estimate in slices.items()
+    level = 1 - (1 - confidence) / comb(len(slices), 2)
+    estimates = {
+        each: _sound(at(one, level), f"on {slice_name(each)}") for each, one in slices.items() if one is not None
     }
-    if None in found.values():
+    if len(estimates) < len(slices):
         return None
-    estimates = {each: estimate for each, estimate in found.items() if estimate is not None}
-    for estimate in estimates.values():
-        if estimate.status != "ok" or estimate.value is None or estimate.interval is None:
-            return estimate
-    value, names, low, high = -inf, ("", ""), 0.0, 0.0
-    for (first, one), (second, two) in combinations(estimates.items(), 2):
-        gap, ends = _difference(one, two)
-        low, high = max(low, ends[0], -ends[1]), max(high, ends[1], -ends[0])
-        if abs(gap) > value:
-            order = (first, second) if gap < 0 else (second, first)
-            value, names = abs(gap), (slice_name(order[0]) or "", slice_name(order[1]) or "")
+    refused = [estimate for estimate in estimates.values() if estimate.status != "ok"]
+    if refused:
+        return min(refused, key=lambda estimate: estimate.status == "inconclusive")  # an error before all others
+    readings = {each: found for each, estimate in estimates.items() if (found := reading(estimate)) is not None}
+    gap, below, above = _largest(readings)
     return replace(
         next(iter(estimates.values())),
-        value=value,
-        interval=(low, high),
+        value=gap.value,
+        interval=(gap.low, gap.high),
         n=sum(estimate.n for estimate in estimates.values()),
         confidence=confidence,
         method=f"largest difference of {len(estimates)} slices, all at once",
-        detail=f"{names[0]} below {names[1]}",
+        detail=f"{slice_name(below)} below {slice_name(above)}",
         influence=None,
     )
 
 
-def _difference(one: Estimate, two: Estimate) -> tuple[float, tuple[float, float]]:
-    if one.value is None or two.value is None or one.interval is None or two.interval is None:
-        return 0.0, (-inf, inf)
+def _sound(estimate: Estimate, whose: str) -> Estimate:
+    """The estimate, refused where it is no finite number inside a finite interval."""
+    if estimate.status != "ok":
+        return replace(estimate, reason=qualified(estimate.reason, whose))
+    if reading(estimate) is None:
+        return replace(estimate, status="error", reason=qualified(why_unsound(estimate), whose))
+    return estimate
+
+
+def _largest(readings: Mapping[Slice, Reading]) -> tuple[Reading, Slice, Slice]:
+    """The largest of all differences with an interval that holds it, and the lower and the higher slice."""
+    differences = {pair: _difference(readings[pair[0]], readings[pair[1]]) for pair in permutations(readings, 2)}
+    (above, below), widest = max(differences.items(), key=lambda each: each[1].value)
+    low = max(each.low for each in differences.values())
+    high = max(each.high for each in differences.values())
+    return Reading(widest.value, max(low, 0.0), high), below, above
+
+
+def _difference(one: Reading, two: Reading) -> Reading:
     gap = one.value - two.value
-    down = hypot(one.value - one.interval[0], two.interval[1] - two.value)
-    up = hypot(one.interval[1] - one.value, two.value - two.interval[0])
-    return gap, (gap - down, gap + up)
+    down = hypot(one.value - one.low, two.high - two.value)
+    up = hypot(one.high - one.value, two.value - two.low)
+    return Reading(gap, gap - down, gap + up)

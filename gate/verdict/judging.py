@@ -10,11 +10,13 @@ The whole interval is judged, and every comparison is written so that NaN cannot
 
 from __future__ import annotations
 
-from math import ceil, inf, isfinite
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from math import ceil, inf
+from typing import TYPE_CHECKING
 
+from gate.estimate import is_number
 from gate.verdict.measurements import direction, slice_name
 from gate.verdict.outcomes import DrivingRow, Finding
+from gate.verdict.readings import reading, why_unsound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,18 +24,12 @@ if TYPE_CHECKING:
     from gate.estimate import Estimate
     from gate.verdict.cases import Case
     from gate.verdict.outcomes import Outcome
+    from gate.verdict.readings import Reading
 
 ROWS_SHOWN = 20
 LONGEST_WHOLE = 6  # digits before the point, in a message
+_MOST_TIMES = 1e6  # a value that is nearer to a bound than that share of its half-width lies on it
 _NO_REASON = "unknown: the metric gave no reason"
-
-
-class _Reading(NamedTuple):
-    """A value inside its interval, all three finite."""
-
-    value: float
-    low: float
-    high: float
 
 
 def judged(case: Case, confidence: float) -> Finding:
@@ -45,10 +41,10 @@ def judged(case: Case, confidence: float) -> Finding:
         return _undecided(case, None, "error", "missing: no estimate was made for this rule")
     if refusal := _refusal(case, estimate):
         return _undecided(case, estimate, *refusal)
-    reading = _reading(estimate)
-    if reading is None:
-        return _undecided(case, estimate, "error", _why_unsound(estimate))
-    return _decided(case, estimate, reading)
+    found = reading(estimate)
+    if found is None:
+        return _undecided(case, estimate, "error", why_unsound(estimate))
+    return _decided(case, estimate, found)
 
 
 def _refusal(case: Case, estimate: Estimate) -> tuple[Outcome, str] | None:
@@ -61,40 +57,18 @@ def _refusal(case: Case, estimate: Estimate) -> tuple[Outcome, str] | None:
     return outcome, estimate.reason or _NO_REASON
 
 
-def _reading(estimate: Estimate) -> _Reading | None:
-    """Value and interval when they are finite numbers and the interval contains the value; None otherwise."""
-    value, (low, high) = estimate.value, estimate.interval or (None, None)
-    if _is_number(value) and _is_number(low) and _is_number(high) and low <= value <= high:
-        return _Reading(value, low, high)
-    return None
-
-
-def _why_unsound(estimate: Estimate) -> str:
-    value, interval = estimate.value, estimate.interval
-    if not _is_number(value):
-        more = f" ({estimate.detail})" if estimate.detail else ""
-        return f"not_finite: the value is {value!r}{more}, expected a finite number"
-    if interval is None or not all(_is_number(end) for end in interval):
-        return f"not_finite: the interval is {interval!r}, expected two finite numbers"
-    return f"bad_interval: the interval {interval!r} does not contain the value {value!r}"
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-
-
-def _decided(case: Case, estimate: Estimate, reading: _Reading) -> Finding:
+def _decided(case: Case, estimate: Estimate, found: Reading) -> Finding:
     floor = -inf if case.min is None else case.min
     ceiling = inf if case.max is None else case.max
-    short, over = floor - reading.value, reading.value - ceiling
+    short, over = floor - found.value, found.value - ceiling
     margin = max(short, over)
-    message = _measured(case, estimate, reading)
-    if reading.low >= floor and reading.high <= ceiling:
+    message = _measured(case, estimate, found)
+    if found.low >= floor and found.high <= ceiling:
         return _finding(case, estimate, "pass", message, margin=margin)
     rows = _driving_rows(estimate, sign=-1 if short >= over else 1)
-    if reading.high < floor or reading.low > ceiling:
+    if found.high < floor or found.low > ceiling:
         return _finding(case, estimate, "fail", message, margin=margin, rows=rows)
-    needed = _rows_needed(estimate.n, reading, (case.min, case.max))
+    needed = _rows_needed(estimate.n, found, (case.min, case.max))
     message = f"{message}: {_crossing(estimate.n, needed)}"
     reason = "crosses_bound: the interval reaches over the bound"
     return _finding(case, estimate, "inconclusive", message, reason=reason, margin=margin, rows=rows, n_needed=needed)
@@ -127,7 +101,7 @@ def _finding(
     n_needed: int | None = None,
 ) -> Finding:
     rule, value = case.rule, estimate.value if estimate else None
-    reading = _reading(estimate) if estimate else None
+    found = reading(estimate) if estimate else None
     return Finding(
         rule=rule.id,
         metric=rule.metric,
@@ -137,11 +111,11 @@ def _finding(
         message=message,
         check=case.check,
         slice=slice_name(case.slice),
-        location=_location(case, reading),
+        location=_location(case, found),
         reason=reason,
-        value=value if _is_number(value) else None,
-        interval=(reading.low, reading.high) if reading else None,
-        confidence=estimate.confidence if estimate and reading else None,
+        value=value if is_number(value) else None,
+        interval=(found.low, found.high) if found else None,
+        confidence=estimate.confidence if estimate and found else None,
         min=case.min,
         max=case.max,
         margin=margin,
@@ -160,11 +134,11 @@ def _finding(
     )
 
 
-def _location(case: Case, reading: _Reading | None) -> tuple[str | int, ...]:
+def _location(case: Case, found: Reading | None) -> tuple[str | int, ...]:
     """The key of the bound that the interval does not hold; of one that is held, the lower where there is one."""
     if case.min is None and case.max is None:
         return case.location
-    held = reading is not None and case.min is not None and reading.low >= case.min
+    held = found is not None and case.min is not None and found.low >= case.min
     upper = case.min is None or (held and case.max is not None)
     return (*case.location, case.upper if upper else case.lower)
 
@@ -177,19 +151,20 @@ def _driving_rows(estimate: Estimate, *, sign: int) -> tuple[DrivingRow, ...]:
     return tuple(sorted(pushing, key=lambda row: (-abs(row.influence), row.id))[:ROWS_SHOWN])
 
 
-def _rows_needed(n: int, reading: _Reading, bounds: tuple[float | None, float | None]) -> int | None:
+def _rows_needed(n: int, found: Reading, bounds: tuple[float | None, float | None]) -> int | None:
     """How many rows put the interval on one side: n (half-width / distance)^2, of the crossed bound that asks for most.
 
     None when the value lies on a bound: no number of rows decides that.
     """
     needed = n + 1
     for bound in bounds:
-        if bound is None or not reading.low <= bound <= reading.high:
+        if bound is None or not found.low <= bound <= found.high:
             continue
-        if reading.value == bound:
+        half_width = found.value - found.low if bound < found.value else found.high - found.value
+        distance = abs(bound - found.value)
+        if distance * _MOST_TIMES <= half_width:
             return None
-        half_width = reading.value - reading.low if bound < reading.value else reading.high - reading.value
-        needed = max(needed, ceil(n * (half_width / abs(bound - reading.value)) ** 2))
+        needed = max(needed, ceil(n * (half_width / distance) ** 2))
     return needed
 
 
@@ -198,22 +173,22 @@ def _crossing(n: int, needed: int | None) -> str:
     return f"the interval crosses the bound, {more} (n = {n})"
 
 
-def _measured(case: Case, estimate: Estimate, reading: _Reading) -> str:
-    value, low, high = _told_apart(reading, [bound for bound in (case.min, case.max) if bound is not None])
+def _measured(case: Case, estimate: Estimate, found: Reading) -> str:
+    value, low, high = _told_apart(found, [bound for bound in (case.min, case.max) if bound is not None])
     detail = f" ({estimate.detail})" if estimate.detail else ""
     if case.check == "relative":
-        change = f"changed by {value} [{low}, {high}]{_judgement_of(case, reading)}"
+        change = f"changed by {value} [{low}, {high}]{_judgement_of(case, found)}"
         return f"{case.subject} {change} from the baseline's {case.baseline:.4g}, {case.required}"
     verb = "differs between slices by" if case.check == "worst_gap" else "is"
     return f"{case.subject} {verb} {value} [{low}, {high}]{detail}, {case.required}"
 
 
-def _judgement_of(case: Case, reading: _Reading) -> str:
+def _judgement_of(case: Case, found: Reading) -> str:
     """Whether a change is one for the better or for the worse, where that can be said."""
     better = direction(case.rule.metric)
-    if better == "range" or reading.low <= 0 <= reading.high:
+    if better == "range" or found.low <= 0 <= found.high:
         return ""
-    return " for the better" if (reading.value > 0) == (better == "higher") else " for the worse"
+    return " for the better" if (found.value > 0) == (better == "higher") else " for the worse"
 
 
 def _told_apart(numbers: Sequence[float], bounds: Sequence[float]) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gate.verdict.cases import Case
     from gate.verdict.outcomes import Finding
 
-_SHARES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
+_SHARES = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 100000)
 _COMMON = (0.9, 0.95, 0.99, 0.999)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from gate.policy.waivers import state
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import date
@@ -37,6 +35,8 @@ class Occasion:
 
 def softened(finding: Finding, slice_: Slice, waivers: Sequence[Waiver], defaults: Defaults, on: Occasion) -> Finding:
     """What a FAIL or an INCONCLUSIVE comes to; nothing softens an ERROR, and a PASS stays one."""
+    from gate.policy.waivers import state
+
     finding = _dated(finding, on)
     if finding.status not in ("fail", "inconclusive"):
         return finding

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,11 @@ import torch
 from gate.errors import GateError, UsageError
 from gate.estimate import Estimate, Influence
 from gate.evidence import bundle, text
-from gate.evidence.validation import validate
+from gate.models.baseline import Absent
 from gate.models.loading import LoadedModel
 from gate.policy.loading import LoadedPolicy, load_policy
 from gate.probes.probe_set import Columns, open_probe
-from gate.verdict import Finding, decide, judge
+from gate.verdict import Finding, Judgement, Measurements, Occasion, decide, judge, question_of
 
 if TYPE_CHECKING:
     from gate.probes.probe_set import ProbeSet
@@ -61,6 +63,7 @@ MODEL = LoadedModel(
     batch_size=None,
     path=Path("encoder"),
 )
+NO_BASELINE = Absent("the policy names no baseline; there are no relative rules")
 ESTIMATE = Estimate(
     metric="effective_rank",
     status="ok",
@@ -78,7 +81,7 @@ ESTIMATE = Estimate(
     influence=Influence(("a", "b", "c"), torch.tensor([3.0, -1.0, -2.0], dtype=torch.float64)),
     detail=None,
     breakdown={"a": 1.0, "b": math.inf},
-    params={"k": 10},
+    params={},
 )
 
 
@@ -96,18 +99,36 @@ def probe(tmp_path: Path) -> ProbeSet:
     return opened
 
 
-def built(policy: LoadedPolicy, probe: ProbeSet, estimate: Estimate, finding: Finding | None = None) -> dict[str, Any]:
-    findings = [finding or judge(policy.policy.rules[0], estimate)]
+TODAY = date(2026, 11, 21)
+
+
+def built(
+    policy: LoadedPolicy,
+    probe: ProbeSet,
+    estimate: Estimate,
+    finding: Finding | None = None,
+    baseline: LoadedModel | Absent = NO_BASELINE,
+    measured: Measurements | None = None,
+) -> dict[str, Any]:
+    found = measured or Measurements({question_of(policy.policy.rules[0]): estimate})
+    judgement = judge(policy.policy, found, Occasion((MODEL.resolved, MODEL.digest), TODAY))
+    if finding is not None:
+        judgement = Judgement((finding,), decide([finding]), (), ())
     return bundle.document(
         model=MODEL,
+        baseline=baseline,
         policy=policy,
         probe=probe,
         layers=[],
-        estimates=[("output", estimate)],
-        findings=findings,
-        verdict=decide(findings),
+        measured=found,
+        judgement=judgement,
         run=RUN,
     )
+
+
+def judged(policy: LoadedPolicy, estimate: Estimate) -> Finding:
+    found = Measurements({question_of(policy.policy.rules[0]): estimate})
+    return judge(policy.policy, found, Occasion((), TODAY)).findings[0]
 
 
 def sample(name: str = "sample") -> dict[str, Any]:
@@ -177,7 +198,7 @@ def test_a_number_that_json_cannot_say_is_null_with_a_reason_and_an_error(
 
 
 def test_a_finding_that_passed_on_nan_is_refused(policy: LoadedPolicy, probe: ProbeSet) -> None:
-    passed = judge(policy.policy.rules[0], ESTIMATE)
+    passed = judged(policy, ESTIMATE)
     with pytest.raises(GateError, match="rule 'rank' passed without a finite value and interval"):
         built(policy, probe, ESTIMATE, replace(passed, value=math.nan))
 
@@ -229,97 +250,6 @@ def test_an_unknown_schema_is_a_usage_error(tmp_path: Path, content: object) -> 
         bundle.load(tmp_path / "evidence.json")
 
 
-@pytest.mark.parametrize(
-    ("part", "key", "where"),
-    [((), "results", "the document"), (("policy",), "text", "policy"), (("results", 2), "message", r"results\[2\]")],
-)
-def test_a_missing_key_is_named(part: tuple[str | int, ...], key: str, where: str) -> None:
-    document = sample()
-    found: Any = document
-    for step in part:
-        found = found[step]
-    del found[key]
-    with pytest.raises(UsageError, match=f"{where} lacks {key}"):
-        validate(document)
-
-
-@pytest.mark.parametrize("value", [None, math.nan, True, "0.5"])
-def test_a_pass_without_a_finite_number_is_not_trusted(value: object) -> None:
-    document = sample("passed")
-    document["results"][0]["value"] = value
-    with pytest.raises(GateError, match="rule 'collapse' passed without a finite value and interval"):
-        validate(document)
-
-
-def test_counts_that_the_results_do_not_bear_out_are_not_trusted() -> None:
-    document = sample()
-    document["results"][0]["status"] = "warn"
-    with pytest.raises(GateError, match="but its results are"):
-        validate(document)
-
-
-def test_a_status_that_the_results_do_not_bear_out_is_not_trusted() -> None:
-    document = sample()
-    document["status"] = "passed"
-    with pytest.raises(GateError, match="it says 'passed', but its results add up to 'failed'"):
-        validate(document)
-
-
-def test_evidence_without_a_result_is_never_passed() -> None:
-    document = sample("passed")
-    document["results"] = []
-    document["counts"] = dict.fromkeys(document["counts"], 0)
-    with pytest.raises(GateError, match="add up to 'error'"):
-        validate(document)
-
-
-@pytest.mark.parametrize("code", [1, 3, 6, False, "0", None])
-def test_an_exit_code_that_does_not_fit_the_status_is_not_trusted(code: object) -> None:
-    document = sample("passed")
-    document["exit_code"] = code
-    with pytest.raises(GateError, match="it says 'passed' with the exit code"):
-        validate(document)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"status": "passd"}, "has the unknown status 'passd'"),
-        ({"status": ["pass"]}, r"has the unknown status \['pass'\]"),
-        ({"max": None}, "has the bounds None and None, expected one number or two"),
-        ({"max": "0.85"}, "has the bounds None and '0.85'"),
-        ({"interval": []}, "passed without a finite value and interval"),
-        ({"interval": [0.1]}, r"has the interval \[0.1\], expected two finite numbers"),
-        ({"interval": [0.1, 0.2, 0.3]}, "has the interval .* expected two finite numbers"),
-        ({"interval": [0.1, "0.3"]}, "has the interval .* expected two finite numbers"),
-        ({"interval": [0.3, 0.1]}, "has the value .* outside its interval"),
-        ({"value": 0.3}, "has the value 0.3 outside its interval"),
-        ({"value": 0.5, "interval": [0.1, 0.9]}, "passed with the interval .* outside its bounds"),
-        ({"min": 0.2}, "passed with the interval .* outside its bounds"),
-    ],
-)
-def test_a_result_that_contradicts_itself_is_not_trusted(fields: dict[str, object], message: str) -> None:
-    document = sample("passed")
-    document["results"][0].update(fields)
-    with pytest.raises(GateError, match=f"rule 'collapse' {message}"):
-        validate(document)
-
-
-def test_a_failing_value_outside_its_interval_is_not_trusted() -> None:
-    document = sample()
-    document["results"][0]["value"] = 0.1
-    with pytest.raises(GateError, match=r"has the value .* outside its interval"):
-        validate(document)
-
-
-@pytest.mark.parametrize(("key", "value"), [("text", "another\n"), ("text", "\ud800"), ("digest", None)])
-def test_a_policy_whose_digest_is_not_that_of_its_text_is_not_trusted(key: str, value: object) -> None:
-    document = sample()
-    document["policy"][key] = value
-    with pytest.raises(GateError, match="is not that of its text"):
-        validate(document)
-
-
 def test_the_digest_of_a_policy_covers_the_byte_order_mark_of_its_file(tmp_path: Path, probe: ProbeSet) -> None:
     (tmp_path / "policy.yaml").write_text(POLICY, encoding="utf-8-sig")
     assert built(load_policy(tmp_path / "policy.yaml"), probe, ESTIMATE)["policy"]["text"] == POLICY
@@ -329,3 +259,139 @@ def test_evidence_has_the_verdict_at_hand_and_prints_as_text() -> None:
     evidence = bundle.Evidence(sample())
     assert (evidence.status, evidence.exit_code) == ("failed", 1)
     assert str(evidence) == text.render(sample())
+
+
+# What came with baselines, slices, packs and waivers.
+
+
+def test_a_baseline_is_described_like_the_model(policy: LoadedPolicy, probe: ProbeSet) -> None:
+    earlier = replace(MODEL, resolved="models:/encoder/3", version="3", digest="sha256:" + "b" * 64)
+    document = built(policy, probe, ESTIMATE, baseline=earlier)
+    assert (document["baseline"]["resolved"], document["baseline"]["digest"]) == (earlier.resolved, earlier.digest)
+    assert document["baseline"].keys() == document["model"].keys()
+    assert document["baseline_reason"] is None
+
+
+def test_estimates_say_of_which_model_and_slice_they_are(policy: LoadedPolicy, probe: ProbeSet) -> None:
+    question = question_of(policy.policy.rules[0])
+    part = question._replace(slice=(("site", "3"), ("language", "ja")))
+    measured = Measurements(
+        {question: ESTIMATE, part: replace(ESTIMATE, n=40)},
+        {question: replace(ESTIMATE, value=21.0)},
+        {question: replace(ESTIMATE, value=-1.0, interval=(-2.0, 0.0), intervals={0.99: (-3.0, 1.0)})},
+        {("site", "language"): {part.slice: 40}},
+    )
+    earlier = replace(MODEL, resolved="models:/encoder/3")
+    document = built(policy, probe, ESTIMATE, baseline=earlier, measured=measured)
+    told = [(each["of"], each["model"], each["slice"], each["value"], each["n"]) for each in document["estimates"]]
+    assert told == [
+        ("candidate", "models:/encoder/7", None, 20.0, 300),
+        ("candidate", "models:/encoder/7", {"site": "3", "language": "ja"}, 20.0, 40),
+        ("baseline", "models:/encoder/3", None, 21.0, 300),
+        ("change", "models:/encoder/7", None, -1.0, 300),
+    ]
+    assert [each["intervals"] for each in document["estimates"]] == [[], [], [], [[0.99, -3.0, 1.0]]]
+    assert document["slices"] == [{"slice": {"site": "3", "language": "ja"}, "rows": 40}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"value": math.inf, "interval": None}, "not_finite: the value is inf, expected a finite number"),
+        ({"interval": (18.0, math.inf)}, "not_finite: the interval is (18.0, inf), expected two finite numbers"),
+        ({"interval": (21.0, 22.0)}, "bad_interval: the interval (21.0, 22.0) does not contain the value 20.0"),
+    ],
+)
+def test_a_number_that_cannot_be_judged_is_recorded_with_the_reason_that_its_finding_has(
+    policy: LoadedPolicy, probe: ProbeSet, changes: dict[str, Any], reason: str
+) -> None:
+    document = built(policy, probe, replace(ESTIMATE, intervals={0.99: (1.0, 30.0)}, **changes))
+    for entry in (document["estimates"][0], document["results"][0]):
+        assert (entry["status"], entry["reason"], entry["interval"]) == ("error", reason, None)
+    assert document["estimates"][0]["intervals"] == []
+
+
+def test_an_interval_without_an_end_is_left_out_of_the_further_levels(policy: LoadedPolicy, probe: ProbeSet) -> None:
+    wide = replace(ESTIMATE, intervals={0.99: (17.0, 23.0), 0.999: (-math.inf, math.inf)})
+    assert built(policy, probe, wide)["estimates"][0]["intervals"] == [[0.99, 17.0, 23.0]]
+
+
+EXTENDED = """\
+apiVersion: gate/v1
+kind: Policy
+metadata: {name: child, version: "1"}
+extends: [policy.yaml]
+baseline: {uri: "@champion", when_absent: skip_relative}
+rules:
+  - {id: cone, metric: mean_cosine, max: 0.5}
+  - {id: rank, relative: {max_drop: 5%}}
+waivers:
+  - {rule: rank, model: "models:/encoder/7", expires: 2026-12-31, owner: kenji, reason: New tokenizer., ticket: RQ-1}
+  - {rule: cone, model: "models:/encoder/7", expires: 2026-01-31, owner: kenji, reason: New tokenizer.}
+  - {rule: cone, model: "models:/encoder/8", expires: 2026-12-31, owner: kenji, reason: Another version.}
+"""
+
+
+@pytest.fixture
+def child(policy: LoadedPolicy, tmp_path: Path) -> LoadedPolicy:  # noqa: ARG001 - it lies there
+    (tmp_path / "child.yaml").write_text(EXTENDED)
+    return load_policy(tmp_path / "child.yaml")
+
+
+def failing(child: LoadedPolicy) -> Measurements:
+    rank, cone = (question_of(rule) for rule in child.policy.rules)
+    low = replace(ESTIMATE, value=2.0, interval=(1.0, 3.0))
+    return Measurements(
+        {rank: low, cone: replace(low, metric="mean_cosine")},
+        no_baseline="there is no baseline models:/encoder@champion",
+    )
+
+
+def test_the_evidence_holds_every_file_of_the_policy_and_a_digest_over_them(
+    child: LoadedPolicy, probe: ProbeSet, tmp_path: Path
+) -> None:
+    document = built(child, probe, ESTIMATE, measured=failing(child))
+    sources = document["policy"]["sources"]
+    assert [source["text"] for source in sources] == [EXTENDED, POLICY]
+    assert [Path(source["path"]).name for source in sources] == ["child.yaml", "policy.yaml"]
+    assert document["policy"]["text"] == EXTENDED
+    for source in sources:
+        content = (tmp_path / Path(source["path"]).name).read_bytes()
+        assert source["digest"] == f"sha256:{sha256(content).hexdigest()}"
+    assert document["policy"]["digest"] not in [source["digest"] for source in sources]
+    alone = load_policy(tmp_path / "policy.yaml")
+    assert built(alone, probe, ESTIMATE)["policy"]["digest"] == sources[1]["digest"]
+
+
+def test_a_result_of_another_file_is_anchored_in_the_policys_own(child: LoadedPolicy, probe: ProbeSet) -> None:
+    results = built(child, probe, ESTIMATE, measured=failing(child))["results"]
+    places = {(each["rule"], each["check"]): each for each in results}
+    bound, relative, cone = places["rank", "bound"], places["rank", "relative"], places["cone", "bound"]
+    assert (Path(bound["policy_path"]).name, bound["policy_line"]) == ("policy.yaml", 7)
+    assert Path(bound["anchor"]["path"]).name == "child.yaml"
+    assert bound["anchor"] == child.anchor("rules", 0, "min")._asdict()
+    assert (Path(relative["policy_path"]).name, relative["policy_line"]) == ("child.yaml", 8)
+    assert (cone["anchor"]["line"], cone["policy_line"]) == (7, 7)
+
+
+def test_waivers_and_what_became_of_them_are_part_of_the_evidence(child: LoadedPolicy, probe: ProbeSet) -> None:
+    document = built(child, probe, ESTIMATE, measured=failing(child))
+    assert [(each["rule"], each["state"], each["owner"]) for each in document["waivers"]] == [
+        ("rank", "used", "kenji"),
+        ("cone", "expired", "kenji"),
+    ]
+    waived = next(each for each in document["results"] if each["status"] == "waived")
+    told = {key: waived["waiver"][key] for key in ("owner", "reason", "expires", "ticket", "approver")}
+    reason = {"reason": "New tokenizer.", "expires": "2026-12-31", "ticket": "RQ-1", "approver": None}
+    assert told == {"owner": "kenji", **reason}
+    assert "expired on 2026-01-31" in document["notes"][0]
+
+
+def test_why_there_is_no_baseline_is_noted_where_one_was_asked_for(
+    child: LoadedPolicy, policy: LoadedPolicy, probe: ProbeSet
+) -> None:
+    absent = Absent("there is no baseline models:/encoder@champion")
+    asked = built(child, probe, ESTIMATE, measured=failing(child), baseline=absent)
+    assert asked["baseline_reason"] == absent.reason
+    assert absent.reason in asked["notes"]
+    assert built(policy, probe, ESTIMATE)["notes"] == []

@@ -1,48 +1,25 @@
-"""The verdict algebra: what passes, what does not, and what the shell is told."""
+"""One measurement and one bound: what passes, what does not, and what people are told."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from dataclasses import replace
 from math import inf, nan
-from typing import Any, get_args
 
 import pytest
 import torch
 
-from gate.errors import NothingEvaluatedError
-from gate.estimate import Estimate, Influence
-from gate.policy.schema import Rule
-from gate.verdict import ROWS_SHOWN, FailOn, Finding, Verdict, decide, exit_code, judge
-
-
-def rule(**changes: Any) -> Rule:
-    bounds = {} if {"min", "max"} & set(changes) else {"min": 96}
-    return Rule.model_validate({"id": "rank", "metric": "effective_rank", "layer": "embedding", **bounds, **changes})
-
-
-def estimate(value: Any = 62.5, interval: Any = (60.1, 64.8), **changes: Any) -> Estimate:
-    known: dict[str, Any] = {
-        "metric": "effective_rank", "status": "ok", "reason": None, "standard_error": 1.2, "n": 10000, "d": 256,
-        "c": None, "k": None, "n_needed": None, "method": "delta", "confidence": 0.95, "influence": None,
-        "detail": None, "breakdown": None, "params": {},
-    }  # fmt: skip
-    return Estimate(**{**known, "value": value, "interval": interval, **changes})
-
-
-def finding(status: Any) -> Finding:
-    return replace(judge(rule(), estimate()), status=status)
+from gate.estimate import Influence
+from gate.verdict.judging import ROWS_SHOWN
+from tests.verdict.made import estimate, found, rule
 
 
 def test_a_failure_reads_like_the_example_of_the_design() -> None:
-    found = judge(rule(why="w", fix="f"), estimate())
-    assert found.status == "fail"
-    assert found.message == "effective_rank of layer 'embedding' is 62.5 [60.1, 64.8], must be at least 96"
-    assert (found.margin, found.value, found.interval) == (33.5, 62.5, (60.1, 64.8))
-    assert (found.n, found.d, found.c, found.method) == (10000, 256, None, "delta")
-    assert (found.rule, found.metric, found.layer, found.slice) == ("rank", "effective_rank", "embedding", None)
-    assert (found.min, found.max, found.why, found.fix, found.reason) == (96, None, "w", "f", None)
+    seen = found(rule(why="w", fix="f"), estimate())
+    assert seen.status == "fail"
+    assert seen.message == "effective_rank of layer 'embedding' is 62.5 [60.1, 64.8], must be at least 96"
+    assert (seen.margin, seen.value, seen.interval) == (33.5, 62.5, (60.1, 64.8))
+    assert (seen.n, seen.d, seen.c, seen.method) == (10000, 256, None, "delta")
+    assert (seen.rule, seen.metric, seen.layer, seen.slice) == ("rank", "effective_rank", "embedding", None)
+    assert (seen.min, seen.max, seen.why, seen.fix, seen.reason) == (96, None, "w", "f", None)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +46,8 @@ def test_a_failure_reads_like_the_example_of_the_design() -> None:
 )
 def test_the_whole_interval_is_judged(bounds: dict[str, float], interval: tuple[float, float], expected: str) -> None:
     middle = sum(interval) / 2
-    assert judge(rule(**bounds), estimate(middle, interval)).status == expected
-    lenient = judge(rule(**bounds, severity="warn"), estimate(middle, interval)).status
+    assert found(rule(**bounds), estimate(middle, interval)).status == expected
+    lenient = found(rule(**bounds, severity="warn"), estimate(middle, interval)).status
     assert lenient == ("pass" if expected == "pass" else "warn")
 
 
@@ -101,50 +78,50 @@ def test_what_is_no_finite_measurement_is_an_error(
     value: object, interval: object, reason: str, bounds: dict[str, float]
 ) -> None:
     for severity in ("block", "warn"):
-        found = judge(rule(**bounds, severity=severity), estimate(value, interval))
-        assert found.status == "error"
-        assert found.reason is not None
-        assert found.reason.startswith(reason)
-        assert "could not be judged: " in found.message
-        assert found.interval is None
+        seen = found(rule(**bounds, severity=severity), estimate(value, interval))
+        assert seen.status == "error"
+        assert seen.reason is not None
+        assert seen.reason.startswith(reason)
+        assert "could not be judged: " in seen.message
+        assert seen.interval is None
 
 
 @pytest.mark.parametrize("status", ["error", "not_applicable", "something else"])
 @pytest.mark.parametrize("severity", ["block", "warn"])
 def test_a_refused_metric_is_an_error_whatever_its_value(status: str, severity: str) -> None:
-    found = judge(rule(severity=severity), estimate(500.0, (499.0, 501.0), status=status, reason="no_labels: why"))
-    assert (found.status, found.reason) == ("error", "no_labels: why")
-    assert found.message == (
+    seen = found(rule(severity=severity), estimate(500.0, (499.0, 501.0), status=status, reason="no_labels: why"))
+    assert (seen.status, seen.reason) == ("error", "no_labels: why")
+    assert seen.message == (
         "effective_rank of layer 'embedding' could not be judged: no_labels: why; it must be at least 96"
     )
 
 
 def test_a_refusal_without_a_reason_still_has_one() -> None:
-    assert judge(rule(), estimate(status="error")).reason == "unknown: the metric gave no reason"
+    assert found(rule(), estimate(status="error")).reason == "unknown: the metric gave no reason"
 
 
 @pytest.mark.parametrize(("value", "interval"), [(None, None), (500.0, (499.0, 501.0)), (nan, None)])
 def test_an_inconclusive_metric_never_passes(value: float | None, interval: tuple[float, float] | None) -> None:
     told = estimate(value, interval, status="inconclusive", reason="n_over_d: too few rows", n_needed=2560)
-    found = judge(rule(), told)
-    assert (found.status, found.reason, found.n_needed) == ("inconclusive", "n_over_d: too few rows", 2560)
-    assert found.message == (
+    seen = found(rule(), told)
+    assert (seen.status, seen.reason, seen.n_needed) == ("inconclusive", "n_over_d: too few rows", 2560)
+    assert seen.message == (
         "effective_rank of layer 'embedding' cannot be decided: n_over_d: too few rows; about 2560 rows are needed; "
         "it must be at least 96"
     )
-    assert judge(rule(severity="warn"), told).status == "warn"
+    assert found(rule(severity="warn"), told).status == "warn"
 
 
 def test_no_estimate_at_all_is_an_error() -> None:
-    found = judge(rule(severity="warn"), None)
-    assert (found.status, found.reason) == ("error", "missing: no estimate was made for this rule")
-    assert (found.value, found.n, found.method) == (None, None, None)
+    seen = found(rule(severity="warn"), None)
+    assert (seen.status, seen.reason) == ("error", "missing: no estimate was made for this rule")
+    assert (seen.value, seen.n, seen.method) == (None, None, None)
 
 
 def test_an_estimate_of_another_metric_is_an_error() -> None:
-    found = judge(rule(), estimate(500.0, (499.0, 501.0), metric="vci"))
-    assert found.status == "error"
-    assert found.reason == "wrong_metric: the estimate is of 'vci', the rule asks for 'effective_rank'"
+    seen = found(rule(), estimate(500.0, (499.0, 501.0), metric="vci"))
+    assert seen.status == "error"
+    assert seen.reason == "wrong_metric: the estimate is of 'vci', the rule asks for 'effective_rank'"
 
 
 @pytest.mark.parametrize(
@@ -163,12 +140,12 @@ def test_an_estimate_of_another_metric_is_an_error() -> None:
 def test_the_rows_that_would_decide_are_told(
     bounds: dict[str, float], value: float, interval: tuple[float, float], n: int, needed: int | None
 ) -> None:
-    found = judge(rule(**bounds), estimate(value, interval, n=n))
-    assert found.status == "inconclusive"
-    assert found.n_needed == needed
+    seen = found(rule(**bounds), estimate(value, interval, n=n))
+    assert seen.status == "inconclusive"
+    assert seen.n_needed == needed
     words = f"about {needed} rows would decide" if needed else "no number of rows decides a value on the bound"
-    assert found.message.endswith(f": the interval crosses the bound, {words} (n = {n})")
-    assert found.reason == "crosses_bound: the interval reaches over the bound"
+    assert seen.message.endswith(f": the interval crosses the bound, {words} (n = {n})")
+    assert seen.reason == "crosses_bound: the interval reaches over the bound"
 
 
 @pytest.mark.parametrize(
@@ -184,15 +161,15 @@ def test_the_rows_that_would_decide_are_told(
 def test_the_margin_is_the_distance_of_the_value_beyond_the_nearest_bound(
     bounds: dict[str, float], margin: float
 ) -> None:
-    assert judge(rule(**bounds), estimate(2.0, (1.9, 2.1))).margin == margin
+    assert found(rule(**bounds), estimate(2.0, (1.9, 2.1))).margin == margin
 
 
 def test_numbers_in_a_message_never_read_like_a_bound_that_they_miss() -> None:
-    found = judge(
+    seen = found(
         rule(metric="collapse_index", max=0.35), estimate(0.35004, (0.35001, 0.35007), metric="collapse_index")
     )
-    assert found.status == "fail"
-    assert "is 0.35004 [0.35001, 0.35007], must be at most 0.35" in found.message
+    assert seen.status == "fail"
+    assert "is 0.35004 [0.35001, 0.35007], must be at most 0.35" in seen.message
 
 
 @pytest.mark.parametrize(
@@ -207,12 +184,12 @@ def test_numbers_in_a_message_never_read_like_a_bound_that_they_miss() -> None:
 def test_a_message_says_what_was_measured_and_required(
     bounds: dict[str, float], value: float, interval: tuple[float, float], words: str
 ) -> None:
-    assert words in judge(rule(**bounds), estimate(value, interval)).message
+    assert words in found(rule(**bounds), estimate(value, interval)).message
 
 
 def test_the_detail_of_an_estimate_is_part_of_the_message() -> None:
-    found = judge(rule(), estimate(detail="worst pair: '3' and '5'"))
-    assert found.message.endswith("is 62.5 [60.1, 64.8] (worst pair: '3' and '5'), must be at least 96")
+    seen = found(rule(), estimate(detail="worst pair: '3' and '5'"))
+    assert seen.message.endswith("is 62.5 [60.1, 64.8] (worst pair: '3' and '5'), must be at least 96")
 
 
 def influence() -> Influence:
@@ -234,7 +211,7 @@ def influence() -> Influence:
 def test_the_rows_that_push_over_the_bound_are_named_strongest_first(
     bounds: dict[str, float], interval: tuple[float, float], first: str, sign: int
 ) -> None:
-    rows = judge(rule(**bounds), estimate(62.5, interval, influence=influence())).rows
+    rows = found(rule(**bounds), estimate(62.5, interval, influence=influence())).rows
     assert len(rows) == ROWS_SHOWN
     assert rows[0].id == first
     assert all(row.influence * sign > 0 for row in rows)
@@ -243,64 +220,26 @@ def test_the_rows_that_push_over_the_bound_are_named_strongest_first(
 
 
 def test_no_row_is_blamed_for_a_pass_or_without_a_finite_influence() -> None:
-    assert judge(rule(min=3), estimate(influence=influence())).rows == ()
+    assert found(rule(min=3), estimate(influence=influence())).rows == ()
     broken = Influence(("a", "b", "c"), torch.tensor([nan, -inf, -1.0]))
-    assert [row.id for row in judge(rule(), estimate(influence=broken)).rows] == ["c"]
+    assert [row.id for row in found(rule(), estimate(influence=broken)).rows] == ["c"]
 
 
-@pytest.mark.parametrize(
-    ("statuses", "status", "code"),
-    [
-        (["pass"], "passed", 0),
-        (["pass", "warn"], "warned", 0),
-        (["pass", "warn", "inconclusive"], "inconclusive", 4),
-        (["inconclusive", "fail", "warn"], "failed", 1),
-        (["fail", "error", "pass", "inconclusive"], "error", 3),
-    ],
-)
-def test_the_worst_finding_decides(statuses: list[str], status: str, code: int) -> None:
-    verdict = decide([finding(each) for each in statuses])
-    assert (verdict.status, verdict.exit_code) == (status, code)
-    assert {outcome: count for outcome, count in verdict.counts.items() if count} == dict.fromkeys(statuses, 1)
-    assert set(verdict.counts) == {"pass", "fail", "inconclusive", "warn", "waived", "not_evaluated", "error"}
+@pytest.mark.parametrize(("value", "bound"), [(1e-200, 0.0), (0.1, 0.1 + 1e-15), (5e-324, 0.0)])
+def test_a_value_that_hardly_leaves_its_bound_asks_for_no_number_of_rows(value: float, bound: float) -> None:
+    seen = found(rule(min=bound), estimate(value, (value - 1, value + 1)))
+    assert (seen.status, seen.n_needed) == ("inconclusive", None)
+    assert "no number of rows decides a value on the bound" in seen.message
 
 
-def test_no_finding_is_no_verdict() -> None:
-    with pytest.raises(NothingEvaluatedError, match="no rule was evaluated") as raised:
-        decide([])
-    assert raised.value.exit_code == 5
+def test_the_level_of_the_policy_is_that_of_the_interval() -> None:
+    sure = estimate(100.0, (97.0, 103.0), intervals={0.99: (94.0, 106.0)})
+    assert (found(rule(), sure).status, found(rule(), sure).confidence) == ("pass", 0.95)
+    strict = found(rule(), sure, defaults={"confidence": 0.99})
+    assert (strict.status, strict.confidence, strict.interval) == ("inconclusive", 0.99, (94.0, 106.0))
 
 
-def test_a_finding_of_unknown_status_is_no_pass() -> None:
-    with pytest.raises(ValueError, match="unknown status: \\['pass', 'ok'\\]"):
-        decide([finding("pass"), finding("ok")])
-
-
-CODES: dict[str, dict[str, int]] = {
-    "passed": {"error": 0, "fail": 0, "inconclusive": 0, "warn": 0, "never": 0},
-    "warned": {"error": 0, "fail": 0, "inconclusive": 0, "warn": 6, "never": 0},
-    "inconclusive": {"error": 0, "fail": 0, "inconclusive": 4, "warn": 4, "never": 0},
-    "failed": {"error": 0, "fail": 1, "inconclusive": 1, "warn": 1, "never": 0},
-    "error": {"error": 3, "fail": 3, "inconclusive": 3, "warn": 3, "never": 3},
-}
-WORST = {"passed": "pass", "warned": "warn", "inconclusive": "inconclusive", "failed": "fail", "error": "error"}
-
-
-@pytest.mark.parametrize("status", CODES)
-@pytest.mark.parametrize("fail_on", get_args(FailOn))
-def test_fail_on_chooses_what_is_non_zero_and_renumbers_nothing(status: str, fail_on: FailOn) -> None:
-    verdict = decide([finding("pass"), finding(WORST[status])])
-    assert exit_code(verdict, fail_on) == CODES[status][fail_on]
-    assert exit_code(verdict) == verdict.exit_code
-
-
-@pytest.mark.parametrize("code", [2, 3, 5, 7])
-@pytest.mark.parametrize("fail_on", get_args(FailOn))
-def test_no_flag_silences_an_error(code: int, fail_on: FailOn) -> None:
-    assert exit_code(Verdict("error", code, {}), fail_on) == code
-
-
-def test_importing_the_verdict_imports_neither_torch_nor_pydantic() -> None:
-    code = "import sys, gate.verdict; print(sorted({'torch', 'pydantic', 'mlflow'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+def test_an_interval_of_less_than_the_level_of_the_policy_decides_nothing() -> None:
+    seen = found(rule(), estimate(100.0, (97.0, 103.0)), defaults={"confidence": 0.99})
+    assert (seen.status, seen.interval) == ("inconclusive", None)
+    assert seen.reason == "no_interval: an interval of 0.99 is asked for, the widest known is 0.95"

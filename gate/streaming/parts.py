@@ -1,0 +1,126 @@
+"""A batch of rows taken apart: by layer, by model and by slice, each with what is known of its rows."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gate.errors import ProbeError
+from gate.questions import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torch import Tensor
+
+    from gate.geometry.statistics import Batch
+    from gate.probes.probe_set import ProbeBatch
+    from gate.questions import By, Plan
+
+MOST_SLICES = 200  # of one layer: each keeps statistics of its own
+READ = "@"  # before the name of what is read besides features: no layer is called so
+_LARGEST_CODE = 2**24  # whole numbers beyond it are not all float32
+
+
+def parts_of(
+    rows: ProbeBatch,
+    features: Mapping[str, Tensor],
+    earlier: Mapping[str, Tensor],
+    plan: Plan,
+    about: Mapping[str, Any],
+) -> dict[Part, Batch]:
+    """Part → rows: every layer of the candidate and what is read of the baseline, and the slices of both.
+
+    Args:
+        rows: Of the probe set.
+        features: Name → rows (b, d) in the candidate.
+        earlier: The same in the baseline; empty without one.
+        plan: Where what was read, and what the rows are cut by.
+        about: What holds for all rows.
+    """
+    known, read, theirs = _known(rows), _columns(features), _columns(earlier)
+    found: dict[Part, Batch] = {}
+    for layer in plan.layers:
+        columns = {**known, **read, "baseline": earlier.get(layer), "baseline_logits": theirs.get("logits")}
+        found[Part(layer)] = _batch(features[layer], columns, about)
+        if layer in earlier:
+            found[Part(layer, "baseline")] = _batch(earlier[layer], {**known, **theirs}, about)
+    for part, batch in list(found.items()):
+        cuts = plan.cuts if part.of == "candidate" else plan.baseline_cuts
+        for by in cuts.get(part.layer, ()):
+            found |= _cut(part, batch, rows, by)
+    return found
+
+
+def _columns(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What was read besides features, by column; code indices are whole numbers again."""
+    found = {name.removeprefix(READ): each for name, each in features.items() if name.startswith(READ)}
+    if "codes" in found:
+        found["codes"] = _whole(found["codes"])
+    return found
+
+
+def _whole(codes: Tensor) -> Tensor:
+    """Numbers that a float stands for exactly; all others are left for the refusal of what is no code index."""
+    exact = bool(((codes == codes.round()) & (codes.abs() < _LARGEST_CODE)).all())
+    return codes.long() if exact else codes
+
+
+def _known(rows: ProbeBatch) -> dict[str, Any]:
+    import torch
+
+    return {
+        "ids": rows.ids,
+        "labels": rows.labels,
+        "groups": rows.groups,
+        "lengths": rows.lengths,
+        "clusters": rows.clusters,
+        "sublabels": rows.sublabels,
+        "targets": rows.targets,
+        "fingerprints": torch.tensor(rows.fingerprints),
+    }
+
+
+def _batch(features: Tensor, columns: Mapping[str, Any], about: Mapping[str, Any]) -> Batch:
+    from gate.geometry.statistics import Batch
+
+    return Batch.of(features, **columns, **about)
+
+
+def _cut(part: Part, batch: Batch, rows: ProbeBatch, by: By) -> dict[Part, Batch]:
+    """The rows of each slice."""
+    import torch
+
+    places: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for place, values in enumerate(zip(*(rows.tags[column] for column in by), strict=True)):
+        places[values].append(place)
+    device = batch.features.device
+    return {
+        part._replace(slice=tuple(zip(by, values, strict=True))): _own(batch.rows(torch.tensor(found, device=device)))
+        for values, found in places.items()
+    }
+
+
+def _own(batch: Batch) -> Batch:
+    """The rows with the classes and groups that they have themselves: a slice is measured as if it were alone."""
+    from gate.geometry.statistics import Codes
+
+    own: dict[str, Codes | Tensor] = {}
+    for name, column in batch.columns.items():
+        own[name] = column
+        if isinstance(column, Codes):
+            present, values = column.values.unique(return_inverse=True)
+            own[name] = Codes(tuple(column.names[code] for code in present.tolist()), values)
+    return replace(batch, columns=own)
+
+
+def require_few_slices(parts: Iterable[Part]) -> None:
+    """Refuses a probe set that is cut into more slices than can be judged."""
+    found = Counter((part.layer, tuple(column for column, _ in part.slice)) for part in parts if part.of == "candidate")
+    for (_, by), count in found.items():
+        if count > MOST_SLICES:
+            raise ProbeError(
+                f"{', '.join(by)} cuts the probe set into more than {MOST_SLICES} slices; "
+                "cut it by a column of fewer values"
+            )

@@ -1,0 +1,105 @@
+"""Whatever a file holds instead of evidence is a message, and never a crash or a document that can be judged."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gate.errors import GateError, UsageError
+from gate.evidence import bundle, recorded
+from gate.evidence.shape import require_shape
+from gate.evidence.validation import validated
+
+HERE = Path(__file__).parent / "v1"
+NONSENSE: tuple[Any, ...] = (None, True, 0, -1.5, "1", [], {}, [None], {"a": None}, [[0.5, "1", 2]])
+
+
+def compared() -> dict[str, Any]:
+    return bundle.load(HERE / "compared.json")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (("notes",), None, "notes is None, expected a list"),
+        (("results",), {}, "results is {}, expected a list"),
+        (("counts",), [], r"counts is \[\], expected numbers by outcome"),
+        (("baseline",), "x", "baseline is 'x', expected a model or null"),
+        (("policy", "sources"), [], r"policy.sources is \[\], expected at least one file"),
+        (("policy", "sources", 0), {"path": "p"}, r"policy.sources\[0\] lacks digest, text"),
+        (("slices", 0), {"rows": 3}, r"slices\[0\] lacks slice"),
+        (("slices", 0, "slice"), {}, r"slices\[0\].slice is {}, expected columns"),
+        (("slices", 0, "rows"), True, r"slices\[0\].rows is True, expected a number of rows"),
+        (("estimates", 3), "x", r"estimates\[3\] lacks c, confidence"),
+        (("estimates", 3, "of"), "champion", "expected one of candidate, baseline, change"),
+        (("estimates", 3, "slice"), {"site": 3}, "expected columns or null"),
+        (("estimates", 3, "params"), None, "expected numbers and texts by name"),
+        (("estimates", 3, "params"), {"k": []}, "expected numbers and texts by name"),
+        (("estimates", 3, "layer"), {}, r"estimates\[3\].layer is {}, expected a text"),
+        (("estimates", 3, "n"), None, "expected a number of rows"),
+        (("estimates", 3, "confidence"), "0.95", "expected a level"),
+        (("estimates", 3, "value"), "1", r"estimates\[3\].value is '1', expected a number or null"),
+        (("estimates", 3, "value"), True, "expected a number or null"),
+        (("estimates", 3, "interval"), [1], "expected two numbers or null"),
+        (("estimates", 3, "interval"), [1, "2"], "expected two numbers or null"),
+        (("estimates", 3, "intervals"), [[0.9, 1]], "expected a level and two numbers each"),
+        (("estimates", 3, "intervals"), [[0.9, 1, True]], "expected a level and two numbers each"),
+        (("estimates", 3, "intervals"), None, "expected a level and two numbers each"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_with_its_place(path: tuple[Any, ...], value: Any, expected: str) -> None:
+    document = compared()
+    found: Any = document
+    for step in path[:-1]:
+        found = found[step]
+    found[path[-1]] = value
+    with pytest.raises(UsageError, match=expected):
+        require_shape(document)
+
+
+def places(found: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place of a document, of its longer lists the first two."""
+    items = found.items() if isinstance(found, dict) else enumerate(found[:2]) if isinstance(found, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+def spoilt(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    copied = copy.deepcopy({**document, "estimates": document["estimates"][:2], "slices": document["slices"][:2]})
+    found = copied
+    for step in path[:-1]:
+        found = found[step]
+    found[path[-1]] = value
+    return copied
+
+
+@pytest.mark.parametrize("name", ["compared", "passed"])
+def test_no_value_at_any_place_makes_a_crash(name: str) -> None:
+    """It is refused, or it can be judged again; the document of a failure is never one of a pass."""
+    document = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+    document = {"slices": [], **document}
+    draw = random.Random(0)  # noqa: S311
+    refused = 0
+    for path in places({**document, "estimates": document["estimates"][:2], "slices": document["slices"][:2]}):
+        for value in draw.sample(NONSENSE, 2):
+            try:
+                read = validated(spoilt(document, path, value))
+            except GateError:
+                refused += 1
+                continue
+            recorded.measurements(read)
+            assert (read["status"], read["exit_code"]) == (document["status"], document["exit_code"]), path
+    assert refused > 100
+
+
+@pytest.mark.parametrize("value", NONSENSE)
+def test_what_is_no_document_at_all_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError, match=r"its schema is None, expected 'gate\.evidence/v1'"):
+        validated(value)
