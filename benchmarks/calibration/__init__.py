@@ -1,0 +1,1 @@
+"""Whether calibrated policies keep the rate of false alarms that they state, on models that are trained for it."""
