@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from gate.cli import check, demo, metrics, policy
+from gate.cli import (
+    backtest,
+    calibrate,
+    check,
+    compare,
+    demo,
+    explain,
+    metrics,
+    policy,
+    policy_diff,
+    policy_show,
+    policy_test,
+    report,
+)
 from gate.cli.boundary import guarded
 
 app = typer.Typer(
@@ -24,9 +37,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
+app.command("backtest", epilog=backtest.EPILOG)(backtest.backtest)
 app.command("check", epilog=check.EPILOG)(check.check)
+app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("demo")(demo.demo)
+app.command("explain", epilog=explain.EPILOG)(explain.explain)
 app.command("metrics", epilog=metrics.EPILOG)(metrics.metrics)
+app.command("report", epilog=report.EPILOG)(report.report)
+policy.app.command("diff", epilog=policy_diff.EPILOG)(policy_diff.diff)
+policy.app.command("show")(policy_show.show)
+policy.app.command("test", epilog=policy_test.EPILOG)(policy_test.run_tests)
 app.add_typer(policy.app)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlparse
 
 from gate.errors import GateError, UsageError
@@ -16,6 +16,8 @@ from gate.evidence.recognition import beginning, is_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+Recogniser: TypeAlias = "Callable[[str, str], bool]"
 
 FORMATS = ("text", "json", "junit", "sarif", "github", "markdown", "html")
 _SHOWN = 40  # characters of a file in a message
@@ -29,13 +31,17 @@ class Output:
     path: Path | None
 
 
-def parse(requests: Iterable[str]) -> tuple[Output, ...]:
+def parse(requests: Iterable[str], formats: Sequence[str] = FORMATS) -> tuple[Output, ...]:
     """The outputs of a command; text on stdout when there is no request.
+
+    Args:
+        requests: As they were given, `FORMAT` or `FORMAT=PATH`.
+        formats: That the command has.
 
     Raises:
         UsageError: An unknown format, two formats on stdout, two in one file, or a folder as a file.
     """
-    outputs = tuple(_parse_one(request) for request in requests) or (Output("text", None),)
+    outputs = tuple(_parse_one(request, formats) for request in requests) or (Output("text", None),)
     on_stdout = [output.format for output in outputs if output.path is None]
     if len(on_stdout) > 1:
         offer = f"give all but one a file, as in {on_stdout[-1]}=PATH"
@@ -46,11 +52,11 @@ def parse(requests: Iterable[str]) -> tuple[Output, ...]:
     return outputs
 
 
-def _parse_one(request: str) -> Output:
+def _parse_one(request: str, formats: Sequence[str]) -> Output:
     name, _, target = request.partition("=")
-    if name not in FORMATS:
-        near = get_close_matches(name, FORMATS, n=1)
-        offer = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(FORMATS)}."
+    if name not in formats:
+        near = get_close_matches(name, formats, n=1)
+        offer = f"Did you mean `{near[0]}`?" if near else f"There are: {', '.join(formats)}."
         raise UsageError(f"there is no format {name!r}. {offer}")
     if target in ("", "-"):
         return Output(name, None)
@@ -59,23 +65,30 @@ def _parse_one(request: str) -> Output:
     return Output(name, Path(target))
 
 
-def remove_stale(outputs: Iterable[Output], *, inputs: Iterable[Path], model_uri: str) -> None:
+def remove_stale(
+    outputs: Iterable[Output],
+    *,
+    inputs: Iterable[Path],
+    model_uri: str | None = None,
+    recognised: Recogniser = is_report,
+) -> None:
     """Delete the reports of an earlier run, so that a run without a verdict leaves no old verdict behind.
 
     Args:
         outputs: Of this run.
         inputs: Files that it reads.
-        model_uri: The model; where it is a local folder, nothing may be written there.
+        model_uri: The model, if any; where it is a local folder, nothing may be written there.
+        recognised: Whether a file that begins with a text is an earlier report of a format.
 
     Raises:
         UsageError: An output is an input, or a file that is no earlier report; all of them. Those are left alone.
     """
-    read, model = {path.resolve() for path in inputs}, _local_folder(model_uri)
+    read, model = {path.resolve() for path in inputs}, None if model_uri is None else _local_folder(model_uri)
     refusals = []
     for output in outputs:
         if output.path is None:
             continue
-        if refusal := _input_fault(output.path, read, model) or _foreign_fault(output.path, output.format):
+        if refusal := _input_fault(output.path, read, model) or _foreign_fault(output, recognised):
             refusals.append(refusal)
         elif output.path.is_file():
             output.path.resolve().unlink()  # what a link names, never the link
@@ -96,32 +109,49 @@ def _input_fault(path: Path, read: Collection[Path], model: Path | None) -> str 
     return None
 
 
-def _foreign_fault(path: Path, format_: str) -> str | None:
+def _foreign_fault(output: Output, recognised: Recogniser) -> str | None:
     """What speaks against overwriting a file: all that the gate did not write itself in this format."""
-    if not path.is_file():
+    if output.path is None or not output.path.is_file():
         return None
-    text = beginning(path)
-    if is_report(text, format_):
+    text = beginning(output.path)
+    if recognised(text, output.format):
         return None
     return (
-        f"{str(path)!r} is no {format_} report of the gate, it begins with {text[:_SHOWN]!r}; "
+        f"{str(output.path)!r} is no {output.format} report of the gate, it begins with {text[:_SHOWN]!r}; "
         "name another file, or remove it yourself"
     )
 
 
 def write(outputs: Sequence[Output], document: Mapping[str, Any]) -> None:
+    """Render and write the evidence in every format, files first.
+
+    Raises:
+        GateError: A file cannot be written.
+        UsageError: There is a file by now that is no earlier report.
+    """
+    write_rendered(outputs, lambda format_, color: _rendered(format_, document, color=color))
+
+
+def write_rendered(
+    outputs: Sequence[Output], render: Callable[[str, bool], str], *, recognised: Recogniser = is_report
+) -> None:
     """Render and write every output, files first.
+
+    Args:
+        outputs: Of this run.
+        render: A format, and whether it takes colours, to its text.
+        recognised: As for `remove_stale`.
 
     Raises:
         GateError: A file cannot be written.
         UsageError: There is a file by now that is no earlier report.
     """
     for output in sorted(outputs, key=lambda output: output.path is None):
-        content = _rendered(output.format, document, color=output.path is None and stdout_has_color())
+        content = render(output.format, output.path is None and stdout_has_color())
         if output.path is None:
             to_stdout(content)
         else:
-            if fault := _foreign_fault(output.path, output.format):
+            if fault := _foreign_fault(output, recognised):
                 raise UsageError(fault)
             _to_file(content, output.path)
 

@@ -334,6 +334,72 @@ def test_a_cluster_column_widens_the_intervals_and_is_named_as_their_method(chec
         assert 1.6 < (higher - lower) / (high - low) < 2.6  # four copies: twice, and a little for the few clusters
 
 
+# Against the champion, on slices, and with a waiver.
+
+RELATIVE = """\
+baseline: {uri: '@champion', when_absent: skip_relative}
+rules:
+  - {id: no-worse, metric: knn_label_agreement, layer: embedding, relative: {max_drop: 0.05}}
+"""
+COMPARED = ("rules:\n", RELATIVE)
+
+
+def test_a_collapsed_version_is_worse_than_the_champion_on_the_same_rows(check: Check, tmp_path: Path) -> None:
+    done = check("models:/encoder/2", written(tmp_path, COMPARED), "--no-record", "-o", "json")
+    found = next(each for each in done.document["results"] if each["rule"] == "no-worse")
+    assert (done.code, found["status"], found["check"]) == (1, "fail", "relative")
+    assert done.document["baseline"]["resolved"] == "models:/encoder/1"
+    assert " for the worse from the baseline's " in found["message"]
+    assert found["value"] < found["interval"][1] < found["min"] == -0.05
+    assert found["rows"]
+    alone = next(each for each in done.document["results"] if each["rule"] == "neighbours")
+    assert found["value"] == pytest.approx(alone["value"] - found["baseline"])
+
+
+def test_the_champion_itself_has_nothing_to_be_compared_with(check: Check, tmp_path: Path) -> None:
+    done = check("models:/encoder/1", written(tmp_path, COMPARED), "--no-record", "-o", "json")
+    assert (done.code, statuses(done.document)["no-worse"]) == (0, "not_evaluated")
+    assert done.document["baseline"] is None
+    assert "the baseline models:/encoder/1 is the candidate itself" in done.document["notes"]
+    strict = ("skip_relative", "error")
+    policy = written(tmp_path, COMPARED, strict)
+    check("models:/encoder/1", policy, "--no-record").is_refused(
+        3, "is the candidate itself, so nothing can be compared"
+    )
+
+
+def test_rows_are_judged_slice_by_slice(check: Check, tmp_path: Path) -> None:
+    table = probe_table().append_column("pen", [["blue", "red", "blue"] * (ROWS // 3)])
+    slices = "slices: {by: pen, min: 0.9, min_rows: 150, required: [blue], worst_gap: {max: 0.9}}"
+    asked = ("knn_label_agreement, layer: embedding, min: 0.5", f"ncc_accuracy, layer: embedding, {slices}")
+    done = check("models:/encoder/1", written(tmp_path, asked, table=table), "--no-record", "-o", "json")
+    found = {each["slice"]: each for each in done.document["results"] if each["rule"] == "neighbours"}
+    assert {name: each["status"] for name, each in found.items() if each["check"] == "bound"} == {
+        "pen=red": "not_evaluated",
+        "pen=blue": found["pen=blue"]["status"],
+    }
+    assert (found["pen=blue"]["n"], found[None]["status"], done.code) == (200, "error", 3)
+    assert done.document["slices"] == [
+        {"slice": {"pen": "blue"}, "rows": 200},
+        {"slice": {"pen": "red"}, "rows": 100},
+    ]
+
+
+def test_a_waived_failure_is_shown_and_does_not_block(registry: Registry, check: Check, tmp_path: Path) -> None:
+    uri = registry.again("2")
+    reason = "expires: 2999-12-31, owner: kenji, reason: The index is rebuilt anyway."
+    waivers = [f"  - {{rule: {rule}, model: '{uri}', {reason}}}\n" for rule in ("collapse", "rank", "neighbours")]
+    policy = written(tmp_path, ("rules:\n", f"waivers:\n{''.join(waivers)}rules:\n"))
+    done = check(uri, policy, "-o", "json", "--no-record")
+    assert (done.code, done.document["status"]) == (0, "passed")
+    assert {rule for rule, status in statuses(done.document).items() if status == "waived"} == {
+        "collapse",
+        "rank",
+        "neighbours",
+    }
+    assert check("models:/encoder/2", policy, "--no-record").code == 1
+
+
 # What cannot be evaluated: one message, and nothing is left behind.
 
 
@@ -470,18 +536,18 @@ def test_a_typo_in_the_policy_exits_with_2_and_says_where_and_what_was_meant(
 
 
 @pytest.mark.parametrize(
-    ("store", "message"),
+    ("store", "kind", "message"),
     [
-        ("http://127.0.0.1:9", "no server answers there: "),
-        ("sqlite:///empty.db", "not found; the registry holds no model"),
-        ("sqlite:///nowhere/mlflow.db", "there is no database file 'nowhere/mlflow.db'"),
+        ("http://127.0.0.1:9", "registry", "no server answers there: "),
+        ("sqlite:///empty.db", "absent", "not found; the registry holds no model"),
+        ("sqlite:///nowhere/mlflow.db", "registry", "there is no database file 'nowhere/mlflow.db'"),
     ],
 )
-def test_a_registry_that_does_not_answer_is_one_message(tmp_path: Path, store: str, message: str) -> None:
+def test_a_registry_that_does_not_answer_is_one_message(tmp_path: Path, store: str, kind: str, message: str) -> None:
     sqlite3.connect(tmp_path / "empty.db").execute("VACUUM").connection.close()
     done = gate(store, "check", "models:/encoder/1", "-p", str(written(tmp_path)), directory=tmp_path)
     done.is_refused(3, message)
-    assert done.err.startswith("error[registry]: models:/encoder/1: ")
+    assert done.err.startswith(f"error[{kind}]: models:/encoder/1: ")
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -1,0 +1,1 @@
+"""How long a backtest over many recorded checks takes."""

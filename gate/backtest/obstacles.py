@@ -1,0 +1,76 @@
+"""Why evidence cannot say what a policy would have said: what the policy asks and nobody measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gate.errors import NothingEvaluatedError
+from gate.evidence.wording import finding_name
+from gate.policy.references import needs_baseline
+from gate.policy.scope import require_in_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from gate.policy.rules import Rule
+    from gate.policy.schema import Policy
+    from gate.verdict import Finding, Measurements
+
+
+def of_the_whole(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
+    """What keeps any rule from being judged: another model, probe set, layer or baseline than the policy means."""
+    model, probe = document["model"], document["probe"]
+    try:
+        require_in_scope(policy, model["name"], model["uri"])
+    except NothingEvaluatedError as error:
+        yield str(error)
+    if policy.probe and policy.probe.digest not in (None, probe["digest"]):
+        yield f"was measured on the probe set {probe['digest']}, the policy pins {policy.probe.digest}"
+    rules = [rule for rule in policy.rules if rule.enabled]
+    yield from _layers(policy, rules, document["layers"])
+    if any(_compares(rule) for rule in rules):
+        yield from _baseline(policy, document)
+
+
+def _layers(policy: Policy, rules: Iterable[Rule], recorded: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    known = {layer["name"]: (layer["path"], layer["pooling"]) for layer in recorded}
+    for name in dict.fromkeys(rule.layer for rule in rules):
+        layer = policy.layers.get(name)
+        meant = (name, "none") if layer is None else (layer.path, layer.pooling)
+        if name not in known:
+            yield f"layer {name!r} was not recorded"
+        elif known[name] != meant:
+            found, wanted = (f"{path!r}, pooling {pooling}" for path, pooling in (known[name], meant))
+            yield f"layer {name!r} was read at {found}; the policy reads it at {wanted}"
+
+
+def _compares(rule: Rule) -> bool:
+    in_slices = rule.slices is not None and rule.slices.relative is not None
+    return rule.relative is not None or in_slices or needs_baseline(rule.metric)
+
+
+def _baseline(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
+    """The policy compares with a baseline, and the evidence has none, or another one."""
+    named, recorded = policy.baseline, document["baseline"]
+    if named is None:
+        return
+    if recorded is None:
+        was_looked_for = document["baseline_reason"] in document["notes"]  # said only of a policy that names one
+        if named.when_absent == "error" or not was_looked_for:
+            yield f"was not compared with a baseline: {document['baseline_reason']}"
+    elif "@" not in named.uri and named.uri not in (recorded["uri"], recorded["resolved"]):
+        yield f"was compared with {recorded['resolved']}, the policy names {named.uri}"
+
+
+def of_the_findings(policy: Policy, findings: Iterable[Finding], measured: Measurements) -> dict[str, str]:
+    """Findings that say nothing of the model, only of what was not recorded: name → what that is."""
+    uncut = {rule.id for rule in policy.rules if rule.slices and rule.slices.by not in measured.slices}
+    told = {}
+    for finding in findings:
+        code, _, reason = (finding.reason or "").partition(": ")
+        name, what = finding_name(vars(finding)), f"{finding.metric} of layer {finding.layer!r}"
+        if code == "missing":
+            told[name] = f"{name}: {what} was not recorded" + ("" if finding.slice is None else f" on {finding.slice}")
+        elif code == "no_interval" or (code == "missing_slice" and finding.rule in uncut):
+            told[name] = f"{name}: {what}: {reason}"
+    return told

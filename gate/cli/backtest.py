@@ -1,0 +1,110 @@
+"""`gate backtest`: a policy replayed over recorded evidence; no model is run."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gate.cli import outputs
+from gate.cli.collector import without_collector
+from gate.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+
+    from gate.backtest import Bundle
+
+PolicyFile = Annotated[
+    str, typer.Argument(metavar="POLICY", help="Policy file, or the name of a pack.", show_default=False)
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Registered model, whose recorded checks in MLflow are replayed.")
+]
+Evidence = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="PATH", help="File of evidence, or a folder that holds such files. Repeatable."),
+]
+All = Annotated[bool, typer.Option("--all", help="Every recorded check, not only the newest of each version.")]
+Day = Annotated[
+    str | None, typer.Option("--date", metavar="YYYY-MM-DD", help="Day of waivers and dates (UTC). Default: today.")
+]
+Requests = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FORMAT[=PATH]",
+        help="text, json or markdown; without a path to stdout. Repeatable. Default: text.",
+    ),
+]
+
+EPILOG = (
+    "Exit codes: 0 every version was replayed, whatever its verdict; 2 usage or policy; "
+    "3 a version could not be replayed; 5 there is no evidence."
+)
+
+
+def backtest(
+    policy: PolicyFile,
+    *,
+    model: Model = None,
+    evidence: Evidence = None,
+    every: All = False,
+    day: Day = None,
+    output: Requests = None,
+) -> None:
+    """Replay a policy over recorded evidence: which versions would have another verdict, and why."""
+    with without_collector():
+        raise typer.Exit(_backtest(policy, model, evidence or (), every=every, day=day, output=output or ()))
+
+
+def _backtest(
+    policy: str, model: str | None, evidence: Sequence[Path], *, every: bool, day: str | None, output: Sequence[str]
+) -> int:
+    from gate import backtest as replaying
+    from gate.policy.loading import load_policy
+
+    targets = outputs.parse(output, replaying.FORMATS)
+    if model is None and not evidence:
+        raise UsageError("there is nothing to replay over; give --model NAME, --evidence PATH or both")
+    outputs.remove_stale(targets, inputs=[Path(policy), *evidence], recognised=replaying.is_report)
+    today, loaded = parsed_day(day), load_policy(policy)
+    found = replaying.replays([loaded.policy], bundles(model, evidence, every=every), today)
+    kept = replaying.in_order(found if every else replaying.newest(found))
+    document = replaying.backtest(loaded, [only for (only,) in kept], today)
+    outputs.write_rendered(
+        targets, lambda format_, _: replaying.render(format_, document), recognised=replaying.is_report
+    )
+    return replaying.exit_code(only for (only,) in kept)
+
+
+def bundles(model: str | None, paths: Sequence[Path], *, every: bool) -> Iterator[Bundle]:
+    """The evidence of a model in MLflow, and of files."""
+    from gate.backtest import below
+
+    recorded: Iterator[Bundle] = iter(())
+    if model is not None:
+        from gate.mlflow_plugin.recordings import of_model
+
+        recorded = of_model(model, every=every)
+    return chain(recorded, below(paths))
+
+
+def parsed_day(text: str | None) -> date:
+    """A day as it is written in a policy, today (UTC) when None.
+
+    Raises:
+        UsageError: It is no day.
+    """
+    from datetime import UTC, date, datetime
+
+    if text is None:
+        return datetime.now(UTC).date()
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--date should be a day such as 2027-01-31, found {text!r}") from None
