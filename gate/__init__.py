@@ -1,6 +1,7 @@
 """Decides whether a registered model may be promoted, by the geometry of its representations.
 
-In a notebook: `gate.check(model_uri, policy=…)` for a model of a registry, `gate.measure(features)` for plain arrays.
+In a notebook: `gate.check(model_uri, policy=…)` for a model of a registry, `gate.compare(a, b, probe=…)` for two of
+them, `gate.measure(features)` for plain arrays.
 Importing this package is free; torch, mlflow and pydantic are imported when something of it is used.
 """
 
@@ -10,15 +11,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gate.calibration import calibrate
+    from gate.comparison.versions import compare
     from gate.evaluation import check
     from gate.measurement import measure
     from gate.policy.loading import load_policy
 
     __version__: str
 
-__all__ = ["__version__", "check", "load_policy", "measure"]
+__all__ = ["__version__", "calibrate", "check", "compare", "load_policy", "measure"]
 
-_HOMES = {"check": "gate.evaluation", "load_policy": "gate.policy.loading", "measure": "gate.measurement"}
+_HOMES = {
+    "calibrate": "gate.calibration",
+    "check": "gate.evaluation",
+    "compare": "gate.comparison.versions",
+    "load_policy": "gate.policy.loading",
+    "measure": "gate.measurement",
+}
 
 
 def __getattr__(name: str) -> object:

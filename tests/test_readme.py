@@ -155,7 +155,7 @@ def test_the_two_commands_are_what_the_tests_run(target: str, command: str) -> N
 def test_every_block_is_run_saved_or_a_target_of_make() -> None:
     assert {block.language for block in BLOCKS} <= {*SHELLS, "python", "yaml"}
     assert README.count("```") == 2 * len(BLOCKS)
-    assert [block.file for block in BLOCKS if block.language == "yaml"] == ["policy.yaml"]
+    assert [block.file for block in BLOCKS if block.language == "yaml"] == ["policy.yaml", "team.yaml"]
     targets = re.findall(r"^make (\w+)", "".join(block.text for block in BLOCKS if block.is_make), flags=re.MULTILINE)
     assert targets == ["demo", "test"]
     assert not any("make " in block.text for block in BLOCKS if not block.is_make)
@@ -231,27 +231,51 @@ def test_the_reference_of_the_metrics_and_its_command_are_named() -> None:
     assert main(["metrics", "effective_rank"]) == 0
 
 
-@pytest.mark.parametrize(
-    ("key", "text"),
-    [
-        ("slices", "rules: [{id: a, metric: vci, min: 0, slices: {by: [site]}}]"),
-        ("relative", "rules: [{id: a, metric: vci, min: 0, relative: {max_drop: 1}}]"),
-        ("baseline", "baseline: {uri: models:/a@champion}"),
-        ("waivers", "waivers: [{rule: a}]"),
-        ("extends", "extends: [embedding@1]"),
-        ("scope", "scope: {models: [a]}"),
-    ],
-)
+TEAM = [command for row in cells_of(table_below("Policies")) for command in re.findall(r"`(gate [^`]*)`", row[1])]
+
+
+@pytest.mark.parametrize("command", TEAM)
+def test_what_a_team_does_with_its_policy_runs(command: str, newcomer: tuple[Path, dict[str, str]]) -> None:
+    folder = newcomer[0]
+    shutil.copy(folder / "policy.yaml", folder / "old.yaml")
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=folder,
+        env=os.environ | {"MLFLOW_TRACKING_URI": "sqlite:///gate-demo/mlflow.db", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == (5 if command == "gate policy test" else 0), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_policy_of_a_team_blocks_the_collapsed_model(newcomer: tuple[Path, dict[str, str]]) -> None:
+    environment = os.environ | {"MLFLOW_TRACKING_URI": "sqlite:///gate-demo/mlflow.db", "NO_COLOR": "1"}
+    arguments = ["check", "models:/digits/2", "-p", "team.yaml", "--no-record"]
+    done = subprocess.run(
+        [sys.executable, "-m", "gate", *arguments],
+        cwd=newcomer[0],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "error[rank (relative)]" in done.stdout
+    assert "neighbours[desk=left]" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["tokens", "reference"])
 def test_what_is_not_there_yet_is_refused_by_name(
-    key: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert f"`{key}`" in README.split("## What it does not do yet")[1]
+    metric = next(entry.name for entry in catalogue.load().values() if name in entry.required)
     policy = tmp_path / "policy.yaml"
-    rules = "" if text.startswith("rules") else "\nrules: [{id: a, metric: vci, min: 0}]"
     head = 'apiVersion: gate/v1\nkind: Policy\nmetadata: {name: a, version: "1"}\n'
-    policy.write_text(f"{head}{text}{rules}\n", encoding="utf-8")
+    policy.write_text(f"{head}rules: [{{id: a, metric: {metric}, min: 0}}]\n", encoding="utf-8")
     assert main(["policy", "validate", str(policy)]) == 2
-    assert capsys.readouterr().err.count(f"`{key}` is not supported yet") == 1
+    assert "cannot give" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)]*)\)", README))))

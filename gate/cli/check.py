@@ -145,6 +145,8 @@ def _record(document: Mapping[str, Any], *, quiet: bool) -> None:
         run = record(document, html.render(document))
     if not quiet:
         typer.echo(f"recorded as MLflow run {run}", err=True)
+        if document["status"] != "passed":
+            typer.echo(f"gate explain {run} says more of what did not pass", err=True)
 
 
 def _exit_code(document: Mapping[str, Any], fail_on: Literal["error", "fail", "inconclusive", "warn", "never"]) -> int:

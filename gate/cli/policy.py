@@ -35,3 +35,12 @@ def validate(
             rules = "1 rule" if len(policy.rules) == 1 else f"{len(policy.rules)} rules"
             typer.echo(f"{file}: ok, {policy.metadata.name}@{policy.metadata.version}, {rules}")
     raise typer.Exit(USAGE if USAGE in codes else max(codes, default=0))
+
+
+@app.command()
+def schema() -> None:
+    """Write the JSON Schema of a policy, by which an editor completes and checks one while it is written."""
+    from gate.cli import outputs
+    from gate.policy import json_schema
+
+    outputs.to_stdout(json_schema.render())

@@ -105,10 +105,21 @@ def _head(document: Document, result: Result, paint: Paint) -> str:
         ("enforced", enforced),
         *wording.advice(result),
         *(("waiver", text) for text in _idle_waivers(document, result["rule"])),
+        ("to waive", _waiver_to_write(document, result)),
         ("note", (wording.caution(document) or "").removeprefix("note: ")),
     ]
     title = f"rule {result['rule']}: {wording.outcome(result)}"
     return "\n".join([paint(wording.one_line(title), result["status"]), *facts(pairs, paint)])
+
+
+def _waiver_to_write(document: Document, result: Result) -> str:
+    """What to add to `waivers` of the policy, for a finding that a waiver could cover."""
+    if result["status"] not in ("fail", "inconclusive"):
+        return ""
+    model = document["model"]
+    named = model["resolved"] if model["version"] else model["digest"]
+    cut = f", slices: {{{result['slice'].replace('=', ': ')}}}" if result["slice"] else ""
+    return f"{{rule: {result['rule']}, model: '{named}'{cut}, expires: YYYY-MM-DD, owner: WHO, reason: WHY}}"
 
 
 def _idle_waivers(document: Document, name: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ Whether layers exist, bounds cross or a policy loosens another, only `gate polic
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from gate.policy.merging import OF_THE_CHILD
@@ -96,3 +97,8 @@ def _reached(schema: object, definitions: dict[str, Schema]) -> set[str]:
 
 def _resolved(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     return definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def render() -> str:
+    """The schema as text."""
+    return json.dumps(policy_schema(), indent=2, ensure_ascii=False) + "\n"

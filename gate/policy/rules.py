@@ -155,7 +155,7 @@ class Rule(Bounds):
     slices: Slices | None = None
     """What must hold on each part of the probe set."""
     severity: Severity = "block"
-    """`warn` turns a FAIL and an INCONCLUSIVE into a warning, never an error."""
+    """`warn` turns a FAIL and an INCONCLUSIVE into a warning, never an error; where it is left out, `defaults` say."""
     enforce_from: Day | None = None
     """Until this day (UTC) the rule only warns; from then on its severity counts."""
     params: dict[str, Parameter] = Field(default_factory=dict)

@@ -116,7 +116,8 @@ def test_a_recorded_run_is_explained_by_its_id(
         document["model"].update(name=None, version=None, model_id=None, run_id=None)
         with quiet_mlflow():
             run = record(document, html.render(document))
-        assert ask("rank", "--run", run)[1] == ask("rank", "--evidence", "sample.json")[1]
+        bundle.dump(document, Path("unregistered.json"))
+        assert ask("rank", "--run", run)[1] == ask("rank", "--evidence", "unregistered.json")[1]
         for subject in (run, f"runs:/{run}"):
             code, out, _ = ask(subject)
             assert code == 0

@@ -187,7 +187,7 @@ def output_names(width: int, labels: Codes | None) -> tuple[str, ...]:
     shown = ", ".join(map(repr, names[:5]))
     raise MetricError(
         f"the {width} columns of logits cannot be matched with the {len(names)} labels ({shown} ...); "
-        "name them in order: outputs=[...]"
+        "name them in order: outputs=[...], or `reads: {logits: {classes: [...]}}` in a policy"
     )
 
 
