@@ -5,7 +5,7 @@ BIN := .venv/bin
 READY := .venv/ready
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test lint format bench metrics
+.PHONY: demo test lint format bench metrics reference
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -25,10 +25,14 @@ SIZES ?= S
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.speed $(SIZES)
 
-# What is rendered from the metrics themselves: the list that is read without torch, and docs/metrics.md.
-metrics: $(READY)
+# What is rendered from the code: the list of metrics that is read without torch, the references of metrics and policies,
+# and the JSON Schema of a policy.
+reference: $(READY)
 	@$(BIN)/python -m gate.geometry.catalogue
 	@$(BIN)/python docs/make_metrics.py
+	@$(BIN)/python -m docs.make_policy
+
+metrics: reference
 
 format: $(READY)
 	@$(BIN)/ruff check --fix --exit-zero .

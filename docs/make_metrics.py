@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gate.geometry import catalogue
 from gate.geometry.catalogue import SPLITS, WEIGHTS, Entry, heading, in_words
 from gate.geometry.statistics import COLUMNS
-from gate.policy.references import OF_THE_PROBE, in_a_policy
+from gate.policy.references import OF_THE_BASELINE, OF_THE_MODEL, OF_THE_PROBE, in_a_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ HEAD = """\
 # Metrics
 
 All {count} metrics of `gate.measure`, and which of them a rule of a policy can be about. The text is that of the code:
-`make metrics` writes this page, and a test fails when it is stale. `gate metrics` lists the same in a terminal,
+`make reference` writes this page, and a test fails when it is stale. `gate metrics` lists the same in a terminal,
 `gate metrics ID` shows one of them.
 
 How to read an entry:
@@ -184,13 +184,21 @@ def inputs() -> Iterator[tuple[str, str, str, str]]:
     for name, column in COLUMNS.items():
         given = f'`{name}={{"NAME": ...}}`' if column.several else f"`{name}=...`"
         given += ", or token states (n, T, d) with `token_mask=`" if name.endswith("tokens") else ""
-        key = f"`probe.columns.{OF_THE_PROBE[name]}`" if name in OF_THE_PROBE else "-"
-        yield f"`{name}`", escaped(column.meaning), given, key
+        yield f"`{name}`", escaped(column.meaning), given, " and ".join(keys_of(name)) or "-"
     for name, meaning in SPLITS.items():
         yield f"`{name}`", f"{meaning}; `{name}.labels` is a column of theirs", f"`{name}=...`", "-"
     for name, meaning in WEIGHTS.items():
         tensors = '"head.weight": ..., "head.bias": ...' if name == "head" else f'"{name}": ...'
         yield f"`{name}`", escaped(meaning), f"`weights={{{tensors}}}`", "-"
+
+
+def keys_of(name: str) -> Iterator[str]:
+    """The keys by which a policy gives an input."""
+    if name in OF_THE_PROBE:
+        yield f"`probe.columns.{OF_THE_PROBE[name]}`"
+    if name in OF_THE_BASELINE:
+        yield "`baseline`"
+    yield from (f"`reads.{each}`" for each in OF_THE_BASELINE.get(name, (name,)) if each in OF_THE_MODEL)
 
 
 def address(entry: Entry, readout: str) -> str:

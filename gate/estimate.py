@@ -170,7 +170,9 @@ def _paired(
     """Standard error, interval at a level, and method of a difference.
 
     A proportion gets half a row added to each way of differing (Agresti and Min 2005); what is counted or a maximum
-    has no influence to pair, so that the two intervals are set against each other.
+    has no influence to pair, so that the two intervals are set against each other. Of all others the interval leans as
+    those of the two do, each by the share that it has in the difference: a quantity that is known up to a factor, such
+    as a ratio, is less certain above than below.
     """
     from gate.geometry.influence import cluster_count
     from gate.geometry.intervals import quantile
@@ -184,12 +186,31 @@ def _paired(
         error = math.sqrt(error**2 + 2 / rows**2)
     groups = cluster_count(gap.clusters)
     degrees = None if groups is None else max(groups - 1, 1)
+    mine, other = _shares(candidate, baseline, error)
 
     def ends(level: float) -> tuple[float, float]:
         reach = quantile(level, degrees=degrees) * error
-        return difference - reach, difference + reach
+        middle = difference + mine * _lean(candidate, level) - other * _lean(baseline, level)
+        return min(middle - reach, difference), max(middle + reach, difference)
 
     return error, ends, f"paired difference, {candidate.method}"
+
+
+def _shares(candidate: Estimate, baseline: Estimate, error: float) -> tuple[float, float]:
+    """Squared correlation of each of the two with their difference, by the standard errors of all three."""
+    mine, other = candidate.standard_error or 0.0, baseline.standard_error or 0.0
+    if not (mine > 0 and other > 0 and error > 0):
+        return 0.0, 0.0
+    with_mine, with_other = mine**2 - other**2 + error**2, mine**2 - other**2 - error**2
+    return min(1.0, (with_mine / (2 * mine * error)) ** 2), min(1.0, (with_other / (2 * other * error)) ** 2)
+
+
+def _lean(estimate: Estimate, level: float) -> float:
+    """How far the middle of an interval lies from its value."""
+    interval = estimate.at(level).interval
+    if interval is None or estimate.value is None or not all(map(math.isfinite, interval)):
+        return 0.0
+    return (interval[0] + interval[1]) / 2 - estimate.value
 
 
 def _set_against(candidate: Estimate, baseline: Estimate, level: float) -> tuple[float, float]:

@@ -141,7 +141,7 @@ def evaluate(
     with TemporaryDirectory(prefix="gate-") as folder:
         model = load(model_uri, directory=Path(folder), device=where, allow_pickle=run.allow_pickle)
         require_in_scope(policy, model.name, model_uri)
-        baseline = _baseline(policy, model, Path(folder), where)
+        baseline = _baseline(policy, model, Path(folder), where, compares=plan.compares)
         rows = streaming.open_rows(spec, plan.tags)
         stream = streaming.batches(model, baseline, rows, plan, device=where, run=run, on_progress=on_progress)
         collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
@@ -150,12 +150,16 @@ def evaluate(
     return Evaluated(model, baseline, rows, plan, collections, measured, where)
 
 
-def _baseline(policy: Policy, candidate: LoadedModel, directory: Path, device: str) -> LoadedModel | Absent:
+def _baseline(
+    policy: Policy, candidate: LoadedModel, directory: Path, device: str, *, compares: bool
+) -> LoadedModel | Absent:
     """What the candidate is compared with, or why it is not."""
     from gate.models.baseline import Absent, find
 
     if policy.baseline is None:
         return Absent("the policy names no baseline; there are no relative rules")
+    if not compares:
+        return Absent("no rule compares with the baseline")
     return find(
         policy.baseline.uri,
         candidate,

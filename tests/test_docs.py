@@ -1,4 +1,4 @@
-"""The reference of the metrics: rendered from the registry, never stale, and every link in it leads somewhere."""
+"""The references of metrics and policies: rendered from the code, never stale, and every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from typing import Any, get_args
 
 import pytest
 
+from docs import make_policy
+from gate.errors import PolicyError
 from gate.geometry import catalogue
 from gate.geometry.registry import Change
 from gate.geometry.statistics import COLUMNS
 from gate.measurement import measure
-from gate.policy.references import input_fault
-from gate.policy.schema import Columns
+from gate.policy import load_policy
+from gate.policy.kinds import Keys
+from gate.policy.references import Given, input_fault
+from gate.policy.schema import Columns, Policy, Reads
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "metrics.md").read_text(encoding="utf-8")
 MAKE: dict[str, Any] = runpy.run_path(str(DOCS / "make_metrics.py"))
 ENTRIES = catalogue.load()
+EVERYTHING = Given(tuple(Columns.model_fields), tuple(Reads.model_fields), baseline=True)
 
 
 def section(name: str) -> str:
@@ -49,7 +54,7 @@ def test_every_metric_has_an_entry_with_all_that_a_user_needs(name: str) -> None
     assert rows == [name, *(f"{name}.{readout}" for readout in entry.readouts), *entry.params]
     for fact in ("Better", "Unit", "Decides when", "Needs", "In a policy", "Models", "Unchanged by", "Paper"):
         assert f"- **{fact}**: " in text
-    assert ("- **In a policy**: yes" in text) == (input_fault(name, None) is None)
+    assert ("- **In a policy**: yes" in text) == (input_fault(name, EVERYTHING) is None)
     needs = next(line for line in text.splitlines() if line.startswith("- **Needs**"))
     assert all(f"`{column}`" in needs for column in entry.required)
     assert entry.description in text
@@ -97,6 +102,14 @@ def test_what_a_policy_can_name_is_what_the_page_says() -> None:
     roles = {*Columns.model_fields} - {"input", "id"}
     assert set(re.findall(r"`probe\.columns\.(\w+)`", PAGE)) == roles
     assert {column.rstrip("s"): role for column, role in MAKE["OF_THE_PROBE"].items()} == {role: role for role in roles}
+    inputs = PAGE.split("## Inputs\n")[1].split("\n## ")[0]
+    given = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", inputs, flags=re.MULTILINE))
+    assert set(re.findall(r"`reads\.(\w+)`", inputs)) == {*Reads.model_fields}
+    assert (given["logits"], given["baseline"]) == ("`reads.logits`", "`baseline`")
+    assert given["baseline_logits"] == "`baseline` and `reads.logits`"
+    for name, entry in ENTRIES.items():
+        keyed = all(given[each.partition(".")[0]] != "-" for each in entry.required)
+        assert keyed == (input_fault(name, EVERYTHING) is None)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +127,66 @@ def test_formulas_are_not_read_as_markup(text: str, written: str) -> None:
 def test_a_bar_does_not_end_a_cell() -> None:
     entry = replace(ENTRIES["vci"], meaning="|x| over |y|")
     assert r"| \|x\| over \|y\| |" in MAKE["overview"]([entry])
+
+
+POLICY = (DOCS / "policy.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_policy_is_what_the_code_says() -> None:
+    assert make_policy.page() == POLICY, "stale: run `python -m docs.make_policy`"
+
+
+def test_every_key_of_a_policy_is_on_its_page_with_what_it_holds_and_what_it_is() -> None:
+    parts = re.split(r"^#+ ", POLICY, flags=re.MULTILINE)
+    sections = {re.sub(r"[`\n]", "", part.partition("\n")[0]): part for part in parts}
+    blocks: dict[str, type[Keys]] = {"Keys of a policy": Policy, **make_policy.BLOCKS}
+    for place, model in blocks.items():
+        rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", sections[place], flags=re.MULTILINE)
+        assert {key for key, *_ in rows} == {field.alias or name for name, field in model.model_fields.items()}
+        for key, holds, default, what in rows:
+            field = next(field for name, field in model.model_fields.items() if (field.alias or name) == key)
+            assert holds
+            assert what.endswith(".")
+            assert what == MAKE["escaped"](" ".join(str(field.description).split()))
+            assert (default == "required") == field.is_required()
+
+
+def test_every_block_of_a_policy_has_a_section() -> None:
+    everywhere: set[type[Keys]] = {Policy, *make_policy.BLOCKS.values()}
+    reached: set[type[Keys]] = {Policy}
+    for model in everywhere:
+        reached |= {inner for field in model.model_fields.values() if (inner := inside(field.annotation))}
+    assert reached == everywhere
+
+
+def inside(annotation: object) -> type[Keys] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Keys):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := inside(each))), None)
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    headings = re.findall(r"^#+ (.*)$", POLICY, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(([^)]*)\)", POLICY)
+    assert {link for link in links if link.startswith("#") and link[1:] not in anchors} == set()
+    assert {link for link in links if not link.startswith("#") and not (DOCS / link).exists()} == set()
+    assert {"#waivers", "#rulesslicesworst_gap", "#readsname"} <= set(links)
+
+
+def test_the_policies_of_the_page_are_good(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", POLICY, flags=re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    for block in blocks:
+        (tmp_path / "policy.yaml").write_text(block, encoding="utf-8")
+        assert load_policy(tmp_path / "policy.yaml").policy.rules
+
+
+def test_what_the_page_says_of_looser_rules_is_so(tmp_path: Path) -> None:
+    block = re.findall(r"^```yaml\n(.*?)^```$", POLICY, flags=re.DOTALL | re.MULTILINE)[1]
+    (tmp_path / "policy.yaml").write_text(re.sub(r" +override.*\n +reason.*\n", "", block), encoding="utf-8")
+    with pytest.raises(PolicyError, match=r"rules\.neighbours\.min: loosens classifier@1"):
+        load_policy(tmp_path / "policy.yaml")
 
 
 GEOMETRY_WITH_MORE = """

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 HEADER = """# What the rules of the policy packs see
 
 `python -m benchmarks.packs` trains small healthy and broken models of every kind, several seeds each, and judges them
-with the rules of `policies/`. A cell is the range of the value over the seeds. **●**: the rule fails in every seed;
-◐: in every seed it does not pass, but not always because it fails (the interval lies across the bound, or the metric
-has no answer); ○: it does not pass in some seeds; nothing: it passes. *Reach* is the union of the 95 % intervals of the
-healthy models, all of which must lie inside the bound.
+with the rules of `policies/`, and a few that `benchmarks/packs/children/` adds. A cell is the range of the value over
+the seeds. **●**: the rule fails in every seed; ◐: in every seed it does not pass, but not always because it fails (the
+interval lies across the bound, or the metric has no answer); ○: it does not pass in some seeds; nothing: it passes.
+*Reach* is the union of the 95 % intervals of the healthy models, all of which must lie inside the bound.
 """
 Key = tuple[str, str]  # rule, and what of it
 
@@ -65,25 +65,34 @@ class Judged:
         return _row([*cells, *(_cell(self.found[model][key]) for model in broken)])
 
     def _summary(self, broken: Sequence[str]) -> list[str]:
-        blocking = {rule.id for rule in self.policy.rules if rule.severity == "block"}
-        fair = all(
-            each.status == "pass"
-            for model in self.healthy
-            for (rule, _), found in self.found[model].items()
-            if rule in blocking
-            for each in found
-        )
-        seen = {
-            model: {rule for (rule, _), found in self.found[model].items() if all(e.status != "pass" for e in found)}
-            for model in broken
-        }
-        missed = [model for model in broken if not seen[model] & blocking]
+        seen = {model: self._stopping(model) for model in broken}
+        missed = [model for model in broken if not seen[model] & self._blocking]
         idle = [rule.id for rule in self.policy.rules if not any(rule.id in rules for rules in seen.values())]
         return [
-            f"- {self.seeds} seeds; every blocking rule passes every healthy model: {'yes' if fair else '**no**'}",
+            f"- {self.seeds} seeds; every blocking rule passes every healthy model: {self._fair}",
             f"- broken models that no blocking rule stops in every seed: {', '.join(missed) or 'none'}",
             f"- rules that stop none of these models in every seed: {', '.join(idle) or 'none'}",
         ]
+
+    @property
+    def _blocking(self) -> set[str]:
+        return {rule.id for rule in self.policy.rules if rule.severity == "block"}
+
+    @property
+    def _fair(self) -> str:
+        fair = all(
+            finding.status == "pass"
+            for model in self.healthy
+            for found in self.found[model].values()
+            for finding in found
+            if finding.rule in self._blocking
+        )
+        return "yes" if fair else "**no**"
+
+    def _stopping(self, model: str) -> set[str]:
+        """Rules with something that the model does not pass in any seed."""
+        found = self.found[model].items()
+        return {rule for (rule, _), seeds in found if all(finding.status != "pass" for finding in seeds)}
 
 
 def _row(cells: Iterable[str]) -> str:

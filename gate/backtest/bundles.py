@@ -75,6 +75,8 @@ def document(content: bytes, metrics: Collection[str]) -> dict[str, Any]:
         asked = [each for each in estimates if not isinstance(each, dict) or each.get("metric") in metrics]
         found["estimates"] = asked
     known = validated(found)
+    if not isinstance(known["probe"]["columns"], dict):
+        raise UsageError("probe.columns does not say what was read")
     for number, layer in enumerate(known["layers"]):
         if not isinstance(layer, dict) or not {"name", "path", "pooling"} <= layer.keys():
             raise UsageError(f"layers[{number}] does not say where features were read")

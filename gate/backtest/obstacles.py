@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gate.backtest.inputs import others
 from gate.errors import NothingEvaluatedError
 from gate.evidence.wording import finding_name
 from gate.policy.references import needs_baseline
@@ -28,6 +29,7 @@ def of_the_whole(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
         yield f"was measured on the probe set {probe['digest']}, the policy pins {policy.probe.digest}"
     rules = [rule for rule in policy.rules if rule.enabled]
     yield from _layers(policy, rules, document["layers"])
+    yield from others(policy, rules, document)
     if any(_compares(rule) for rule in rules):
         yield from _baseline(policy, document)
 

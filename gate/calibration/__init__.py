@@ -77,7 +77,7 @@ def calibrate(  # noqa: PLR0913 - one parameter for everything that a person may
     from gate.calibration.proposing import proposed
     from gate.calibration.worthless import worthless
 
-    _require_rates(false_alarm, assurance)
+    _require_sense(false_alarm, assurance, name)
     asked = _asked(good, probe, layers or {}, reads or {}, like)
     versions: list[Version] = []
     for uri in [*good, *bad]:
@@ -105,11 +105,19 @@ def calibrate(  # noqa: PLR0913 - one parameter for everything that a person may
     )
 
 
-def _require_rates(false_alarm: float, assurance: float) -> None:
+def _require_sense(false_alarm: float, assurance: float, name: str | None) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    from gate.policy.kinds import Name
+
     if not 0 < false_alarm < 0.5:
         raise UsageError(f"the false-alarm rate must lie between 0 and 0.5, found {false_alarm!r}")
     if not 0 < assurance < 1:
         raise UsageError(f"the assurance must lie between 0 and 1, found {assurance!r}")
+    try:
+        TypeAdapter(Name | None).validate_python(name)
+    except ValidationError:
+        raise UsageError(f"a policy cannot be called {name!r}; use letters, digits, `.`, `_` and `-`") from None
 
 
 def _asked(

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from gate.errors import GateError, ModelError, PolicyError, UsageError
+from gate.errors import GateError, PolicyError, UsageError
 from gate.evaluation import evaluate
 from gate.questions import Part
 
@@ -128,9 +128,7 @@ def layers_of(uri: str, *, device: str = "cpu", allow_pickle: bool = False) -> l
 
     with TemporaryDirectory(prefix="gate-") as folder:
         module = load(uri, directory=Path(folder), device=device, allow_pickle=allow_pickle).module
-        if module is None:
-            raise ModelError(f"{uri}: precomputed vectors have only 'input' and 'output'")
-        return [*(path for path, _ in module.named_modules() if path), "output"]
+        return [*(path for path, _ in (module.named_modules() if module else ()) if path), "output"]
 
 
 def missing_layer(uri: str) -> UsageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -45,8 +46,9 @@ class Calibration:
         """Name of the policy."""
         if self.name:
             return self.name
-        registered = self.good[0].name
-        return registered or (self.asked.like.policy.metadata.name if self.asked.like else "calibrated")
+        if registered := self.good[0].name:
+            return re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]+", "-", registered).strip("-") or "calibrated"
+        return self.asked.like.policy.metadata.name if self.asked.like else "calibrated"
 
     @property
     def of_what(self) -> str:

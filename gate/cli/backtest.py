@@ -83,11 +83,17 @@ def _backtest(
 
 
 def bundles(model: str | None, paths: Sequence[Path], *, every: bool) -> Iterator[Bundle]:
-    """The evidence of a model in MLflow, and of files."""
+    """The evidence of a model in MLflow, and of files.
+
+    Raises:
+        UsageError: The model is no name, or there is no such file.
+    """
     from gate.backtest import below
 
     recorded: Iterator[Bundle] = iter(())
     if model is not None:
+        if not model or "/" in model or ":" in model:
+            raise UsageError(f"--model takes the name of a registered model, without version or alias; found {model!r}")
         from gate.mlflow_plugin.recordings import of_model
 
         recorded = of_model(model, every=every)

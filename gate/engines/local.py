@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from gate.geometry.statistics import Batch, Collection, Statistic
+    from torch import Tensor
+
+    from gate.geometry.statistics import Batch, Codes, Collection, Statistic
 
 Part = TypeVar("Part", bound="Hashable")
 
@@ -54,12 +56,18 @@ def _gathered(batches: Iterable[Mapping[Part, Batch]]) -> Iterator[dict[Part, Ba
     for batch in batches:
         for part, rows in batch.items():
             waiting[part].append(rows)
-            held += rows.features.numel()
+            held += rows.features.numel() + sum(_size(column) for column in rows.columns.values())
         if held >= _VALUES_AT_ONCE:
             yield {part: _joined(rows) for part, rows in waiting.items()}
             waiting.clear()
             held = 0
     yield {part: _joined(rows) for part, rows in waiting.items()}
+
+
+def _size(column: Codes | Tensor) -> int:
+    from gate.geometry.statistics import Codes
+
+    return (column.values if isinstance(column, Codes) else column).numel()
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:

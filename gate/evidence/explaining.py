@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from gate.evidence import wording
 from gate.evidence.layout import facts, painter, paragraph, section, table
 from gate.evidence.meaning import meaning, recorded
+from gate.verdict import slice_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -118,8 +121,14 @@ def _waiver_to_write(document: Document, result: Result) -> str:
         return ""
     model = document["model"]
     named = model["resolved"] if model["version"] else model["digest"]
-    cut = f", slices: {{{result['slice'].replace('=', ': ')}}}" if result["slice"] else ""
-    return f"{{rule: {result['rule']}, model: '{named}'{cut}, expires: YYYY-MM-DD, owner: WHO, reason: WHY}}"
+    columns = next((each["slice"] for each in document["slices"] if _named(each["slice"]) == result["slice"]), None)
+    slices = {} if columns is None else {"slices": columns}
+    written = json.dumps({"rule": result["rule"], "model": named, **slices}, ensure_ascii=False)
+    return f"{written[:-1]}, expires: YYYY-MM-DD, owner: WHO, reason: WHY}}"
+
+
+def _named(columns: Mapping[str, str]) -> str | None:
+    return slice_name(tuple(columns.items()))
 
 
 def _idle_waivers(document: Document, name: str) -> Iterator[str]:
@@ -182,11 +191,13 @@ def _how_sure(result: Result) -> str:
     if result["interval"] is None or result["margin"] is None:
         return ""
     low, high = result["interval"]
-    kind = "pass" if result["margin"] < 0 else "fail"
-    crossed = any(bound is not None and low < bound < high for bound in (result["min"], result["max"]))
-    told = [_SURE["inconclusive" if crossed else kind]]
+    floor = -math.inf if result["min"] is None else result["min"]
+    ceiling = math.inf if result["max"] is None else result["max"]
+    outside = high < floor or low > ceiling
+    kind = "pass" if low >= floor and high <= ceiling else "fail" if outside else "inconclusive"
+    told = [_SURE[kind]]
     half = (high - low) / 2
-    if half > 0 and not crossed:
+    if half > 0 and kind != "inconclusive":
         told.append(f"the value lies {abs(result['margin']) / half:.3g} half-widths from the nearest one")
     if result["n_needed"]:
         told.append(f"about {result['n_needed']} rows would decide, {result['n']} were there")

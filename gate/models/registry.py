@@ -116,7 +116,7 @@ def _registered(uri: str, name: str, version: str | None, alias: str) -> Locatio
         found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
         source = str(found.source)
     except failures() as error:
-        kind = AbsentError if _is_absent(error) else RegistryError
+        kind = AbsentError if _is_absent(error) and _exists(name) else RegistryError
         raise kind(_sentence(uri, error, "it cannot be looked up") + _known(error, name)) from error
     if found.status != "READY":
         raise RegistryError(f"{uri}: this version is {found.status!r}, expected 'READY'; register it again")
@@ -179,6 +179,16 @@ def _known(error: Exception, name: str) -> str:
         return _neighbours(MlflowClient(), name)
     except MlflowException:
         return ""
+
+
+def _exists(name: str) -> bool:
+    """Whether there is a registered model of this name: without one the name is wrong, and no version is absent."""
+    from mlflow import MlflowClient
+
+    try:
+        return MlflowClient().get_registered_model(name) is not None
+    except failures():
+        return False
 
 
 def _is_absent(error: Exception) -> bool:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from gate.policy.references import BUILT_IN_LAYERS, NAME_A_BASELINE, Given, did_you_mean, input_faults
+from gate.policy.references import (
+    BUILT_IN_LAYERS,
+    NAME_A_BASELINE,
+    Given,
+    did_you_mean,
+    input_faults,
+    metric_fault,
+    needs_baseline,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,12 +58,14 @@ def _unanswerable(index: int, rule: Mapping[str, object], given: Given) -> Itera
     metric = rule.get("metric")
     for fault in input_faults(metric, given) if isinstance(metric, str) else ():
         yield ("rules", index, "metric"), fault
-    wanted = f"compares with a baseline; {NAME_A_BASELINE}"
-    if not given.baseline:
-        if rule.get("relative") is not None:
-            yield ("rules", index, "relative"), wanted
-        if _mapping(rule, "slices").get("relative") is not None:
-            yield ("rules", index, "slices", "relative"), wanted
+    of_two_versions = isinstance(metric, str) and metric_fault(metric) is None and needs_baseline(metric)
+    for location in (("relative",), ("slices", "relative")):
+        block = rule if len(location) == 1 else _mapping(rule, "slices")
+        if block.get("relative") is not None and of_two_versions:
+            message = f"{metric!r} compares with the baseline itself; bound it by `min` and `max`"
+            yield ("rules", index, *location), message
+        elif block.get("relative") is not None and not given.baseline:
+            yield ("rules", index, *location), f"compares with a baseline; {NAME_A_BASELINE}"
 
 
 def _waiver_faults(

@@ -136,7 +136,8 @@ def slice_of(by: tuple[str, ...], name: str) -> tuple[tuple[str, str], ...] | No
     if len(by) == 1:
         return ((by[0], name.removeprefix(f"{by[0]}=")),)
     found = dict(part.strip().partition("=")[::2] for part in name.split(","))
-    return tuple((column, found[column]) for column in by) if found.keys() == set(by) else None
+    once = name.count(",") + 1 == len(by)
+    return tuple((column, found[column]) for column in by) if once and found.keys() == set(by) else None
 
 
 class Rule(Bounds):

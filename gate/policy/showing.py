@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gate.policy.loading import LoadedPolicy
     from gate.policy.loosening import Loosened
 
+_TWO_BYTES = 0xFFFF
 _FARTHEST = 80  # column at which comments begin, unless their line is longer
 
 
@@ -53,7 +54,12 @@ def _dumped(value: Mapping[str, object]) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = StringIO()
     yaml.dump(_node(value), stream)
-    return stream.getvalue()
+    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in stream.getvalue())
+
+
+def _escape(char: str) -> str:
+    """As YAML writes it between double quotes, which is where every such character stands."""
+    return f"\\u{ord(char):04x}" if ord(char) <= _TWO_BYTES else f"\\U{ord(char):08x}"
 
 
 def _node(value: object) -> object:

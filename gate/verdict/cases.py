@@ -95,18 +95,19 @@ def _relative(
     if measured.no_baseline is not None:
         return case(_nothing, settled=("not_evaluated", f"no_baseline: {measured.no_baseline}"))
     change, baseline = measured.changes.get(question), measured.baseline.get(question)
+    candidate = measured.candidate.get(question)
     value = baseline.value if baseline is not None and is_number(baseline.value) else None
     margins = {"drop": relative.max_drop, "rise": relative.max_rise}
     allowed = [f"{verb} by at most {_margin(each, value)}" for verb, each in margins.items() if each is not None]
     required = f"may {' and '.join(allowed)}"
-    if change is None or baseline is None:
+    if change is None or baseline is None or candidate is None:
         return case(_nothing, required=required)
     if value == 0 and any(each and each.percent for each in margins.values()):
         reason = "zero_baseline: a percentage of the baseline's 0 is no margin; give an absolute one"
         return case(_nothing, settled=("error", reason), required=required)
     drop, rise = (None if each is None or value is None else each.of(value) for each in margins.values())
     return case(
-        partial(change_against, change, baseline, relative),
+        partial(change_against, change, candidate, baseline, relative),
         min=None if drop is None else 0.0 - drop,
         max=rise,
         required=required,
@@ -122,17 +123,17 @@ def _margin(margin: Margin, baseline: float | None) -> str:
 
 
 def _sliced(rule: Rule, slices: Slices, question: Question, measured: Measurements) -> Iterator[Case]:
-    found = measured.slices.get(slices.by)
+    found, every = measured.slices.get(slices.by), tuple((column, "*") for column in slices.by)
     if found is None:
         by = ", ".join(slices.by)
         reason = f"missing_slice: the rows were not cut by {by}"
-        yield Case(rule, "bound", _nothing, location=("slices", "by"), settled=("error", reason))
+        yield Case(rule, "bound", _nothing, location=("slices", "by"), slice=every, settled=("error", reason))
         return
     enough = [each for each, rows in found.items() if rows >= slices.min_rows]
     yield from _unjudged(rule, slices, found)
     if not enough and not slices.required:
         reason = f"nothing_evaluated: no slice by {', '.join(slices.by)} has {slices.min_rows} rows"
-        yield Case(rule, "bound", _nothing, location=("slices", "min_rows"), settled=("error", reason))
+        yield Case(rule, "bound", _nothing, location=("slices", "min_rows"), slice=every, settled=("error", reason))
     for each in enough:
         asked = question._replace(slice=each)
         bounds, where = slices.bounds_of(each)

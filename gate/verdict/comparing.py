@@ -20,25 +20,29 @@ if TYPE_CHECKING:
     from gate.verdict.measurements import Slice
 
 _BASELINE = "in the baseline"
+_CANDIDATE = "in the candidate"
 
 
-def change_against(change: Estimate, baseline: Estimate, relative: Relative, confidence: float) -> Estimate:
-    """The paired difference, with the uncertainty of the margins in its interval; refused where the baseline is.
+def change_against(
+    change: Estimate, candidate: Estimate, baseline: Estimate, relative: Relative, confidence: float
+) -> Estimate:
+    """The paired difference, with the uncertainty of the margins in its interval; refused where one of the two is.
 
-    A percentage of the baseline is itself an estimate: an end of the interval moves out by that percentage of the
+    A percentage of the baseline is itself an estimate: both ends of the interval move out by that percentage of the
     baseline's own half-width, which is no less than what any correlation of the two can make of it.
     """
-    down, up = _share(relative.max_drop), _share(relative.max_rise)
+    share = max(_share(relative.max_drop), _share(relative.max_rise))
     difference = at(change, confidence)
-    base = _sound(at(baseline, confidence) if down or up else baseline, _BASELINE)
-    if base.status != "ok":
-        refused = replace(difference, status=base.status, reason=base.reason, n_needed=base.n_needed)
-        return replace(refused, value=None, interval=None)
+    base = _sound(at(baseline, confidence) if share else baseline, _BASELINE)
+    for side in (_sound(candidate, _CANDIDATE), base):
+        if side.status != "ok":
+            refused = replace(difference, status=side.status, reason=side.reason, n_needed=side.n_needed)
+            return replace(refused, value=None, interval=None)
     found, own = reading(difference), reading(base)
     if difference.status != "ok" or found is None or own is None:
         return difference
-    half = max(own.value - own.low, own.high - own.value)
-    return replace(difference, interval=(found.low - down * half, found.high + up * half))
+    more = share * max(own.value - own.low, own.high - own.value)
+    return replace(difference, interval=(found.low - more, found.high + more))
 
 
 def _share(margin: Margin | None) -> float:

@@ -68,7 +68,13 @@ def uses(
 
 
 def _use(waiver: Waiver, findings: Sequence[tuple[Finding, Slice]], on: Occasion) -> Use:
-    if any(finding.waiver == waiver for finding, _ in findings):
+    from gate.policy.waivers import state
+
+    waived = [(finding.rule, slice_) for finding, slice_ in findings if finding.status == "waived"]
+    about = (
+        state(waiver, rule=rule, slice_=slice_, model=on.model, today=on.today) == "holds" for rule, slice_ in waived
+    )
+    if any(about):
         return "used"
     return "expired" if waiver.expires < on.today else "unused"
 

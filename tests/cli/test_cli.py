@@ -17,7 +17,7 @@ import typer
 from torch import nn
 
 import gate
-from gate.cli import main
+from gate.cli import main, outputs
 from gate.cli.boundary import describe, evaluating, guarded
 from gate.cli.check import _exit_code
 from gate.cli.outputs import Output, parse, remove_stale, stdout_has_color, write
@@ -131,7 +131,7 @@ def test_the_package_has_no_other_attributes() -> None:
         (["check", "models:/a/1", "-p", "p.yaml", "--fail-on", "sometimes"], "'sometimes' is not one of"),
         (["check", "models:/a/1", "models:/a/2", "-p", "p.yaml"], "unexpected extra argument"),
         (["check", "models:/a/1", "-p", "p.yaml", "-o", "jsn"], "there is no format 'jsn'. Did you mean `json`?"),
-        (["check", "models:/a/1", "-p", "p.yaml", "-o", "pdf"], "There are: text, json, junit, sarif, github, markdown, html."),
+        (["check", "models:/a/1", "-p", "p.yaml", "-o", "pdf"], f"There are: {', '.join(outputs.FORMATS)}."),
         (["check", "models:/a/1", "-p", "p.yaml", "-o", "json", "-o", "text"], "only one format can go to stdout"),
         (["check", "models:/a/1", "-p", "p.yaml", "-o", "json=-", "-o", "html="], "found json and html"),
         (["policy"], "Missing command"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gate.evidence import html
+from gate.evidence import bundle, html
 
 CHROMIUM = shutil.which("chromium")
 SAMPLES = Path(__file__).parent / "v1"
@@ -39,7 +38,7 @@ def opened(page: Path, folder: Path) -> str:
 
 @pytest.mark.parametrize("name", ["sample", "passed", "error"])
 def test_the_report_shows_verdict_rules_and_pictures(tmp_path: Path, name: str) -> None:
-    document = json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+    document = bundle.load(SAMPLES / f"{name}.json")
     page = tmp_path / "report.html"
     page.write_text(html.render(document), encoding="utf-8")
     dom = opened(page, tmp_path)

@@ -54,9 +54,17 @@ def test_an_alias_alone_of_a_model_outside_of_a_registry_is_refused(tmp_path: Pa
         found("@champion", candidate, tmp_path, "skip_relative")
 
 
-@pytest.mark.parametrize(
-    "uri", ["@stable", "models:/encoder@stable", "models:/encoder/99", "models:/nobody/1", "models:/nobody@champion"]
-)
+@pytest.mark.parametrize("uri", ["models:/nobody/1", "models:/nobody@champion"])
+@pytest.mark.parametrize("when", ["error", "skip_relative"])
+def test_a_model_that_the_registry_does_not_know_is_a_mistake_and_no_absent_version(
+    pickled: LoadedModel, tmp_path: Path, uri: str, when: When
+) -> None:
+    with pytest.raises(RegistryError, match=r"name=nobody.* not found; the nearest models are") as no:
+        found(uri, pickled, tmp_path, when)
+    assert not isinstance(no.value, AbsentError)
+
+
+@pytest.mark.parametrize("uri", ["@stable", "models:/encoder@stable", "models:/encoder/99"])
 def test_a_version_that_the_registry_does_not_know_is_absent_as_the_policy_says(
     pickled: LoadedModel, tmp_path: Path, uri: str
 ) -> None:

@@ -61,6 +61,16 @@ def test_a_metric_of_two_versions_needs_a_baseline() -> None:
     assert faults(rule, baseline={"uri": "@champion"}) == {}
 
 
+@pytest.mark.parametrize("where", ["relative", "slices.relative"])
+def test_a_metric_of_two_versions_has_no_change_against_one_of_them(where: str) -> None:
+    relative = {"max_drop": "5%"}
+    asks = {"relative": relative} if where == "relative" else {"slices": {"by": "a", "relative": relative}}
+    found = faults({"id": "a", "metric": "cka_debiased"} | asks, baseline={"uri": "@champion"})
+    assert found == {
+        f"rules.0.{where}": "'cka_debiased' compares with the baseline itself; bound it by `min` and `max`"
+    }
+
+
 def test_a_rule_that_is_switched_off_asks_for_nothing() -> None:
     off = {"id": "a", "metric": "ece", "max": 1, "relative": {"max_rise": 1}, "enabled": False}
     assert faults(RANK, off) == {}

@@ -153,6 +153,15 @@ def test_entries_of_another_kind_are_the_only_fault_of_a_file_that_adds_to_them(
     assert found == [f"child.yaml:{place}: error[policy]: {message}"]
 
 
+def test_what_a_file_must_say_of_itself_no_other_says_for_it() -> None:
+    content = "kind: Policy\nmetadata: {name: a}\nextends: [zzz@1]\nrules: [{id: rank}]\nlayers: {a: {pooling: mean}}\n"
+    assert [line.partition("]: ")[2].partition(";")[0] for line in faults(write("child.yaml", content))] == [
+        "apiVersion: is required, and not there",
+        "metadata.version: is required, and not there",
+        f"extends.0: there is no pack 'zzz'. There are: {', '.join(packs.names())}",
+    ]
+
+
 def test_policies_that_extend_each_other_are_a_fault_of_the_last() -> None:
     write("a.yaml", f"{HEAD}extends: [b.yaml]\n")
     write("b.yaml", f"{HEAD}extends: [c.yaml]\n")

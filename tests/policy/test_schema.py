@@ -220,6 +220,7 @@ def test_a_slice_is_named_by_its_value_or_by_all_of_its_columns_in_any_order() -
     assert slice_of(("language",), "ja") == slice_of(("language",), "language=ja") == (("language", "ja"),)
     assert slice_of(("language", "site"), "site=3, language=ja") == (("language", "ja"), ("site", "3"))
     assert slice_of(("language", "site"), "ja") is None
+    assert slice_of(("language", "site"), "language=ja, language=de, site=3") is None
     assert slice_of(("language", "site"), "language=ja, site=3, day=1") is None
 
 

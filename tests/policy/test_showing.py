@@ -17,11 +17,12 @@ kind: Policy
 metadata: {name: base, version: "1.0.0"}
 defaults: {confidence: 0.95}
 rules:
-  - {id: rank, metric: effective_rank, min: 9, why: "no\\nway \\u2028 \\e[2J"}
+  - {id: rank, metric: effective_rank, min: 9, why: "no\\nway \\e[2J", fix: "x\\u2028y \\u202e"}
   - id: cone
     metric: mean_cosine
     max: 0.2
-  - {id: dead, metric: dead_unit_share, max: 1e-7}
+    why: When all rows point the same way, cosine similarity no longer tells them apart, and search is lost.
+  - {id: dead, metric: dead_unit_share, max: 1e-7, why: "é 円 \\U000e0001"}
 """
 CHILD = """\
 apiVersion: gate/v1
@@ -76,7 +77,7 @@ def test_what_is_looser_says_than_what_and_why(loaded: LoadedPolicy, tmp_path: P
     base = f"looser than {tmp_path}/base.yaml"
     assert lines["max: 0.5"] == f"{base}:9, from 0.2 to 0.5: our head is made for it"
     assert lines["confidence: 0.9"] == f"{base}:4, from 0.95 to 0.9: we know what we do"
-    assert lines["enabled: false"] == f"{base}:10, switches the rule off: there is no activation"
+    assert lines["enabled: false"] == f"{base}:11, switches the rule off: there is no activation"
     assert sum(line.startswith("looser") for line in lines.values()) == 3
 
 

@@ -284,7 +284,7 @@ def test_slices_that_are_all_too_small_are_an_error_and_never_a_pass(
 def test_a_probe_set_without_any_slice_is_an_error() -> None:
     of = sliced(min=1)
     measured = languages(of)
-    assert by_slice(of, measured) == {("bound", None): "error"}
+    assert by_slice(of, measured) == {("bound", "language=*"): "error"}
     (seen,) = judgement(of, measured.measurements()).findings
     assert seen.reason == "missing_slice: the rows were not cut by language"
     measured.slices[("language",)] = {}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
-from math import comb, hypot
+from math import comb, hypot, inf, nan
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from gate.policy.rules import Relative
 from gate.verdict.comparing import change_against, worst_gap
 from tests.verdict.made import estimate, normal
 
+CANDIDATE = estimate(95.0, (94.0, 96.0))
+
 
 def slices(*found: Any) -> Any:
     return {(("part", str(number)),): each for number, each in enumerate(found)}
@@ -21,31 +24,31 @@ def slices(*found: Any) -> Any:
 @pytest.mark.parametrize(
     ("relative", "moved"),
     [
-        ({"max_drop": "10%"}, (1.0, 0.0)),
-        ({"max_rise": "20%"}, (0.0, 2.0)),
-        ({"max_drop": "10%", "max_rise": "20%"}, (1.0, 2.0)),
-        ({"max_drop": 3, "max_rise": "20%"}, (0.0, 2.0)),
-        ({"max_drop": 3, "max_rise": 4}, (0.0, 0.0)),
+        ({"max_drop": "10%"}, 1.0),
+        ({"max_rise": "20%"}, 2.0),
+        ({"max_drop": "10%", "max_rise": "20%"}, 2.0),
+        ({"max_drop": 3, "max_rise": "20%"}, 2.0),
+        ({"max_drop": 3, "max_rise": 4}, 0.0),
     ],
 )
 @pytest.mark.parametrize("interval", [(90.0, 105.0), (95.0, 110.0)])
 def test_a_percentage_of_an_uncertain_baseline_makes_the_change_less_certain(
-    relative: dict[str, Any], moved: tuple[float, float], interval: tuple[float, float]
+    relative: dict[str, Any], moved: float, interval: tuple[float, float]
 ) -> None:
     change = estimate(-5.0, (-6.0, -4.0))
-    seen = change_against(change, estimate(100.0, interval), Relative.model_validate(relative), 0.95)
+    seen = change_against(change, CANDIDATE, estimate(100.0, interval), Relative.model_validate(relative), 0.95)
     assert seen.value == -5.0
-    assert seen.interval == pytest.approx((-6 - moved[0], -4 + moved[1]))
+    assert seen.interval == pytest.approx((-6 - moved, -4 + moved))
 
 
 def test_the_wider_interval_of_a_change_holds_whatever_the_correlation_with_the_baseline() -> None:
     """Of change + share * baseline, the standard error is at most the sum of both: here it is met exactly."""
     change, baseline = normal(-5.0, 1.0), normal(100.0, 3.0)
-    seen = change_against(change, baseline, Relative.model_validate({"max_drop": "10%"}), 0.99)
+    seen = change_against(change, CANDIDATE, baseline, Relative.model_validate({"max_drop": "10%"}), 0.99)
     assert change.at(0.99).interval is not None
     assert baseline.at(0.99).interval is not None
-    low = -5 - (1.0 + 0.1 * 3.0) * 2.5758293
-    assert seen.interval == pytest.approx((low, change.at(0.99).interval[1]))  # type: ignore[index]
+    reach = (1.0 + 0.1 * 3.0) * 2.5758293
+    assert seen.interval == pytest.approx((-5 - reach, -5 + reach))
 
 
 def test_the_gap_is_the_largest_of_all_differences_and_names_its_slices() -> None:
@@ -64,6 +67,16 @@ def test_every_difference_is_taken_at_the_level_of_bonferroni() -> None:
     more = worst_gap(slices(one, two, *[normal(7, 0.001)] * 3), 0.95)  # 10 pairs
     assert more is not None
     assert more.interval == pytest.approx((4 - 0.5 * 2.8070338, 4 + 0.5 * 2.8070338))
+
+
+def test_a_pair_that_is_less_certain_may_be_the_one_that_lies_furthest_apart() -> None:
+    seen = worst_gap(slices(normal(5, 0.01), normal(9, 0.01), normal(8, 2.0)), 0.95)
+    assert seen is not None
+    assert seen.interval is not None
+    reach = 2.3939798 * hypot(2.0, 0.01)  # of three pairs
+    assert (seen.value, seen.detail) == (4.0, "part=0 below part=1")
+    assert seen.interval[0] == pytest.approx(4 - 2.3939798 * hypot(0.01, 0.01))
+    assert seen.interval[1] == pytest.approx(3 + reach)
 
 
 def test_the_ends_of_lopsided_intervals_are_put_together_side_by_side() -> None:
@@ -105,3 +118,25 @@ def test_more_slices_than_there_are_levels_for_leave_the_gap_open() -> None:
     assert seen is not None
     assert seen.status == "inconclusive"
     assert str(seen.reason).startswith("no_interval: on part=0, an interval of ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "reason"),
+    [
+        ({"interval": (-inf, inf)}, "error", "not_finite: in the candidate, the interval is"),
+        ({"value": nan}, "error", "not_finite: in the candidate, the value is nan"),
+        (
+            {"status": "inconclusive", "reason": "few_rows: 3 rows"},
+            "inconclusive",
+            "few_rows: in the candidate, 3 rows",
+        ),
+    ],
+)
+def test_a_change_of_a_candidate_without_a_sound_number_is_refused(
+    changes: dict[str, Any], status: str, reason: str
+) -> None:
+    relative = Relative.model_validate({"max_drop": 50})
+    candidate = replace(CANDIDATE, **changes)
+    seen = change_against(estimate(0.0, (-0.1, 0.1)), candidate, estimate(95.0, (94.0, 96.0)), relative, 0.95)
+    assert (seen.status, seen.value, seen.interval) == (status, None, None)
+    assert str(seen.reason).startswith(reason)

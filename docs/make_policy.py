@@ -1,0 +1,261 @@
+# ruff: noqa: INP001 - a script beside the pages that it makes, not a package
+"""The reference of the policy: `python -m docs.make_policy` writes `policy.md` and `policy-v1.schema.json`.
+
+The text of the tables is that of the code: the docstring below every key.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docs.make_metrics import escaped, table
+from gate.policy import json_schema
+from gate.policy.kinds import IN_WORDS
+from gate.policy.rules import OwnBounds, Relative, Rule, Slices, WorstGap
+from gate.policy.schema import Baseline, Columns, Defaults, Layer, Metadata, Output, Policy, Probe, Reads, Run, Scope
+from gate.policy.waivers import Waiver
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+    from gate.policy.kinds import Keys
+
+PAGE = Path(__file__).with_name("policy.md")
+SCHEMA = Path(__file__).with_name("policy-v1.schema.json")
+
+BLOCKS: dict[str, type[Keys]] = {
+    "metadata": Metadata,
+    "scope": Scope,
+    "probe": Probe,
+    "probe.columns": Columns,
+    "run": Run,
+    "layers.NAME": Layer,
+    "reads": Reads,
+    "reads.NAME": Output,
+    "defaults": Defaults,
+    "baseline": Baseline,
+    "rules[]": Rule,
+    "rules[].relative": Relative,
+    "rules[].slices": Slices,
+    "rules[].slices.bounds.NAME": OwnBounds,
+    "rules[].slices.worst_gap": WorstGap,
+    "waivers[]": Waiver,
+}  # where it stands → its keys, in the order of the page
+
+HEAD = """\
+# Policies
+
+A policy is a YAML file that says what must hold of a model. `gate policy validate FILE` lists all of its faults at
+once, each with line, column and what to write instead; `gate policy show FILE` prints what it comes to with all that it
+extends. `make reference` writes this page from the code, and a test fails when it is stale.
+
+```yaml
+# yaml-language-server: $schema=policy-v1.schema.json
+apiVersion: gate/v1
+kind: Policy
+metadata: {name: text-encoder, version: "3.2.0", owner: search-quality}
+probe:
+  uri: probes/wiki-10k.parquet
+  columns: {input: text, label: topic, id: id}
+layers:
+  embedding: {path: encoder.pooler, pooling: mean}
+baseline: {uri: "@champion", when_absent: skip_relative}
+rules:
+  - id: rank
+    metric: effective_rank.share
+    layer: embedding
+    min: 0.2
+    relative: {max_drop: 5%}
+    why: Below it the index needs twice the shards.
+    fix: Check the projection head.
+  - id: neighbours
+    metric: knn_label_agreement
+    layer: embedding
+    slices: {by: [language], min: 0.72, min_rows: 200, required: [en, de, ja], worst_gap: {max: 0.1}}
+    severity: warn
+    enforce_from: 2027-01-15
+waivers:
+  - rule: neighbours
+    model: models:/text-encoder/41
+    slices: {language: ja}
+    expires: 2026-12-31
+    owner: kenji@acme.example
+    reason: The new tokenizer halves what is covered of ja.
+```
+
+The first line is for editors: `gate policy schema` writes the schema, which is also
+[policy-v1.schema.json](policy-v1.schema.json).
+
+## How a rule is judged
+
+The **whole interval** of a number is held against its bounds: inside both it passes, outside one it fails, across one
+it is inconclusive. What cannot be measured is an error and never a pass. With many rules, some pass or fail by chance:
+`defaults: {multiplicity: holm}` decides all of them at once at the confidence of the policy, and what is too weak for
+that is inconclusive.
+
+**Relative** rules ask how far the value may move against the baseline. Both models are measured on the same rows, and
+the interval is that of the difference. `max_drop: 5%` is 5 % of the baseline's value, `max_drop: 0.02` an amount in the
+unit of the metric; a percentage of zero is an error. A first version has nothing to be compared with:
+`when_absent: skip_relative` leaves out what compares, and the evidence says so.
+
+**Slices** cut the probe set by one column or several, and ask the same of each part: `min` and `max`, or `bounds` of
+its own, a `relative` change, and how far the best and the worst may lie apart (`worst_gap`). Parts of fewer than
+`min_rows` rows are listed and not judged; those that are `required` must have as many, or the rule is an error.
+
+**Dates.** Until `enforce_from` a rule only warns, with a count of the days that are left. `severity: warn` never
+blocks. Neither turns an error into a warning.
+
+**Waivers** are for one version of a model, by its number or by the digest of its files, and end on a day. The rule is
+still measured and shown, as waived; an error is never waived. One that has expired is ignored and listed, one that
+matches nothing is noted.
+
+## Extending packs and other policies
+
+```yaml
+# team.yaml
+apiVersion: gate/v1
+kind: Policy
+metadata: {name: team, version: "1.0.0"}
+extends: [classifier@1]
+probe: {uri: probes/images.parquet, columns: {input: pixels, label: kind}}
+layers:
+  embedding: {path: encoder.pooler}
+rules:
+  - id: rank
+    min: 0.25
+  - id: neighbours
+    min: 0.7
+    override: true
+    reason: The new classes are near each other; agreed in RQ-204.
+```
+
+`NAME@MAJOR` is a pack of the folder [policies](../policies), anything else the path of a policy, from the folder of the
+one that names it. They are merged in their order, and the policy itself comes last:
+
+- Keys are merged with keys at every depth, rules by their ids. Of numbers, texts and lists the last one counts.
+- Waivers are added to those that are there. `metadata` and `scope` are each file's own.
+- A policy may be **stricter** freely. Whatever would let pass what an extended policy stops is refused, with its line:
+  a lower `min`, a larger margin, fewer slices, a later date, a weaker severity, another question, less confidence, a
+  comparison that is left out. `override: true` and a `reason` in the same rule, or in the same block `defaults` or
+  `baseline`, allow it. Both are for this policy alone: one that extends it is held against what it made of the rule.
+- `enabled: false`, with an override, switches a rule off. Reports still list it, with the reason.
+- `probe`, `run`, `layers` and `reads` say where things are, and are not compared.
+
+## Text, numbers and dates
+
+YAML 1.2: `no` and `on` are words, `1e-3` is a number, a key that is given twice is a fault. Put versions and all text
+that looks like a number into quotes: a bare `3.10` is the number 3.1. A number in quotes is text, and no bound; `true`
+is no number; not-a-number and infinity are refused everywhere. Days are written `2027-01-31` and are those of UTC.
+Values that begin with `@`, `*` or `%` need quotes.
+"""
+
+
+def page() -> str:
+    """The page."""
+    schema = json_schema.policy_schema()
+    definitions = schema["$defs"]
+    blocks = [HEAD, "## Keys of a policy\n", keys(Policy, schema, "")]
+    for place, model in BLOCKS.items():
+        blocks += [
+            f"### `{place}`\n",
+            f"{escaped(described(model))}\n",
+            keys(model, definitions[model.__name__], place),
+        ]
+    return "\n".join(blocks)
+
+
+def keys(model: type[Keys], schema: dict[str, Any], place: str) -> str:
+    """The table of a block, those keys first that it must have."""
+    fields = sorted(model.model_fields.items(), key=lambda item: not item[1].is_required())
+    rows = [row(field.alias or name, field, schema["properties"][field.alias or name], place) for name, field in fields]
+    return table(("Key", "What it holds", "Default", "What it is"), rows)
+
+
+def row(key: str, field: FieldInfo, schema: dict[str, Any], place: str) -> tuple[str, str, str, str]:
+    """One key."""
+    where = f"{place}.{key}" if place else key
+    default = "required" if field.is_required() else f"`{schema['default']}`" if "default" in schema else "-"
+    return f"`{key}`", in_words(schema, where), lowered(default), escaped(described_field(field))
+
+
+def in_words(schema: dict[str, Any], where: str) -> str:
+    """What a value may be."""
+    if "$ref" in schema:
+        return link(where)
+    if "anyOf" in schema:
+        return " or ".join(in_words(each, where) for each in schema["anyOf"] if each != {"type": "integer"})
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "enum" in schema:
+        return "a [metric](metrics.md)" if where == "rules[].metric" else one_of(schema["enum"])
+    return of_type(schema, where)
+
+
+def of_type(schema: dict[str, Any], where: str) -> str:
+    """What a value may be that is not one of a few."""
+    match schema["type"]:
+        case "array" if "$ref" in schema["items"]:
+            return f"a list of {link(f'{where}[]')}"
+        case "array":
+            each = in_words(schema["items"], where)
+            return "a list of text" if each == "text" else f"a list, each entry {each}"
+        case "object":
+            inner = schema.get("additionalProperties") or next(iter(schema["patternProperties"].values()))
+            return f"names, each with {in_words(inner, f'{where}.NAME')}"
+        case "boolean":
+            return "`true` or `false`"
+        case "string":
+            return text(schema)
+        case number:
+            return f"{'a whole number' if number == 'integer' else 'a number'}{limits(schema)}"
+
+
+def text(schema: dict[str, Any]) -> str:
+    """What a text may be."""
+    if schema.get("format") == "date":
+        return "a day, `2027-01-31`"
+    if "pattern" in schema:
+        return IN_WORDS[schema["pattern"]].removesuffix(" that is not empty")
+    least = schema.get("minLength", 1)
+    return f"text of at least {least} characters" if least > 1 else "text"
+
+
+def limits(schema: dict[str, Any]) -> str:
+    """Smallest and largest number."""
+    words = {"exclusiveMinimum": "more than", "minimum": "at least", "maximum": "at most"}
+    return "".join(f", {word} {schema[key]}" for key, word in words.items() if key in schema)
+
+
+def one_of(allowed: list[str]) -> str:
+    """A choice."""
+    *others, last = (f"`{each}`" for each in allowed)
+    return f"{', '.join(others)} or {last}"
+
+
+def link(where: str) -> str:
+    """To the section of a block; what slices share with a rule has one section."""
+    where = where.replace("slices.relative", "relative")
+    where = where if where in BLOCKS else re.sub(r"\.\w+$", ".NAME", where).replace("baseline.", "")
+    return f"[keys](#{re.sub(r'[^a-z_]', '', where.lower())})"
+
+
+def described(model: type[Keys]) -> str:
+    """What a block is."""
+    return str(model.__doc__)
+
+
+def described_field(field: FieldInfo) -> str:
+    """What a key is, on one line."""
+    return str(field.description).replace("\n", " ")
+
+
+def lowered(default: str) -> str:
+    """A default as YAML has it."""
+    return default.replace("True", "true").replace("False", "false")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    SCHEMA.write_text(json_schema.render(), encoding="utf-8")
