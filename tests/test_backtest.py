@@ -15,6 +15,7 @@ from gate.backtest import (
     Replay,
     backtest,
     below,
+    bundles,
     changes,
     exit_code,
     in_order,
@@ -23,12 +24,17 @@ from gate.backtest import (
     render,
     replays,
 )
+from gate.backtest.bundles import Asked, asked_by
+from gate.backtest.inputs import others
 from gate.errors import GateError, NothingEvaluatedError, UsageError
+from gate.evidence.recorded import measurements, occasion
 from gate.evidence.wording import finding_name
 from gate.policy.loading import LoadedPolicy, load_policy
+from gate.verdict import judge
 
 SAMPLES = Path(__file__).parent / "evidence" / "v1"
 TODAY = date(2026, 11, 21)
+LOOSER = ", override: true, reason: To see what follows from it."
 HEAD = """\
 apiVersion: gate/v1
 kind: Policy
@@ -116,6 +122,7 @@ def test_the_alias_that_was_checked_keeps_its_action(tmp_path: Path) -> None:
 
 RULE = "rules:\n  - {id: rank, metric: effective_rank, layer: embedding, min: 9}\n"
 LAYER = "layers: {embedding: {path: backbone.4}}\n"
+PROBE = "probe: {uri: x.npz, columns: {input: pixels, label: LABEL, cluster: CLUSTER}}\n"
 BASE = "baseline: {uri: 'features:champion.npz', when_absent: WHEN}\nrules:\n  - {id: r, metric: effective_rank, "
 RELATIVE = BASE + "relative: {max_drop: 50%}}\n"
 SLICED = BASE.replace("WHEN", "error") + "slices: {by: BY, min: 1}}\n"
@@ -143,7 +150,7 @@ SLICED = BASE.replace("WHEN", "error") + "slices: {by: BY, min: 1}}\n"
         (
             RULE.replace("effective_rank", "knn_label_agreement").replace("min: 9", "min: 0.5, params: {k: 7}")
             + LAYER
-            + "probe: {uri: x.npz, columns: {input: x, label: y}}\n",
+            + "probe: {uri: x.npz, columns: {input: pixels, label: digit}}\n",
             "passed",
             "rank: knn_label_agreement of layer 'embedding' was not recorded",
         ),
@@ -154,6 +161,23 @@ SLICED = BASE.replace("WHEN", "error") + "slices: {by: BY, min: 1}}\n"
             "passed",
             f"the policy pins sha256:{'0' * 64}",
         ),
+        (
+            RULE.replace("effective_rank", "cdnv")
+            + LAYER
+            + PROBE.replace("LABEL", "topic").replace(", cluster: CLUSTER", ""),
+            "passed",
+            "was measured with the column label: digit, the policy has the column label: topic",
+        ),
+        (
+            RULE + LAYER + PROBE.replace("LABEL", "digit").replace("CLUSTER", "site"),
+            "passed",
+            "was measured with no column cluster, the policy has the column cluster: site",
+        ),
+        (
+            RULE.replace("effective_rank", "ece") + LAYER + "reads: {logits: {path: head}}\n",
+            "passed",
+            "logits of the model were read nowhere; the policy reads them at 'head', pooling none",
+        ),
         (RELATIVE.replace("WHEN", "skip_relative"), "passed", "was not compared with a baseline: the policy names no"),
         (
             RELATIVE.replace("WHEN", "error").replace("champion", "other"),
@@ -163,7 +187,7 @@ SLICED = BASE.replace("WHEN", "error") + "slices: {by: BY, min: 1}}\n"
         (
             SLICED.replace("BY", "paper"),
             "compared",
-            "r: effective_rank of layer 'output': the rows were not cut by paper",
+            "effective_rank of layer 'output': the rows were not cut by paper",
         ),
         (
             SLICED.replace("BY", "pen"),
@@ -182,6 +206,41 @@ def test_what_was_not_measured_is_no_verdict(tmp_path: Path, text: str, name: st
     (version,) = backtest(loaded, [found], TODAY)["versions"]
     assert version["after"] is None
     assert version["todo"] == f"gate check {found.model} -p {tmp_path}/policy.yaml"
+
+
+def test_a_column_that_no_rule_reads_may_have_another_name(tmp_path: Path) -> None:
+    text = RULE + LAYER + PROBE.replace("LABEL", "topic").replace(", cluster: CLUSTER", "")
+    assert replayed(policy(tmp_path, text), sample("passed")).obstacles == ()
+
+
+@pytest.mark.parametrize(
+    ("recorded", "obstacle"),
+    [
+        (["", "reads: {logits: {path: head}}"], None),
+        (["reads: {logits: {path: head}}", "reads: {logits: {path: other}}"], None),
+        (
+            ["reads: {logits: {path: other}}", "reads: {logits: {path: head}}"],
+            "read at 'other', pooling none; the policy",
+        ),
+        (
+            ["", "reads: {logits: {path: head}}", "reads: {logits: {path: b}}"],
+            "read at 'b', pooling none or at 'head', pool",
+        ),
+        (
+            ["reads: {logits: {path: head, pooling: mean}}"],
+            "read at 'head', pooling mean; the policy reads them at 'head'",
+        ),
+    ],
+)
+def test_outputs_are_those_that_the_recorded_policy_read(
+    tmp_path: Path, recorded: list[str], obstacle: str | None
+) -> None:
+    loaded = policy(tmp_path, RULE.replace("effective_rank", "ece") + LAYER + "reads: {logits: {path: head}}\n")
+    document = sample("passed")
+    document["policy"]["sources"] = [{"path": f"{n}", "text": text, "digest": ""} for n, text in enumerate(recorded)]
+    found = list(others(loaded.policy, loaded.policy.rules, document))
+    assert len(found) == (obstacle is not None)
+    assert all(obstacle is not None and obstacle in each for each in found), found
 
 
 def test_a_baseline_that_was_absent_is_left_out_where_the_policy_says_so(tmp_path: Path) -> None:
@@ -205,6 +264,29 @@ def test_rules_that_can_be_judged_are_shown_beside_those_that_cannot(tmp_path: P
     assert [(each["before"], each["after"]) for each in version["changes"] if each["finding"] in ("rank", "n")] == [
         ("pass", "fail")
     ]
+
+
+@pytest.mark.parametrize("more", ["", ", multiplicity: holm"])
+@pytest.mark.parametrize("confidence", [0.8, 0.9, 0.92, 0.95, 0.97, 0.99, 0.9999])
+def test_of_all_intervals_those_are_read_that_are_judged(tmp_path: Path, confidence: float, more: str) -> None:
+    evidence = sample()
+    own_policy(tmp_path, evidence)
+    text = (tmp_path / "compared.yaml").read_text(encoding="utf-8")
+    (tmp_path / "compared.yaml").write_text(
+        f"{text}defaults: {{confidence: {confidence}{more}{LOOSER}}}\n", encoding="utf-8"
+    )
+    loaded = load_policy(tmp_path / "compared.yaml")
+    whole = judge(loaded.policy, measurements(evidence), occasion(evidence, TODAY))
+    content = json.dumps(evidence).encode()
+    for asked in (asked_by([loaded.policy]), Asked(asked_by([loaded.policy]).metrics)):
+        assert judge(loaded.policy, measurements(bundles.document(content, asked)), occasion(evidence, TODAY)) == whole
+    simple = loaded.policy.model_copy(update={"rules": loaded.policy.rules[:1]})
+    kept = bundles.document(content, asked_by([simple]))["estimates"]
+    assert {len(each["intervals"]) for each in kept} == (
+        {1} if not more else {len(evidence["estimates"][0]["intervals"])}
+    )
+    whole = judge(simple, measurements(evidence), occasion(evidence, TODAY))
+    assert judge(simple, measurements({**evidence, "estimates": kept}), occasion(evidence, TODAY)) == whole
 
 
 UNSOUND: list[object] = [float("nan"), float("inf"), None, True, "1", [], 1e9]
@@ -249,6 +331,9 @@ def test_evidence_that_contradicts_itself_is_not_replayed(tmp_path: Path) -> Non
     document = sample("passed")
     document["layers"] = [{"name": "embedding"}]
     assert "layers[0]" in replayed(policy(tmp_path, RULE + LAYER), document).obstacles[0]
+    document = sample("passed")
+    document["probe"]["columns"] = None
+    assert "probe.columns" in replayed(policy(tmp_path, RULE + LAYER), document).obstacles[0]
 
 
 def test_of_each_version_the_newest_evidence_counts_in_the_order_of_versions(tmp_path: Path) -> None:

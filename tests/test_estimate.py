@@ -131,6 +131,54 @@ def test_a_difference_of_the_same_rows_is_nothing_at_all() -> None:
     assert one.minus(one).interval == (0.0, 0.0)
 
 
+Z = 1.959963984540054
+
+
+def leaning(error: float, lean: float, seed: int, n: int = 400) -> Estimate:
+    """An estimate of 10 with independent influences, whose interval leans by so much."""
+    influence = torch.randn(n, generator=data.generator(seed), dtype=torch.float64)
+    influence = (influence - influence.mean()) / influence.std() * error * n**0.5
+    ends = (10 - Z * error + lean, 10 + Z * error + lean)
+    known = some(n=n, standard_error=error, intervals={}, influence=Influence(tuple(map(str, range(n))), influence))
+    return replace(known, value=10.0, interval=ends)
+
+
+def test_a_difference_leans_as_the_candidate_does_where_the_baseline_is_certain() -> None:
+    change = leaning(1.0, 0.3, 0).minus(leaning(1e-6, 1e-7, 1))
+    assert change.interval == pytest.approx((0.3 - Z, 0.3 + Z), abs=1e-4)
+    change = leaning(1e-6, 1e-7, 1).minus(leaning(1.0, 0.3, 0))
+    assert change.interval == pytest.approx((-0.3 - Z, -0.3 + Z), abs=1e-4)
+
+
+def test_two_that_lean_alike_have_a_difference_that_does_not() -> None:
+    one, two = leaning(1.0, 0.3, 0), leaning(1.0, 0.3, 1)
+    low, high = one.minus(two).interval or (0.0, 0.0)
+    assert low + high == pytest.approx(0, abs=1e-9)
+    assert one.minus(one).interval == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("error", [0.5, 1.0, 2.0])
+def test_each_of_two_independent_ones_leans_by_its_share_of_the_variance(error: float) -> None:
+    one, two = leaning(1.0, 0.3, 0), leaning(error, 0.0, 1)
+    change = one.minus(two)
+    low, high = change.interval or (0.0, 0.0)
+    assert change.standard_error == pytest.approx((1 + error**2) ** 0.5, rel=0.1)
+    assert (low + high) / 2 == pytest.approx(0.3 / (1 + error**2), rel=0.2)
+    assert high - low == pytest.approx(2 * Z * (change.standard_error or 0))
+
+
+def test_a_difference_stays_inside_of_its_interval_however_it_leans() -> None:
+    one, two = leaning(1.0, 5.0, 0), leaning(0.1, 0.0, 1)
+    low, high = one.minus(two).interval or (1.0, 1.0)
+    assert low == 0 < high
+
+
+def test_intervals_without_an_end_lean_nowhere() -> None:
+    endless = replace(leaning(1.0, 0.0, 0), interval=(9.0, inf))
+    low, high = endless.minus(leaning(1e-6, 0.0, 1)).interval or (1.0, 1.0)
+    assert (low, high) == pytest.approx((-Z, Z), abs=1e-4)
+
+
 def test_influence_of_rows_adds_up_by_cluster() -> None:
     values = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
     apart = Influence(("a", "b", "c", "d"), values)

@@ -292,6 +292,11 @@ def an_expired_waiver(bench: Bench) -> None:
     )
 
 
+def evidence_under_an_expired_waiver(bench: Bench) -> None:
+    an_expired_waiver(bench)
+    assert main(["check", "features:rows.parquet", "-p", "policy.yaml", "-o", "json=evidence.json", "-q"]) == 1
+
+
 def a_waived_result_without_a_waiver(bench: Bench) -> None:
     bench.tamper(lambda document: document["results"][0].update(status="waived"))
 
@@ -344,6 +349,9 @@ OTHERS: dict[str, dict[str, tuple[Callable[[Bench], None], int]]] = {
         "policy test": (an_expired_waiver, 1),
         "policy diff": (an_expired_waiver, 0),
         "backtest": (an_expired_waiver, 0),
+        "report": (evidence_under_an_expired_waiver, 1),
+    },
+    "missing waiver": {
         "report": (a_waived_result_without_a_waiver, 3),
     },
     "duplicate key": {

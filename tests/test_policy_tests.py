@@ -134,6 +134,12 @@ def test_where_only_a_status_is_expected_the_findings_say_why_it_is_another(tmp_
     assert told[1].startswith("rank is fail: effective_rank of layer 'output' is 20 ")
 
 
+def test_an_interval_is_that_of_the_level_at_which_a_rule_is_judged(tmp_path: Path) -> None:
+    policy = POLICY.replace("rules:", "defaults: {confidence: 0.99, multiplicity: holm}\nrules:")
+    for given, expect in ((GOOD, "pass: [rank, cone]"), (LOW, "fail: [rank]"), (NEAR, "inconclusive: [rank]")):
+        assert complaints(tmp_path, f"given: {{{given}, {ROUND}}}, expect: {{{expect}}}", policy) == ()
+
+
 def test_the_change_against_a_baseline_is_given_or_made_of_two_independent_intervals(tmp_path: Path) -> None:
     policy = COMPARED.replace("WHEN", "skip_relative")
     near, far = GOOD.replace("40", "39").replace("38, 42", "38.5, 39.5"), LOW

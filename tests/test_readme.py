@@ -293,13 +293,13 @@ def test_the_terminal_picture_shows_the_output_of_the_demo(demo: Demo) -> None:
     assert re.findall(r"\w+://[^\s\"]*", content) == ["http://www.w3.org/2000/svg"]
     assert not re.search(r"@font-face|@import|url\((?!#)", content)
     shown = without_space("".join(ET.fromstring(content).itertext()))  # noqa: S314 - our own file
-    assert without_space("FAILED models:/digits/2 is blocked: of 10 rules 4 failed.") in shown
+    assert without_space("FAILED models:/digits/2 is blocked: of 13 rules 6 failed.") in shown
     assert "probegate-demo/probe.npz,1000rows" in shown  # no path of a machine
     printed = demo.stdout.split("$ gate check models:/digits/2")[1]
     findings = re.findall(r"^(?:error|warning|pass)(?:\[| +)[\w-]+", printed, flags=re.MULTILINE)
     left_out = re.findall(r"(\d+)morefindings", shown)
-    assert len(findings) == 10
-    assert sum(without_space(finding) in shown for finding in findings) + int(*left_out) == 10
+    assert len(findings) == 13
+    assert sum(without_space(finding) in shown for finding in findings) + int(*left_out) == 13
 
 
 def test_the_report_picture_is_small_enough_to_load() -> None:

@@ -31,7 +31,7 @@ class Rates(NamedTuple):
         rules: On average.
         alarms: Rate of false alarms, mean over calibrations.
         kept: Share of the calibrations with at most the stated rate.
-        missed: Share of the collapsed versions that did not fail.
+        missed: Share of the collapsed versions that passed.
     """
 
     versions: int
@@ -61,7 +61,7 @@ def rates(asked: Asked, good: Sequence[Version], bad: Sequence[Version], version
         factor = found.shares.factor
         rules.append(len(found.rules))
         alarms.append(fmean(_status(found, version) != "passed" for version in order[versions:]))
-        missed.append(fmean(_status(found, version) != "failed" for version in bad))
+        missed.append(fmean(_status(found, version) == "passed" for version in bad))
     kept = fmean(rate <= FALSE_ALARM for rate in alarms)
     return Rates(versions, factor, fmean(rules), fmean(alarms), kept, fmean(missed))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.coverage.draws import D, N, conservative, coverage, fact, measured
+from benchmarks.coverage.noninferiority import section
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -33,7 +34,8 @@ def main() -> None:
             methods |= how
             for address, rows in found.items():
                 intervals.setdefault(address, []).append(rows)
-    RESULTS.write_text(_table({name: torch.cat(rows) for name, rows in intervals.items()}, methods, options.draws))
+    table = _table({name: torch.cat(rows) for name, rows in intervals.items()}, methods, options.draws)
+    RESULTS.write_text(table + section(), encoding="utf-8")
 
 
 def _table(intervals: dict[str, Tensor], methods: dict[str, str], draws: int) -> str:

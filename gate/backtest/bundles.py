@@ -11,8 +11,12 @@ from gate.evidence.recognition import beginning, is_report
 from gate.evidence.validation import validated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from gate.policy.schema import Policy
+
+_SAME_LEVEL = 1e-12  # as `Estimate.at` has it
 
 
 class Bundle(NamedTuple):
@@ -56,12 +60,35 @@ def _in_file(path: Path) -> Bundle:
     return Bundle(str(path), None, read)
 
 
-def document(content: bytes, metrics: Collection[str]) -> dict[str, Any]:
-    """The evidence, with the estimates of some metrics alone: others are neither checked nor kept.
+class Asked(NamedTuple):
+    """What of the evidence some policies ask for: most of it is estimates that they do not.
+
+    Attributes:
+        metrics: By their addresses.
+        levels: Of confidence, None where that cannot be said beforehand.
+    """
+
+    metrics: frozenset[str]
+    levels: frozenset[float] | None = None
+
+
+def asked_by(policies: Iterable[Policy]) -> Asked:
+    """What some policies ask for; many decisions at once, and gaps between slices, ask for levels of their own."""
+    rules = [rule for policy in policies for rule in policy.rules]
+    defaults = [policy.defaults for policy in policies]
+    many = any(each.multiplicity != "none" for each in defaults) or any(
+        rule.slices is not None and rule.slices.worst_gap is not None for rule in rules
+    )
+    levels = None if many else frozenset(each.confidence for each in defaults)
+    return Asked(frozenset(rule.metric for rule in rules), levels)
+
+
+def document(content: bytes, asked: Asked) -> dict[str, Any]:
+    """The evidence, with the estimates and intervals that are asked for: others are neither checked nor kept.
 
     Args:
         content: JSON text.
-        metrics: By their addresses.
+        asked: What is asked for.
 
     Raises:
         GateError: It is no evidence, or contradicts itself.
@@ -72,8 +99,11 @@ def document(content: bytes, metrics: Collection[str]) -> dict[str, Any]:
         raise UsageError(f"is not evidence in JSON: {error}") from None
     estimates = found.get("estimates") if isinstance(found, dict) else None
     if isinstance(estimates, list):
-        asked = [each for each in estimates if not isinstance(each, dict) or each.get("metric") in metrics]
-        found["estimates"] = asked
+        found["estimates"] = [
+            _narrowed(each, asked.levels) if isinstance(each, dict) else each
+            for each in estimates
+            if not isinstance(each, dict) or each.get("metric") in asked.metrics
+        ]
     known = validated(found)
     if not isinstance(known["probe"]["columns"], dict):
         raise UsageError("probe.columns does not say what was read")
@@ -81,3 +111,13 @@ def document(content: bytes, metrics: Collection[str]) -> dict[str, Any]:
         if not isinstance(layer, dict) or not {"name", "path", "pooling"} <= layer.keys():
             raise UsageError(f"layers[{number}] does not say where features were read")
     return known
+
+
+def _narrowed(estimate: dict[str, Any], levels: frozenset[float] | None) -> dict[str, Any]:
+    """The estimate without the intervals that `Estimate.at` would not choose; what it cannot tell apart, it keeps."""
+    try:
+        known = {each[0]: each for each in estimate["intervals"]}
+        kept = [min(level for level in known if level >= wanted - _SAME_LEVEL) for wanted in levels or ()]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return estimate
+    return estimate if levels is None else {**estimate, "intervals": [known[level] for level in kept]}

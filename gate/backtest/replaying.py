@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gate.backtest.bundles import document
+from gate.backtest.bundles import asked_by, document
 from gate.backtest.obstacles import of_the_findings, of_the_whole
 from gate.errors import GateError
 from gate.evidence.recorded import measurements, occasion
@@ -101,10 +101,10 @@ def replays(policies: Sequence[Policy], bundles: Iterable[Bundle], today: date) 
         bundles: The evidence.
         today: On which waivers and dates are looked at.
     """
-    metrics = frozenset(rule.metric for policy in policies for rule in policy.rules)
+    asked = asked_by(policies)
     for bundle in bundles:
         try:
-            found = document(bundle.read(), metrics)
+            found = document(bundle.read(), asked)
         except GateError as error:
             unread = Replay(bundle.source, bundle.model or bundle.source, None, obstacles=(f"cannot be read: {error}",))
             yield tuple(unread for _ in policies)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from statistics import correlation
 from typing import TYPE_CHECKING, NamedTuple
 
 from gate.calibration.proposing import LeftOut
+from gate.calibration.tolerance import FEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST_RULES = 15
 MOST_OF_A_FAMILY = 2  # at one layer: more of them say nearly the same
+_SAME = 0.999  # of a correlation
 # No metric sees every failure; a policy has one rule of each kind where there is one.
 KINDS = {
     "spectrum": ("spectral", "uniformity"),
@@ -55,15 +57,13 @@ def chosen(proposals: Sequence[Proposal], *, keep_blind: bool = False) -> Chosen
         picked += [best] if best else []
     for_their_kind = frozenset(each.candidate.rule.id for each in picked if tried and not any(each.caught))
     left_out: list[LeftOut] = []
-    of_family = Counter(_place(each) for each in picked)
     for proposal in ranked:
         if proposal in picked:
             continue
-        if reason := _against(proposal, of_family, len(picked), blind=tried and not keep_blind):
+        if reason := _against(proposal, picked, blind=tried and not keep_blind):
             left_out.append(LeftOut(proposal.candidate, reason))
         else:
             picked.append(proposal)
-            of_family[_place(proposal)] += 1
     return Chosen(sorted(picked, key=_order(proposals)), left_out, for_their_kind)
 
 
@@ -75,13 +75,24 @@ def _place(proposal: Proposal) -> tuple[str, str]:
     return proposal.candidate.rule.layer, family_of(proposal)
 
 
-def _against(proposal: Proposal, of_family: Counter[tuple[str, str]], picked: int, *, blind: bool) -> str | None:
+def _against(proposal: Proposal, picked: Sequence[Proposal], *, blind: bool) -> str | None:
     """What speaks against one rule more."""
     if blind and not any(proposal.caught):
         return "does not tell the bad versions apart"
-    if of_family[_place(proposal)] >= MOST_OF_A_FAMILY:
+    relatives = [each for each in picked if _place(each) == _place(proposal)]
+    if twin := next((each for each in relatives if _says_the_same(each, proposal)), None):
+        return f"says the same as {twin.candidate.rule.id}, in every good version"
+    if len(relatives) >= MOST_OF_A_FAMILY:
         return f"two rules of its family, {family_of(proposal)}, tell more apart"
-    return f"{MOST_RULES} rules tell more apart" if picked >= MOST_RULES else None
+    return f"{MOST_RULES} rules tell more apart" if len(picked) >= MOST_RULES else None
+
+
+def _says_the_same(one: Proposal, other: Proposal) -> bool:
+    """Whether one is a function of the other, as far as enough good versions can show it."""
+    values = [[reading.value for reading in each.good] for each in (one, other)]
+    if len(values[0]) < FEW or any(len(set(each)) == 1 for each in values):
+        return False
+    return abs(correlation(*values)) > _SAME
 
 
 def _order(proposals: Sequence[Proposal]) -> Callable[[Proposal], tuple[int, int]]:

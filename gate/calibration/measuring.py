@@ -52,6 +52,11 @@ class Version:
         """What a table calls it: the number of the version, or the last part of its URI."""
         return self.number or self.uri.rstrip("/").rpartition("/")[2]
 
+    @property
+    def subject(self) -> str:
+        """What a sentence calls it."""
+        return f"version {self.number}" if self.number else self.label
+
 
 def measured(
     policy: Policy,

@@ -121,7 +121,7 @@ def _readings(
             version, reason = next(
                 (version, each) for version, each in zip(good, readings, strict=True) if isinstance(each, str)
             )
-            left_out.append(LeftOut(candidate, f"{version.label} has no answer: {reason}"))
+            left_out.append(LeftOut(candidate, f"{version.subject} has no answer: {reason}"))
     return found, left_out
 
 

@@ -45,7 +45,7 @@ def require_shape(content: object) -> dict[str, Any]:
     for key in _LISTS:
         _check(content[key], key, lambda value: isinstance(value, list), "a list")
     _check(content["counts"], "counts", lambda value: isinstance(value, dict), "numbers by outcome")
-    _check(content["baseline"], "baseline", lambda value: value is None or isinstance(value, dict), "a model or null")
+    _check_texts(content)
     for number, result in enumerate(content["results"]):
         _check_keys(result, _RESULT, f"results[{number}]")
     for number, estimate in enumerate(content["estimates"]):
@@ -56,6 +56,14 @@ def require_shape(content: object) -> dict[str, Any]:
         _check(cut["rows"], f"slices[{number}].rows", _is_count, "a number of rows")
     _check_sources(content["policy"]["sources"])
     return content
+
+
+def _check_texts(content: dict[str, Any]) -> None:
+    if content["baseline"] is not None:
+        _check_keys(content["baseline"], _KEYS["model"], "baseline")
+    for number, note in enumerate(content["notes"]):
+        _check(note, f"notes[{number}]", _is_text, "a text")
+    _check(content["run"]["started"], "run.started", _is_text, "a time")
 
 
 def _check_keys(found: object, keys: str, where: str) -> None:

@@ -55,6 +55,8 @@ def find(
     try:
         found = load(uri, directory=directory, device=device, allow_pickle=allow_pickle)
     except AbsentError as error:
+        if "@" not in uri:
+            raise AbsentError(f"baseline {error}; a version that the policy names must be there") from None
         if when_absent == "error":
             raise AbsentError(
                 f"baseline {error}; `when_absent: skip_relative` lets a first version do without"

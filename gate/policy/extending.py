@@ -8,6 +8,7 @@ from typing import NamedTuple
 from gate.policy import packs
 from gate.policy.files import similar_file
 
+_LONGEST_PATH = 1000
 _ABOUT_PACKS = " A pack is named with its major version, such as `classifier@1`."
 
 
@@ -45,7 +46,7 @@ def extended(reference: str, by: tuple[Path, ...]) -> Found | str:
         reference: The entry: a pack, or a path from the folder of the policy.
         by: The policy, after those that extend it.
     """
-    pack = packs.named(reference)
+    pack = packs.named(reference) if len(reference) <= _LONGEST_PATH else None
     found = _pack(reference, *pack) if pack else _file(reference, by[-1].parent)
     if isinstance(found, str):
         return found
@@ -65,6 +66,8 @@ def _pack(reference: str, name: str, major: str | None) -> Found | str:
 
 def _file(reference: str, folder: Path) -> Found | str:
     path = folder / reference
+    if len(reference) > _LONGEST_PATH:
+        return f"{reference[:40]!r}… has {len(reference)} characters, which is no path of a policy file"
     if not path.is_file():
         return f"there is no policy file {str(path)!r}.{similar_file(path) or _ABOUT_PACKS}"
     return Found(path, str(path))

@@ -31,7 +31,7 @@ TEXT = r"\S"
 VERSION = r"^\S+$"
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 ONE_MODEL = r"^(models:/[^/@*?]+/[1-9][0-9]*|sha256:[0-9a-f]{64})$"
-PERCENT = r"^\d+(\.\d+)?\s?%$"
+PERCENT = r"^[0-9]+(\.[0-9]+)?\s?%$"
 IN_WORDS = {
     NAME: "a name of letters, digits, `.`, `_` and `-` that begins with a letter or a digit",
     TEXT: "text that is not empty",

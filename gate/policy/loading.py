@@ -150,11 +150,11 @@ def _is_list_of_texts(value: object) -> bool:
 
 
 def _compared_with(uri: str | None, written: Written) -> Written:
-    """The same with another baseline; a block that is none stays, and is a fault."""
+    """The same with another baseline, which must be there. A block that is none stays, and is a fault."""
     block = written.value.get("baseline", {})
     if uri is None or not isinstance(block, dict):
         return written
-    return replace(written, value={**written.value, "baseline": {**block, "uri": uri}})
+    return replace(written, value={**written.value, "baseline": {**block, "uri": uri, "when_absent": "error"}})
 
 
 def _against(policy: Policy, written: Written, bases: Collection[LoadedPolicy]) -> Iterator[Fault]:

@@ -53,7 +53,11 @@ def needless(bases: Sequence[Policy], child: Policy) -> Iterator[tuple[Location,
     if child.baseline and child.baseline.override and not any(base.baseline for base in bases):
         yield ("baseline", "override"), nothing
     known = {rule.id for base in bases for rule in base.rules}
+    off = {rule.id: rule for base in bases for rule in base.rules if not rule.enabled}
     for index, rule in enumerate(child.rules):
+        if rule.id in off and not rule.enabled and rule != off[rule.id]:
+            was = "is switched off in what this policy extends; write `enabled: true` to have it judged, or remove this"
+            yield ("rules", index, "id"), f"the rule {rule.id!r} {was}"
         if rule.id not in known:
             none = f"no policy that this one extends has a rule {rule.id!r}"
             near = f".{near}" if (near := did_you_mean(rule.id, known)) else ""

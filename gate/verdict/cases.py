@@ -146,7 +146,7 @@ def _sliced(rule: Rule, slices: Slices, question: Question, measured: Measuremen
 
 
 def _unjudged(rule: Rule, slices: Slices, found: Mapping[Slice, int]) -> Iterator[Case]:
-    """Slices that are too small or, though the rule names them, not there at all; the latter is always an error."""
+    """Slices that are too small or not there at all: an error for those that the rule names."""
     from gate.policy.rules import slice_of
 
     required = [slice_of(slices.by, name) or () for name in slices.required]
@@ -156,8 +156,8 @@ def _unjudged(rule: Rule, slices: Slices, found: Mapping[Slice, int]) -> Iterato
         if rows >= slices.min_rows:
             continue
         reason = f"missing_slice: it has {rows} rows, needed are {slices.min_rows}"
-        outcome: Outcome = "error" if each in required or not rows else "not_evaluated"
-        key = ("required",) if each in required else ("min_rows",) if rows else named[each]
+        outcome: Outcome = "error" if each in required or each in named else "not_evaluated"
+        key = ("required",) if each in required else named.get(each, ("min_rows",))
         yield Case(rule, "bound", _nothing, location=("slices", *key), slice=each, settled=(outcome, reason))
 
 

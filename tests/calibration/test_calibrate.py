@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -245,6 +246,7 @@ def test_nothing_to_bound_is_no_policy(good: list[str], probe: Path, tmp_path: P
         ({"false_alarm": 0.5}, "the false-alarm rate must lie between 0 and 0.5, found 0.5"),
         ({"false_alarm": float("nan")}, "the false-alarm rate must lie between 0 and 0.5"),
         ({"assurance": 1.0}, "the assurance must lie between 0 and 1, found 1.0"),
+        ({"name": "two words"}, "a policy cannot be called 'two words'"),
         ({"probe": None}, "no probe set was named"),
         ({"layers": {"a": "output:middle"}}, "--layer a=output:middle: expected PATH or PATH:POOLING, with none, mean"),
         ({"layers": {"a b": "output"}}, "layers.a b"),
@@ -257,6 +259,17 @@ def test_a_call_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         calibrate(good, **{"probe": probe, **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("registered", "title"), [("digits", "digits"), ("my model", "my-model"), ("(x)", "x"), ("é", "calibrated")]
+)
+def test_a_policy_is_called_as_the_registered_model_as_far_as_that_can_be(
+    found: Calibration, registered: str, title: str
+) -> None:
+    named = replace(found, name=None, good=(replace(found.good[0], name=registered), *found.good[1:]))
+    assert named.title == title
+    assert replace(named, name=None).policy.metadata.name == title
 
 
 def test_no_version_at_all_is_refused(probe: Path) -> None:

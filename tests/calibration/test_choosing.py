@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
 
 
 def test_every_bound_that_was_considered_shares_the_rate(measured: Measured) -> None:
-    found, left_out, shares = measured.proposed()
+    found, left_out, shares = measured.proposed(measured.good[:2])
     answered = [each for each in measured.asked.candidates if not any(each is lost.candidate for lost in left_out)]
     assert {each.candidate.rule.id for each in found} == {each.rule.id for each in answered}
     unanswered = [each for each in left_out if "has no answer" in each.reason]
@@ -134,9 +135,22 @@ def test_at_most_two_rules_are_of_a_family_and_the_most_telling_ones_stay(measur
     for each in found.rules:
         by_family.setdefault(family_of(each), []).append(each)
     assert max(map(len, by_family.values())) == 2
-    for lost in (each for each in every if each not in found.rules):
+    crowded_out = [each.candidate for each in found.left_out if each.reason.startswith("two rules of its family")]
+    assert crowded_out
+    for lost in (each for each in every if each.candidate in crowded_out):
         kept = by_family[family_of(lost)]
         assert min(choosing._telling(each) for each in kept) >= choosing._telling(lost)
+
+
+def test_of_two_rules_that_say_the_same_one_is_left_out(measured: Measured) -> None:
+    found = chosen(measured.proposed(bad=measured.bad)[0])
+    ids = {each.candidate.rule.id for each in found.rules}
+    reasons = {each.candidate.rule.id: each.reason for each in found.left_out}
+    assert len(ids & {"collapse-index", "wasserstein-uniformity"}) == 1  # functions of one number
+    lost = next(iter({"collapse-index", "wasserstein-uniformity"} - ids))
+    assert re.match(r"says the same as (collapse|wasserstein)", reasons[lost])
+    few = chosen(measured.proposed(measured.good[:4], measured.bad)[0])
+    assert not [each for each in few.left_out if "says the same" in each.reason]  # four points lie on many curves
 
 
 def test_no_policy_has_more_than_fifteen_rules(measured: Measured) -> None:

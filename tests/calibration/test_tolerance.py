@@ -48,11 +48,11 @@ def test_the_next_version_lies_beyond_a_bound_at_the_rate(versions: int) -> None
     assert (following < floor).mean() == pytest.approx(rate, abs=4 * math.sqrt(rate / draws))
 
 
-@pytest.mark.parametrize("shared", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("shared", [0.0, 0.6, 0.95])
 @pytest.mark.parametrize("versions", [3, 5, 15])
 def test_a_run_keeps_its_rate_with_the_assurance_however_the_bounds_depend(versions: int, shared: float) -> None:
     rng = np.random.default_rng(7)
-    bounds, rate, draws = 15, 0.05, 3000
+    bounds, rate, draws = 40, 0.05, 3000
     common, own = rng.normal(size=(draws, versions, 1)), rng.normal(size=(draws, versions, bounds))
     sample = math.sqrt(shared) * common + math.sqrt(1 - shared) * own
     floors = sample.mean(axis=1) - factor(versions, bounds, rate, 0.9) * sample.std(axis=1, ddof=1)
@@ -118,6 +118,18 @@ def test_a_bound_leaves_room_for_the_whole_interval() -> None:
     assert floor.number <= floor.edge
     assert ceiling.number >= ceiling.edge
     assert floor.edge - floor.number < 0.05 * (0.8 - floor.edge)
+
+
+def test_a_bound_is_rounded_away_from_the_good_versions_and_by_little() -> None:
+    rng = np.random.default_rng(0)
+    for size in (1e-6, 0.02, 1.0, 300.0, 1e9):
+        for _ in range(20):
+            good = readings((size * (1 + 0.1 * rng.normal(size=5))).tolist(), half=0.05 * size)
+            for side in ("min", "max"):
+                rule = found(side, good)
+                beyond = rule.edge - rule.number if side == "min" else rule.number - rule.edge
+                assert -1e-9 * size <= beyond <= 0.05 * abs(rule.edge - np.mean(rule.ends))
+                assert rule.number == float(f"{rule.number:.5g}")  # few digits
 
 
 def test_a_share_never_leaves_its_limits_and_a_bound_on_the_limit_is_none() -> None:

@@ -79,6 +79,8 @@ def test_what_cannot_be_read_is_3_beside_what_can(folder: Path, capsys: pytest.C
     ("arguments", "code", "message"),
     [
         ([], 2, "give --model NAME, --evidence PATH or both"),
+        (["--model", "models:/encoder"], 2, "--model takes the name of a registered model"),
+        (["--model", ""], 2, "without version or alias; found ''"),
         (["--evidence", "nowhere"], 2, "there is no file or folder 'nowhere'"),
         (["--evidence", "evidence", "--date", "soon"], 2, "--date should be a day such as 2027-01-31, found 'soon'"),
         (["--evidence", "evidence", "-o", "junit"], 2, "There are: text, json, markdown."),
@@ -175,6 +177,7 @@ def test_files_are_replayed_without_mlflow(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_five_hundred_checks_are_replayed_in_seconds(tmp_path: Path) -> None:
     uri, policy = fill(tmp_path, 500)
     taken = min(timed(uri, policy) for _ in range(2))

@@ -5,14 +5,14 @@ import json
 import mlflow
 import pytest
 
-from gate.demo import Judged, _outcome, policy_path
+from gate.demo import POLICY, Judged, _outcome
 from gate.models.quiet import quiet_mlflow
 from gate.policy.loading import load_policy
 from tests.conftest import Demo
 
 
 def test_the_policy_of_the_demo_is_found_and_valid() -> None:
-    rules = load_policy(policy_path()).policy.rules
+    rules = load_policy(POLICY).policy.rules
     assert {rule.severity for rule in rules} == {"block", "warn"}
     assert all(rule.why and rule.fix for rule in rules)
 

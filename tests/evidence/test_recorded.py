@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import replace
 from datetime import date
 from hashlib import sha256
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from gate.policy.loading import LoadedPolicy, Source, load_policy
 from gate.policy.merging import Place, Written
 from gate.policy.schema import Policy
 from gate.probes.probe_set import Columns, ProbeSet, open_probe
-from gate.verdict import Finding, Judgement, Measurements, judge
+from gate.verdict import OUTCOMES, Finding, Judgement, Measurements, judge
 from tests.evidence.test_bundle import MODEL, RUN
 from tests.verdict.drawn import as_a_model_may_have_it, drawn
 from tests.verdict.made import DIGEST, ON, VERSION
@@ -67,29 +66,38 @@ def without_rows(findings: tuple[Finding, ...]) -> list[Finding]:
     return [replace(finding, rows=()) for finding in findings]
 
 
-def runs() -> Iterator[tuple[Policy, Measurements]]:
+class Run(NamedTuple):
+    """A judgement, and the document that it was written to."""
+
+    policy: Policy
+    measured: Measurements
+    then: Judgement
+    document: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def runs(probe: ProbeSet) -> list[Run]:
+    found = []
     for seed in range(60):
         policy, sound = drawn(seed, loose=False)
-        yield policy, (sound if seed % 3 == 0 else as_a_model_may_have_it(sound, seed))
-
-
-def test_a_recorded_document_gives_the_findings_that_it_was_written_with(probe: ProbeSet) -> None:
-    outcomes = set()
-    for policy, measured in runs():
+        measured = sound if seed % 3 == 0 else as_a_model_may_have_it(sound, seed)
         then = judge(policy, measured, ON)
-        document = written(policy, measured, then, probe)
-        again = judge(policy, recorded.measurements(document), recorded.occasion(document, ON.today))
-        assert without_rows(again.findings) == without_rows(then.findings)
-        assert (again.verdict, again.waivers, again.notes) == (then.verdict, then.waivers, then.notes)
-        outcomes |= {finding.status for finding in again.findings}
-    assert len(outcomes) == 7
+        found.append(Run(policy, measured, then, written(policy, measured, then, probe)))
+    return found
 
 
-def test_the_findings_of_a_document_are_those_of_its_results(probe: ProbeSet) -> None:
-    for policy, measured in runs():
-        then = judge(policy, measured, ON)
-        document = written(policy, measured, then, probe)
-        for finding, result in zip(then.findings, document["results"], strict=True):
+def test_a_recorded_document_gives_the_findings_that_it_was_written_with(runs: list[Run]) -> None:
+    for run in runs:
+        occasion = recorded.occasion(run.document, ON.today)
+        again = judge(run.policy, recorded.measurements(run.document), occasion)
+        assert without_rows(again.findings) == without_rows(run.then.findings)
+        assert (again.verdict, again.waivers, again.notes) == (run.then.verdict, run.then.waivers, run.then.notes)
+    assert {finding.status for run in runs for finding in run.then.findings} == set(OUTCOMES)
+
+
+def test_the_findings_of_a_document_are_those_of_its_results(runs: list[Run]) -> None:
+    for run in runs:
+        for finding, result in zip(run.then.findings, run.document["results"], strict=True):
             assert (finding.rule, finding.status, finding.check, finding.slice, finding.message, finding.reason) == (
                 tuple(result[key] for key in ("rule", "status", "check", "slice", "message", "reason"))
             )
@@ -97,14 +105,15 @@ def test_the_findings_of_a_document_are_those_of_its_results(probe: ProbeSet) ->
             assert (result["value"], result["min"], result["max"]) == (finding.value, finding.min, finding.max)
 
 
-def test_a_document_is_judged_by_another_level_as_the_model_would_have_been(probe: ProbeSet) -> None:
+@pytest.mark.parametrize("defaults", [{"confidence": 0.99}, {"multiplicity": "holm"}, {"confidence": 0.9}], ids=str)
+def test_a_document_is_judged_at_another_level_as_the_model_would_have_been(
+    runs: list[Run], defaults: dict[str, Any]
+) -> None:
     """A backtest may ask for more than was asked for then: the intervals of all levels were recorded."""
-    for policy, measured in runs():
-        document = written(policy, measured, judge(policy, measured, ON), probe)
-        for defaults in ({"confidence": 0.99}, {"multiplicity": "holm"}, {"confidence": 0.9}):
-            other = policy.model_copy(update={"defaults": policy.defaults.model_copy(update=defaults)})
-            then, again = judge(other, measured, ON), judge(other, recorded.measurements(document), ON)
-            assert without_rows(again.findings) == without_rows(then.findings)
+    for run in runs:
+        other = run.policy.model_copy(update={"defaults": run.policy.defaults.model_copy(update=defaults)})
+        then, again = judge(other, run.measured, ON), judge(other, recorded.measurements(run.document), ON)
+        assert without_rows(again.findings) == without_rows(then.findings)
 
 
 def test_the_rows_of_slices_are_recorded_in_the_order_of_the_columns(probe: ProbeSet) -> None:

@@ -273,7 +273,7 @@ def test_another_baseline_takes_the_place_of_the_policys_own() -> None:
     write("a.yaml", relative + "baseline: {uri: '@champion', when_absent: skip_relative}\n")
     baseline = load_policy("a.yaml", baseline="models:/b/1").policy.baseline
     assert baseline is not None
-    assert (baseline.uri, baseline.when_absent) == ("models:/b/1", "skip_relative")
+    assert (baseline.uri, baseline.when_absent) == ("models:/b/1", "error")
     write("b.yaml", relative)
     assert "compares with a baseline" in faults("b.yaml")[0]
     assert load_policy("b.yaml", baseline="models:/b/1").policy.baseline is not None

@@ -243,6 +243,35 @@ def test_names_in_csv_are_what_is_written_there(tmp_path: Path, role: str) -> No
     assert np.isnan(batch.inputs[1, 0])
 
 
+# Columns to cut by.
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.npz"])
+def test_columns_to_cut_by_are_texts_whatever_they_look_like(tmp_path: Path, name: str) -> None:
+    columns = Columns(input=("x0", "x1"), label="topic", id="name", tags=("patient", "kind", "topic"))
+    batches = read(probe_of(tmp_path / name, table(), columns))
+    assert [text for batch in batches for text in batch.tags["patient"]] == [str(row // 4) for row in range(ROWS)]
+    for tag, column in (("kind", "kind"), ("topic", "topic")):
+        assert [text for batch in batches for text in batch.tags[tag]] == table()[column].tolist()
+    assert [text for batch in batches for text in batch.labels] == table()["topic"].tolist()
+
+
+def test_the_digest_covers_every_column_to_cut_by_that_has_no_other_role(tmp_path: Path) -> None:
+    plain = replace(FORMER, group=None)
+    named, tagged = replace(plain, tags=("topic",)), replace(plain, tags=("site",))
+    digests = [digest(probe_of(tmp_path / "a.npz", table(), columns)) for columns in (plain, named, tagged)]
+    assert digests[0] == digests[1] != digests[2]
+    changed = table() | {"site": np.roll(table()["site"], 1)}
+    assert digest(probe_of(tmp_path / "b.npz", changed, plain)) == digests[0]
+    assert digest(probe_of(tmp_path / "b.npz", changed, tagged)) != digests[2]
+
+
+def test_a_column_to_cut_by_with_a_gap_is_refused_with_its_row(tmp_path: Path) -> None:
+    data = table() | {"site": np.where(np.arange(ROWS) == 5, "", table()["site"])}
+    with pytest.raises(ProbeError, match="slices by 'site': is missing in row 'row-5'"):
+        read(probe_of(tmp_path / "a.npz", data, replace(FORMER, group=None, tags=("site",))))
+
+
 # What is refused.
 
 

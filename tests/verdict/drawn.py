@@ -98,6 +98,7 @@ def _measured(of: Policy, draw: random.Random) -> Measurements:
         return {question: normal(draw.uniform(low, high), draw.uniform(0.1, 2)) for question in asked}
 
     rows: dict[Slice, int] = {(("language", name),): draw.randint(30, 500) for name in LANGUAGES}
+    rows[("language", "ja"),] = 500  # rules have bounds of its own for it, so that it may not be too small
     return Measurements(numbers(50, 100), numbers(50, 100), numbers(-12, 12), {("language",): rows})
 
 

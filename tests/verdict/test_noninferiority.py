@@ -28,7 +28,7 @@ def drawn(kind: Kind, n: int, draws: int) -> list[Measurements]:
 
 @pytest.fixture(scope="module")
 def worse() -> list[Measurements]:
-    return drawn("worse", 600, DRAWS)
+    return drawn("slightly worse", 600, DRAWS)
 
 
 @pytest.fixture(scope="module")
