@@ -53,8 +53,8 @@ def _measured(measured: Measured, policy: Policy, here: Location) -> Faults:
             for layer in answer.layers.keys() - layers:
                 offer = did_you_mean(layer, layers) or f" They ask at: {', '.join(sorted(layers))}."
                 yield (*here, key, metric, "layers", layer), f"no rule asks for {metric!r} at {layer!r}.{offer}"
-    for metric in measured.change.keys() - measured.baseline.keys():
-        yield (*here, "change", metric), f"a change needs what it is a change from; give `baseline: {{{metric}: …}}`"
+    for metric in measured.change.keys() - (measured.baseline.keys() & measured.given.keys()):
+        yield (*here, "change", metric), f"a change lies between two numbers; give {metric!r} in `given` and `baseline`"
 
 
 def _unasked(metric: str, asked: Iterable[str]) -> str:

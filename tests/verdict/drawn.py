@@ -18,7 +18,7 @@ LANGUAGES = ("en", "de", "ja")
 LOOSE: dict[str, tuple[Any, ...]] = {
     "min": (-1e6,),
     "max": (1e6,),
-    "margin": (1e6, "100000000%"),
+    "margin": (1e9, "100000000%"),
     "gap": (1e6,),
     "min_rows": (30,),
     "required": ((),),
