@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Side = Literal["min", "max"]
 _FINE = 20  # steps of rounding from the good versions to their bound
-_WIDEST = 1000  # times a positive number: a bound beyond is not worth its line
+_WIDEST = 1000  # times as far from the one limit that there is as the good versions: not worth its line
 _AGREE = 1e-9  # of the number itself: less is rounding
 
 
@@ -97,8 +97,8 @@ def bound(
         return Unbounded("it does not vary between the good versions, so that nothing says how far another one may lie")
     edge = scale.back(centre - factor * spread.size if side == "min" else centre + factor * spread.size)
     number = _outward(side, edge, fmean(ends))
-    if side == "max" and scale.formula and number > _WIDEST * max(ends):
-        return Unbounded(f"max {edge:.4g} is so far from the good versions that it says nothing")
+    if scale.formula and _is_endless(side, number, limits, ends):
+        return Unbounded(f"{side} {edge:.4g} is so far from the good versions that it says nothing")
     if number <= limits[0] if side == "min" else number >= limits[1]:
         return Unbounded(f"{side} {edge:.4g} leaves out nothing that is possible")
     return Bound(side, number, tuple(ends), centre, spread.size, factor, edge, scale, spread.why)
@@ -115,6 +115,14 @@ def _spread(
         found = _Spread(stdev(points), None)
     step = max(each.step for each in good) / 2 * scale.slope(fmean(ends))
     return found if found.size >= step else _Spread(step, "half a step of the count")
+
+
+def _is_endless(side: Side, number: float, limits: Span, ends: Sequence[float]) -> bool:
+    """Whether a bound on the side without a limit lies far beyond any number that a version could have."""
+    low, high = limits
+    if side == "max":
+        return math.isinf(high) and number - low > _WIDEST * (max(ends) - low)
+    return math.isinf(low) and high - number > _WIDEST * (high - min(ends))
 
 
 def _outward(side: Side, edge: float, centre: float) -> float:

@@ -71,9 +71,7 @@ def test_every_good_version_lies_inside_every_bound(measured: Measured) -> None:
 
 def test_a_metric_that_one_good_version_does_not_answer_is_left_out(measured: Measured) -> None:
     question = next(question for question in measured.good[2].estimates if question.metric == "mean_cosine")
-    silent = replace(
-        measured.good[2].estimates[question], status="inconclusive", reason="few_rows: too few", value=None
-    )
+    silent = replace(measured.good[2].estimates[question], status="inconclusive", reason="few_rows: too few")
     broken = replace(measured.good[2], estimates={**measured.good[2].estimates, question: silent})
     found, left_out, _ = measured.proposed([*measured.good[:2], broken])
     assert "mean-cosine" not in {each.candidate.rule.id for each in found}

@@ -536,18 +536,18 @@ def test_a_typo_in_the_policy_exits_with_2_and_says_where_and_what_was_meant(
 
 
 @pytest.mark.parametrize(
-    ("store", "kind", "message"),
+    ("store", "message"),
     [
-        ("http://127.0.0.1:9", "registry", "no server answers there: "),
-        ("sqlite:///empty.db", "absent", "not found; the registry holds no model"),
-        ("sqlite:///nowhere/mlflow.db", "registry", "there is no database file 'nowhere/mlflow.db'"),
+        ("http://127.0.0.1:9", "no server answers there: "),
+        ("sqlite:///empty.db", "not found; the registry holds no model"),
+        ("sqlite:///nowhere/mlflow.db", "there is no database file 'nowhere/mlflow.db'"),
     ],
 )
-def test_a_registry_that_does_not_answer_is_one_message(tmp_path: Path, store: str, kind: str, message: str) -> None:
+def test_a_registry_that_does_not_answer_is_one_message(tmp_path: Path, store: str, message: str) -> None:
     sqlite3.connect(tmp_path / "empty.db").execute("VACUUM").connection.close()
     done = gate(store, "check", "models:/encoder/1", "-p", str(written(tmp_path)), directory=tmp_path)
     done.is_refused(3, message)
-    assert done.err.startswith(f"error[{kind}]: models:/encoder/1: ")
+    assert done.err.startswith("error[registry]: models:/encoder/1: ")
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -30,7 +30,7 @@ def compared() -> dict[str, Any]:
         (("notes",), None, "notes is None, expected a list"),
         (("results",), {}, "results is {}, expected a list"),
         (("counts",), [], r"counts is \[\], expected numbers by outcome"),
-        (("baseline",), "x", "baseline is 'x', expected a model or null"),
+        (("baseline",), "x", "baseline lacks digest, flavour"),
         (("policy", "sources"), [], r"policy.sources is \[\], expected at least one file"),
         (("policy", "sources", 0), {"path": "p"}, r"policy.sources\[0\] lacks digest, text"),
         (("slices", 0), {"rows": 3}, r"slices\[0\] lacks slice"),
