@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import subprocess
@@ -165,6 +166,14 @@ def test_no_model_is_run_and_torch_is_not_imported(store: tuple[str, Path], monk
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "0 set()", done.stderr
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("arguments", [["--evidence", "evidence"], []])
+def test_the_collector_of_garbage_is_back_on(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(["backtest", "policy.yaml", *arguments]) == (0 if arguments else 2)
+    assert capsys.readouterr() != ("", "")
+    assert gc.isenabled()
 
 
 def test_files_are_replayed_without_mlflow(folder: Path) -> None:
