@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gate import questions, streaming
 from gate.evidence.bundle import Evidence, document
@@ -76,7 +76,6 @@ def check(
         GateError: There is nothing to evaluate, or it could not be evaluated; the class fixes the exit code.
     """
     from gate.evidence.environment import environment
-    from gate.evidence.layers import describe
     from gate.policy.loading import load_policy
     from gate.policy.scope import enforcement
     from gate.verdict import Occasion, judge
@@ -87,16 +86,13 @@ def check(
     found = evaluate(rules, model_uri, probe=probe, device=device, on_progress=on_progress)
     model = found.model
     on = Occasion((model.resolved, model.digest), today or started.date(), enforcement(rules, model_uri))
-    layers = found.plan.layers.items()
     return Evidence(
         document(
             model=model,
             baseline=found.baseline,
             policy=loaded,
             probe=found.probe,
-            layers=[
-                describe(name, at.path, at.pooling, found.collections[questions.Part(name)]) for name, at in layers
-            ],
+            places=_places(found),
             measured=found.measured,
             judgement=judge(rules, found.measured, on),
             run=environment(
@@ -109,6 +105,21 @@ def check(
             ),
         )
     )
+
+
+def _places(found: Evaluated) -> dict[str, Any]:
+    """What was read where, with what the pictures of each layer are drawn from."""
+    from gate.evidence.layers import describe
+
+    plan = found.plan
+    return {
+        "layers": [
+            describe(name, at.path, at.pooling, found.collections[questions.Part(name)])
+            for name, at in plan.layers.items()
+        ],
+        "reads": plan.reads_described,
+        "baseline_layers": {name: asdict(at) for name, at in plan.baseline_layers.items()},
+    }
 
 
 def evaluate(

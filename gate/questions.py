@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gate.errors import MetricError
 
@@ -55,6 +55,12 @@ class Plan:
     cuts: Mapping[str, tuple[By, ...]]
     baseline_cuts: Mapping[str, tuple[By, ...]]
     rules: tuple[Rule, ...]
+
+    @property
+    def reads_described(self) -> dict[str, dict[str, Any]]:
+        """What is read besides features, as evidence keeps it: path and pooling, of logits the classes as well."""
+        found = {name: asdict(where) for name, where in self.reads.items()}
+        return found | ({"logits": found["logits"] | {"classes": list(self.classes)}} if "logits" in found else {})
 
     @property
     def compares(self) -> bool:

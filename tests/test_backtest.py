@@ -89,7 +89,10 @@ def test_the_same_policy_on_the_same_day_says_the_same_of_every_finding(tmp_path
 
 
 def test_a_tighter_bound_changes_a_verdict_and_says_why(tmp_path: Path) -> None:
-    loaded = policy(tmp_path, "rules:\n  - {id: index, metric: cross_compat_gain, min: 0.9}\nbaseline: {uri: '@c'}\n")
+    loaded = policy(
+        tmp_path,
+        "rules:\n  - {id: index, metric: cross_compat_gain, min: 0.9}\nbaseline: {uri: 'features:champion.npz'}\n",
+    )
     found = replayed(loaded, sample())
     assert found.verdict is not None
     assert found.verdict.status == "failed"
@@ -176,7 +179,7 @@ SLICED = BASE.replace("WHEN", "error") + "slices: {by: BY, min: 1}}\n"
         (
             RULE.replace("effective_rank", "ece") + LAYER + "reads: {logits: {path: head}}\n",
             "passed",
-            "logits of the model were read nowhere; the policy reads them at 'head', pooling none",
+            "does not say where outputs of the model were read: it was written by an earlier version of gate",
         ),
         (RELATIVE.replace("WHEN", "skip_relative"), "passed", "was not compared with a baseline: the policy names no"),
         (
@@ -213,34 +216,109 @@ def test_a_column_that_no_rule_reads_may_have_another_name(tmp_path: Path) -> No
     assert replayed(policy(tmp_path, text), sample("passed")).obstacles == ()
 
 
+HEAD_OUTPUT = {"path": "head", "pooling": "none", "classes": []}
+
+
 @pytest.mark.parametrize(
     ("recorded", "obstacle"),
     [
-        (["", "reads: {logits: {path: head}}"], None),
-        (["reads: {logits: {path: head}}", "reads: {logits: {path: other}}"], None),
-        (
-            ["reads: {logits: {path: other}}", "reads: {logits: {path: head}}"],
-            "read at 'other', pooling none; the policy",
-        ),
-        (
-            ["", "reads: {logits: {path: head}}", "reads: {logits: {path: b}}"],
-            "read at 'b', pooling none or at 'head', pool",
-        ),
-        (
-            ["reads: {logits: {path: head, pooling: mean}}"],
-            "read at 'head', pooling mean; the policy reads them at 'head'",
-        ),
+        (HEAD_OUTPUT, None),
+        (HEAD_OUTPUT | {"path": "other"}, "read at 'other', pooling none; the policy reads them at 'head'"),
+        (HEAD_OUTPUT | {"pooling": "mean"}, "read at 'head', pooling mean; the policy reads them at 'head'"),
+        (HEAD_OUTPUT | {"classes": ["b", "a"]}, "of the classes ['b', 'a'], the policy has []"),
+        (None, "read nowhere; the policy reads them at 'head'"),
     ],
 )
-def test_outputs_are_those_that_the_recorded_policy_read(
-    tmp_path: Path, recorded: list[str], obstacle: str | None
+def test_outputs_are_those_that_were_read(
+    tmp_path: Path, recorded: dict[str, Any] | None, obstacle: str | None
 ) -> None:
     loaded = policy(tmp_path, RULE.replace("effective_rank", "ece") + LAYER + "reads: {logits: {path: head}}\n")
-    document = sample("passed")
-    document["policy"]["sources"] = [{"path": f"{n}", "text": text, "digest": ""} for n, text in enumerate(recorded)]
+    document = sample("passed") | {"reads": {} if recorded is None else {"logits": recorded}}
     found = list(others(loaded.policy, loaded.policy.rules, document))
     assert len(found) == (obstacle is not None)
     assert all(obstacle is not None and obstacle in each for each in found), found
+
+
+def recorded_baseline(uri: str, resolved: str, layers: dict[str, Any] | None = None) -> dict[str, Any]:
+    document = sample()
+    document["model"]["name"] = "digits"
+    document["baseline"] |= {"uri": uri, "resolved": resolved}
+    return document | {"baseline_layers": layers or {}}
+
+
+@pytest.mark.parametrize(
+    ("named", "document", "obstacle"),
+    [
+        ("'@champion'", recorded_baseline("models:/digits@champion", "models:/digits/3"), None),
+        ("models:/digits@champion", recorded_baseline("models:/digits@champion", "models:/digits/3"), None),
+        ("models:/digits/3", recorded_baseline("models:/digits@champion", "models:/digits/3"), None),
+        (
+            "'@champion'",
+            recorded_baseline("models:/digits/3", "models:/digits/3"),
+            "was compared with models:/digits/3; the policy names @champion",
+        ),
+        (
+            "'@champion'",
+            recorded_baseline("models:/other@champion", "models:/other/3"),
+            "compared with models:/other/3, asked for as models:/other@champion; the policy names @champion",
+        ),
+        (
+            "models:/digits@champion",
+            recorded_baseline("models:/digits@challenger", "models:/digits/3"),
+            "asked for as models:/digits@challenger; the policy names models:/digits@champion",
+        ),
+        (
+            "models:/digits/3, layers: {embedding: {path: other}}",
+            recorded_baseline("x", "models:/digits/3", {"embedding": {"path": "old", "pooling": "none"}}),
+            "layer 'embedding' of the baseline was read at 'old', the policy reads it at 'other'",
+        ),
+        (
+            "models:/digits/3, layers: {embedding: {path: old}}",
+            recorded_baseline("x", "models:/digits/3", {"embedding": {"path": "old", "pooling": "none"}}),
+            None,
+        ),
+    ],
+)
+def test_the_baseline_is_the_one_that_the_policy_names(
+    tmp_path: Path, named: str, document: dict[str, Any], obstacle: str | None
+) -> None:
+    rule = f"{LAYER}rules:\n  - {{id: r, metric: effective_rank, layer: embedding, relative: {{max_drop: 50%}}}}\n"
+    found = replayed(policy(tmp_path, f"baseline: {{uri: {named}}}\n{rule}"), document)
+    about = [each for each in found.obstacles if "baseline" in each or "compared" in each]
+    assert len(about) == (obstacle is not None)
+    assert all(obstacle is not None and obstacle in each for each in about)
+
+
+def test_rows_that_another_seed_samples_are_other_rows(tmp_path: Path) -> None:
+    found = replayed(policy(tmp_path, "run: {seed: 1}\n" + RULE + LAYER), sample("passed"))
+    assert found.obstacles == ("sampled rows by the seed 0, the policy by 1",)
+
+
+def test_a_probe_set_of_another_name_and_a_level_in_between_are_told(tmp_path: Path) -> None:
+    probe = "probe: {uri: other.npz, columns: {input: pixels, label: digit}}\n"
+    text = probe + LAYER + RULE + f"defaults: {{confidence: 0.93{LOOSER}}}\n"
+    loaded = policy(tmp_path, text.replace(LOOSER, ""))
+    found = replayed(loaded, sample("passed"))
+    first, second = backtest(loaded, [found], TODAY)["notes"]
+    assert first.endswith("the policy names other.npz, and pins no digest")
+    assert second.endswith("no interval at 0.93 was recorded; those at 0.95 were judged, which are wider")
+    assert replayed(policy(tmp_path, RULE + LAYER), sample("passed")).notes == ()
+
+
+def test_where_the_newest_evidence_cannot_be_replayed_the_one_before_it_is_and_says_so(tmp_path: Path) -> None:
+    loaded, old, new = policy(tmp_path, RULE + LAYER), sample("passed"), sample("passed")
+    new["layers"] = []
+    new["run"]["started"] = "2030-01-01T00:00:00+00:00"
+    found = list(replays([loaded.policy], [bundle(new, "new"), bundle(old, "old")], TODAY))
+    ((kept,),) = newest(found)
+    assert (kept.source, kept.verdict is None) == ("old", False)
+    (note,) = kept.notes
+    assert note == (
+        f"replayed is the check of {old['run']['started']}, as a later one cannot be, new: "
+        "layer 'embedding' was not recorded"
+    )
+    ((only,),) = newest(found[:1])
+    assert (only.source, only.verdict) == ("new", None)
 
 
 def test_a_baseline_that_was_absent_is_left_out_where_the_policy_says_so(tmp_path: Path) -> None:

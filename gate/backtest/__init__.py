@@ -10,7 +10,7 @@ from gate.backtest.bundles import Bundle, below
 from gate.backtest.policy_diff import policy_diff
 from gate.backtest.rendering import FORMATS, is_report, render
 from gate.backtest.replaying import Change, Findings, Recorded, Replay, Said, changes, replay, replays
-from gate.backtest.summary import backtest, exit_code, in_order, newest
+from gate.backtest.summary import backtest, exit_code, in_order, is_stuck, newest
 
 __all__ = [
     "FORMATS",
@@ -27,6 +27,7 @@ __all__ = [
     "exit_code",
     "in_order",
     "is_report",
+    "is_stuck",
     "newest",
     "policy_diff",
     "render",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from gate.geometry import catalogue
-from gate.policy.reading import read
 from gate.policy.references import OF_THE_BASELINE, OF_THE_MODEL, OF_THE_PROBE
 
 if TYPE_CHECKING:
@@ -61,32 +59,22 @@ def _column(key: str, names: object) -> str:
 
 
 def _outputs(policy: Policy, names: Iterable[str], document: Mapping[str, Any]) -> Iterator[str]:
-    """Outputs read elsewhere; the evidence says where in the texts of its policy alone."""
-    texts = tuple(source["text"] for source in document["policy"]["sources"])
+    """Outputs read elsewhere, or of other classes."""
+    if document["reads"] is None:
+        if any(name in policy.reads.given for name in names):
+            yield "does not say where outputs of the model were read: it was written by an earlier version of gate"
+        return
     for name in names:
-        where = policy.reads.given.get(name)
+        where, found = policy.reads.given.get(name), document["reads"].get(name)
         if where is None:
             continue
-        meant, found = (where.path, where.pooling), _recorded(texts, name)
-        if found != {meant}:
-            told = " or ".join(map(_place, sorted(found))) or "nowhere"
+        meant = (where.path, where.pooling)
+        if found is None or (found["path"], found["pooling"]) != meant:
+            told = "nowhere" if found is None else _place((found["path"], found["pooling"]))
             yield f"{name} of the model were read {told}; the policy reads them {_place(meant)}"
+        elif list(where.classes) != found.get("classes", []):
+            yield f"{name} of the model are of the classes {found.get('classes')}, the policy has {list(where.classes)}"
 
 
 def _place(where: Where) -> str:
     return f"at {where[0]!r}, pooling {where[1]}"
-
-
-@lru_cache(maxsize=64)
-def _recorded(texts: tuple[str, ...], name: str) -> frozenset[Where]:
-    """Where a policy said that an output is, by its own file or else by those that it extends, which may not agree."""
-    own, *extended = (_said(text, name) for text in texts)
-    return frozenset(where for where in ([own] if own else extended) if where is not None)
-
-
-@lru_cache(maxsize=64)
-def _said(text: str, name: str) -> Where | None:
-    value = read(text).value
-    reads = value.get("reads") if isinstance(value, dict) else None
-    where = reads.get(name) if isinstance(reads, dict) else None
-    return (str(where.get("path")), str(where.get("pooling", "none"))) if isinstance(where, dict) else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from gate.policy.rules import Rule
-    from gate.policy.schema import Policy
+    from gate.policy.schema import Baseline, Policy
     from gate.verdict import Finding, Measurements
 
 
@@ -27,6 +27,8 @@ def of_the_whole(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
         yield str(error)
     if policy.probe and policy.probe.digest not in (None, probe["digest"]):
         yield f"was measured on the probe set {probe['digest']}, the policy pins {policy.probe.digest}"
+    if policy.run.seed != document["run"]["seed"]:
+        yield f"sampled rows by the seed {document['run']['seed']}, the policy by {policy.run.seed}"
     rules = [rule for rule in policy.rules if rule.enabled]
     yield from _layers(policy, rules, document["layers"])
     yield from others(policy, rules, document)
@@ -60,8 +62,21 @@ def _baseline(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
         was_looked_for = document["baseline_reason"] in document["notes"]  # said only of a policy that names one
         if named.when_absent == "error" or not was_looked_for:
             yield f"was not compared with a baseline: {document['baseline_reason']}"
-    elif "@" not in named.uri and named.uri not in (recorded["uri"], recorded["resolved"]):
-        yield f"was compared with {recorded['resolved']}, the policy names {named.uri}"
+    else:
+        yield from _another_baseline(named, recorded, document)
+
+
+def _another_baseline(named: Baseline, recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
+    """A version that the policy does not name, by an alias of that day too, or layers at other places."""
+    uri = f"models:/{document['model']['name']}{named.uri}" if named.uri.startswith("@") else named.uri
+    if uri not in (recorded["uri"], recorded["resolved"]):
+        asked = "" if recorded["uri"] == recorded["resolved"] else f", asked for as {recorded['uri']}"
+        yield f"was compared with {recorded['resolved']}{asked}; the policy names {named.uri}"
+    for name, where in (document["baseline_layers"] or {}).items():
+        meant = named.layers.get(name)
+        at = {layer["name"]: layer for layer in document["layers"]}.get(name) if meant is None else meant.model_dump()
+        if at is not None and (at["path"], at["pooling"]) != (where["path"], where["pooling"]):
+            yield f"layer {name!r} of the baseline was read at {where['path']!r}, the policy reads it at {at['path']!r}"
 
 
 def of_the_findings(policy: Policy, findings: Iterable[Finding], measured: Measurements) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gate.backtest.bundles import asked_by, document
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from gate.backtest.bundles import Bundle
     from gate.policy.schema import Policy
-    from gate.verdict import Verdict
+    from gate.verdict import Finding, Verdict
 
 
 class Said(NamedTuple):
@@ -42,6 +43,7 @@ class Recorded:
         policy: Name and version of the policy that it was checked under.
         status, exit_code: Its verdict.
         probe: Digest of the probe set.
+        probe_uri: Where that was.
         started: When it was checked.
         findings: What it says of each.
     """
@@ -51,6 +53,7 @@ class Recorded:
     status: str
     exit_code: int
     probe: str
+    probe_uri: str
     started: str
     findings: Findings = field(repr=False)
 
@@ -66,6 +69,7 @@ class Replay:
         verdict: What the policy says, None where it cannot say.
         findings: What it says of each; of what was not recorded it says `not_recorded`.
         obstacles: Why it cannot say; none where it can.
+        notes: What to know of what it says.
     """
 
     source: str
@@ -74,6 +78,7 @@ class Replay:
     verdict: Verdict | None = None
     findings: Findings = field(default_factory=dict, repr=False)
     obstacles: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -131,7 +136,19 @@ def replay(policy: Policy, evidence: Mapping[str, Any], today: date, source: str
     said = {finding_name(vars(each)): Said(each.status, one_line(each.message)) for each in judgement.findings}
     said |= {name: Said("not_recorded", what) for name, what in unanswered.items()}
     verdict = None if unanswered else judgement.verdict
-    return Replay(source, recorded.model, recorded, verdict, said, tuple(unanswered.values()))
+    noted = tuple(_notes(policy, recorded, judgement.findings))
+    return Replay(source, recorded.model, recorded, verdict, said, tuple(unanswered.values()), noted)
+
+
+def _notes(policy: Policy, recorded: Recorded, findings: Iterable[Finding]) -> Iterator[str]:
+    """What a policy leaves open, or the evidence does not have exactly."""
+    if policy.probe and policy.probe.digest is None and Path(policy.probe.uri).name != Path(recorded.probe_uri).name:
+        yield f"measured on {recorded.probe_uri}; the policy names {policy.probe.uri}, and pins no digest"
+    level, defaults = policy.defaults.confidence, policy.defaults
+    used = {each.confidence for each in findings if each.check != "worst_gap" and each.confidence is not None}
+    if defaults.multiplicity == "none" and (other := sorted(used - {level})):
+        told = " and ".join(f"{each:.6g}" for each in other)
+        yield f"no interval at {level:.6g} was recorded; those at {told} were judged, which are wider"
 
 
 def _recorded(evidence: Mapping[str, Any]) -> Recorded:
@@ -141,6 +158,7 @@ def _recorded(evidence: Mapping[str, Any]) -> Recorded:
         status=evidence["status"],
         exit_code=evidence["exit_code"],
         probe=str(evidence["probe"]["digest"]),
+        probe_uri=str(evidence["probe"]["uri"]),
         started=str(evidence["run"]["started"]),
         findings={finding_name(each): Said(each["status"], each["message"]) for each in evidence["results"]},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from gate.backtest.replaying import changes
@@ -23,19 +23,35 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def newest(replays: Iterable[tuple[Replay, ...]]) -> list[tuple[Replay, ...]]:
-    """Of every model the replay of its latest evidence; what cannot be read stays.
+    """Of every model the latest evidence that can be replayed, or else the latest.
 
     Args:
         replays: Of each bundle, under one policy or several.
     """
-    latest: dict[str, tuple[Replay, ...]] = {}
-    for number, each in enumerate(replays):
-        recorded = each[0].recorded
-        key = f"{number} {each[0].source}" if recorded is None else recorded.model
-        before = latest[key][0].recorded if key in latest else None
-        if recorded is None or before is None or before.started <= recorded.started:
-            latest[key] = each
-    return list(latest.values())
+    of_each: dict[str, list[tuple[Replay, ...]]] = defaultdict(list)
+    for each in replays:
+        of_each[each[0].model].append(each)
+    return [_latest(sorted(found, key=_age)) for found in of_each.values()]
+
+
+def _age(replays: tuple[Replay, ...]) -> tuple[bool, str]:
+    """The date; what cannot be read may be the latest."""
+    return replays[0].recorded is None, _started(replays[0])
+
+
+def _latest(in_order: Sequence[tuple[Replay, ...]]) -> tuple[Replay, ...]:
+    last = in_order[-1]
+    found = next((each for each in reversed(in_order) if not is_stuck(each)), last)
+    if found is last:
+        return last
+    (why, *_) = (obstacle for each in last for obstacle in each.obstacles)
+    note = f"replayed is the check of {_started(found[0])}, as a later one cannot be, {last[0].source}: {why}"
+    return tuple(replace(each, notes=(*each.notes, note)) for each in found)
+
+
+def is_stuck(replays: Iterable[Replay]) -> bool:
+    """Whether one of several policies cannot say anything of some evidence."""
+    return any(each.verdict is None for each in replays)
 
 
 def in_order(replays: Iterable[tuple[Replay, ...]]) -> list[tuple[Replay, ...]]:
@@ -53,7 +69,7 @@ def _started(replay: Replay) -> str:
 
 def exit_code(replays: Iterable[Replay]) -> int:
     """0 where the policy can say something of every version, whatever it says; 3 where of one it cannot."""
-    return GateError.exit_code if any(each.verdict is None for each in replays) else 0
+    return GateError.exit_code if is_stuck(replays) else 0
 
 
 def backtest(policy: LoadedPolicy, replays: Sequence[Replay], today: date) -> dict[str, Any]:
@@ -117,15 +133,18 @@ def todo(replay: Replay, policy: str) -> str | None:
 
 
 def notes(replays: Iterable[Replay]) -> list[str]:
-    """What to know before versions are set against each other: whether they were measured on the same rows."""
-    probes: dict[str, list[str]] = defaultdict(list)
+    """What to know before versions are set against each other, first whether they were measured on the same rows."""
+    probes, others = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for each in replays:
         if each.recorded is not None:
             probes[each.recorded.probe].append(each.model)
+        for note in each.notes:
+            others[note].append(each.model)
+    told = [f"{_some(models)}: {note}" for note, models in others.items()]
     if len(probes) < 2:
-        return []
-    told = ", ".join(f"{digest[:14]}… ({_some(models)})" for digest, models in probes.items())
-    return [f"{len(probes)} different probe sets, whose numbers cannot be set against each other: {told}"]
+        return told
+    apart = ", ".join(f"{digest[:14]}… ({_some(models)})" for digest, models in probes.items())
+    return [f"{len(probes)} different probe sets, whose numbers cannot be set against each other: {apart}", *told]
 
 
 def _some(models: Sequence[str]) -> str:

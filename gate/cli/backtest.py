@@ -13,10 +13,11 @@ from gate.cli.collector import without_collector
 from gate.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from datetime import date
 
-    from gate.backtest import Bundle
+    from gate.backtest import Bundle, Replay
+    from gate.policy.schema import Policy
 
 PolicyFile = Annotated[
     str, typer.Argument(metavar="POLICY", help="Policy file, or the name of a pack.", show_default=False)
@@ -73,31 +74,45 @@ def _backtest(
         raise UsageError("there is nothing to replay over; give --model NAME, --evidence PATH or both")
     outputs.remove_stale(targets, inputs=[Path(policy), *evidence], recognised=replaying.is_report)
     today, loaded = parsed_day(day), load_policy(policy)
-    found = replaying.replays([loaded.policy], bundles(model, evidence, every=every), today)
-    kept = replaying.in_order(found if every else replaying.newest(found))
-    document = replaying.backtest(loaded, [only for (only,) in kept], today)
+    found = replays([loaded.policy], model, evidence, today, every=every)
+    document = replaying.backtest(loaded, [only for (only,) in found], today)
     outputs.write_rendered(
         targets, lambda format_, _: replaying.render(format_, document), recognised=replaying.is_report
     )
-    return replaying.exit_code(only for (only,) in kept)
+    return replaying.exit_code(only for (only,) in found)
 
 
-def bundles(model: str | None, paths: Sequence[Path], *, every: bool) -> Iterator[Bundle]:
-    """The evidence of a model in MLflow, and of files.
+def replays(
+    policies: Sequence[Policy], model: str | None, paths: Sequence[Path], today: date, *, every: bool = False
+) -> list[tuple[Replay, ...]]:
+    """Policies replayed over the evidence of a model in MLflow, and of files, in the order of versions.
+
+    Of each version the newest evidence that can be replayed counts: older runs are read only where the newest cannot.
 
     Raises:
         UsageError: The model is no name, or there is no such file.
     """
-    from gate.backtest import below
+    from gate import backtest as replaying
 
-    recorded: Iterator[Bundle] = iter(())
-    if model is not None:
-        if not model or "/" in model or ":" in model:
-            raise UsageError(f"--model takes the name of a registered model, without version or alias; found {model!r}")
-        from gate.mlflow_plugin.recordings import of_model
+    found = [*replaying.replays(policies, chain(_recorded(model, every=every), replaying.below(paths)), today)]
+    if every:
+        return replaying.in_order(found)
+    stuck = {each[0].model for each in replaying.newest(found) if replaying.is_stuck(each)}
+    if stuck and model is not None:
+        sources = {each[0].source for each in found}
+        older = (each for each in _recorded(model, every=True, only=stuck) if each.source not in sources)
+        found += replaying.replays(policies, older, today)
+    return replaying.in_order(replaying.newest(found))
 
-        recorded = of_model(model, every=every)
-    return chain(recorded, below(paths))
+
+def _recorded(model: str | None, *, every: bool, only: Collection[str] = ()) -> Iterator[Bundle]:
+    if model is None:
+        return iter(())
+    if not model or "/" in model or ":" in model:
+        raise UsageError(f"--model takes the name of a registered model, without version or alias; found {model!r}")
+    from gate.mlflow_plugin.recordings import of_model
+
+    return of_model(model, every=every, only=only)
 
 
 def parsed_day(text: str | None) -> date:

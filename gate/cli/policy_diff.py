@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gate.cli import outputs
-from gate.cli.backtest import Day, Model, Requests, bundles, parsed_day
+from gate.cli.backtest import Day, Model, Requests, parsed_day, replays
 from gate.cli.collector import without_collector
 from gate.errors import NothingEvaluatedError
 
@@ -46,8 +46,7 @@ def _diff(
     targets = outputs.parse(output, replaying.FORMATS)
     outputs.remove_stale(targets, inputs=[Path(old), Path(new), *against], recognised=diff_rendering.is_report)
     today, before, after = parsed_day(day), load_policy(old), load_policy(new)
-    found = replaying.replays([before.policy, after.policy], bundles(model, against, every=False), today)
-    pairs = replaying.in_order(replaying.newest(found))
+    pairs = replays([before.policy, after.policy], model, against, today)
     if (against or model) and not pairs:
         raise NothingEvaluatedError("no evidence was found to replay the policies over; record some with `gate check`")
     document = replaying.policy_diff(before, after, pairs, today)

@@ -18,7 +18,7 @@ from gate.verdict import OUTCOMES
 from gate.verdict.readings import reading, why_unsound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from gate.estimate import Estimate
@@ -65,7 +65,7 @@ def document(
     baseline: LoadedModel | Absent,
     policy: LoadedPolicy,
     probe: ProbeSet,
-    layers: Sequence[Mapping[str, Any]],
+    places: Mapping[str, Any],
     measured: Measurements,
     judgement: Judgement,
     run: Mapping[str, Any],
@@ -77,7 +77,9 @@ def document(
         baseline: What it was compared with, or why it was not.
         policy: The policy with its text and positions.
         probe: The probe set, after its complete pass.
-        layers: One mapping per layer, as `gate.evidence.layers.describe` gives it.
+        places: What was read where: `layers`, each as `gate.evidence.layers.describe` gives it; `reads`, name → path
+            and pooling of anything else, of logits the classes as well; `baseline_layers`, name → path and pooling of
+            those that something was compared with.
         measured: Every estimate.
         judgement: What the policy says of them.
         run: As `gate.evidence.environment.environment` gives it.
@@ -105,7 +107,7 @@ def document(
         "run": dict(run),
         "notes": [*judgement.notes, *([absence] if absence and policy.policy.baseline else [])],
         "waivers": [_waiver(waiver) | {"state": use} for waiver, use in judgement.waivers],
-        "layers": [dict(layer) for layer in layers],
+        **{key: places[key] for key in ("layers", "reads", "baseline_layers")},
         "slices": [
             {"slice": dict(of), "rows": rows} for found in measured.slices.values() for of, rows in found.items()
         ],

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 SCHEMA = "gate.evidence/v1"
 _KEYS = {
     "": (
-        "schema status exit_code counts model policy probe baseline baseline_reason run notes waivers layers slices "
-        "estimates results"
+        "schema status exit_code counts model policy probe baseline baseline_reason run notes waivers layers reads "
+        "baseline_layers slices estimates results"
     ),
     "model": "uri resolved name version digest flavour serialization run_id model_id",
     "policy": "name version path digest text sources",
@@ -46,6 +46,8 @@ def require_shape(content: object) -> dict[str, Any]:
         _check(content[key], key, lambda value: isinstance(value, list), "a list")
     _check(content["counts"], "counts", lambda value: isinstance(value, dict), "numbers by outcome")
     _check_texts(content)
+    for key in ("reads", "baseline_layers"):
+        _check(content[key], key, lambda value: value is None or _are_places(value), "a path and a pooling by name")
     for number, result in enumerate(content["results"]):
         _check_keys(result, _RESULT, f"results[{number}]")
     for number, estimate in enumerate(content["estimates"]):
@@ -91,6 +93,13 @@ def _check_sources(sources: object) -> None:
 
 def _is_slice(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+
+
+def _are_places(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(each, dict) and _is_text(each.get("path")) and _is_text(each.get("pooling"))
+        for each in value.values()
+    )
 
 
 def _is_count(value: object) -> bool:

@@ -18,7 +18,7 @@ from gate.models.quiet import quiet_mlflow
 from gate.models.registry import failures, reason, resolve, without_passwords
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -30,18 +30,19 @@ _AT_ONCE = 8  # downloads from a remote store
 _IN_MEMORY = 64  # bundles
 
 
-def of_model(name: str, *, every: bool = False) -> Iterator[Bundle]:
+def of_model(name: str, *, every: bool = False, only: Collection[str] = ()) -> Iterator[Bundle]:
     """The evidence of a registered model's versions, from MLflow's own settings of the tracking server.
 
     Args:
         name: Of the registered model.
         every: Every run, those that broke off among them; else the newest of each version.
+        only: The versions, `models:/NAME/VERSION`; all when empty.
 
     Raises:
         RegistryError: MLflow cannot be reached.
     """
     with _asking(f"the recorded checks of {name!r} cannot be looked up"):
-        runs = _runs(name)
+        runs = [run for run in _runs(name) if not only or run.data.params["model"] in only]
     waiting = iter(runs if every else _newest(runs))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         while part := list(islice(waiting, _IN_MEMORY)):

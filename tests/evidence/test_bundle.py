@@ -119,7 +119,7 @@ def built(
         baseline=baseline,
         policy=policy,
         probe=probe,
-        layers=[],
+        places={"layers": [], "reads": {}, "baseline_layers": {}},
         measured=found,
         judgement=judgement,
         run=RUN,

@@ -54,7 +54,7 @@ def written(policy: Policy, measured: Measurements, judgement: Judgement, probe:
         baseline=Absent(measured.no_baseline or "") if absent else replace(CANDIDATE, resolved="models:/encoder/3"),
         policy=loaded(policy),
         probe=probe,
-        layers=[],
+        places={"layers": [], "reads": {}, "baseline_layers": {}},
         measured=measured,
         judgement=judgement,
         run=RUN,
