@@ -58,6 +58,10 @@ class AbsentError(RegistryError):
     """The registry answers, and knows no such model, version or alias."""
 
 
+class SameVersionError(AbsentError):
+    """There is no other version to compare with: the one that is named is the candidate itself."""
+
+
 class ModelError(GateError):
     """A model that cannot be found, may not be loaded or does not run."""
 

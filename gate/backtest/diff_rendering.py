@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gate.backtest.rendering import as_notes, dumps, escaped, markdown_table, table, tally, told
+from gate.backtest.rendering import as_notes, dumps, markdown_table, table, tally, told
+from gate.evidence import markup
+from gate.evidence.markup import escaped
 from gate.evidence.wording import one_line
 
 if TYPE_CHECKING:
@@ -46,11 +48,11 @@ def _text(document: Document) -> str:
 def _markdown(document: Document) -> str:
     blocks = [f"### Policy {escaped(_title(document))}", "<!-- geometry-gate -->", _summary(document)]
     if document["differences"]:
-        rows = ["| what | | how |", "| --- | --- | --- |"]
-        for each in document["differences"]:
-            how = "<br>".join(escaped(_detail(detail)) for detail in each["details"])
-            rows.append(f"| {escaped(_subject(each))} | {each['kind']} | {how} |")
-        blocks.append("\n".join(rows))
+        rows = [
+            (escaped(_subject(each)), each["kind"], "<br>".join(escaped(_detail(detail)) for detail in each["details"]))
+            for each in document["differences"]
+        ]
+        blocks.append(markup.table(("what", "", "how"), rows))
     if document["versions"]:
         shown = _worth_showing(document)
         blocks.append(f"On {document['date']}, {tally(document['counts'])}.")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from gate.evidence import markup
+from gate.evidence.markup import escaped
 from gate.evidence.wording import one_line
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ _BEGINNINGS = {
     "markdown": re.compile(r"### Backtest of [^\n]+\n\n<!-- geometry-gate -->\n"),
 }
 _HEADINGS = ("version", "recorded", "replayed", "rules that change")
-_MARKS = re.compile(r"([\\`*_\[\]|~])")
-_MENTION = re.compile(r"(?<!\w)@(?=\w)")
 
 
 def render(format_: str, document: Document) -> str:
@@ -91,14 +90,15 @@ def told(versions: Iterable[Document]) -> Iterator[str]:
 
 def markdown_table(headings: Sequence[str], versions: Iterable[Document]) -> str:
     """The same as a table of Markdown, with the reasons in its last cell."""
-    rows = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
-    for version in versions:
-        *cells, _ = map(escaped, _cells(version))
-        why = [f"{escaped(_change(change))}: {escaped(change['message'])}" for change in version["changes"]]
-        why += [f"*not replayed:* {escaped(obstacle)}" for obstacle in version["obstacles"]]
-        why += [f"<code>{escaped(version['todo'])}</code>"] if version["todo"] else []
-        rows.append(f"| {' | '.join([*cells, '<br>'.join(why)])} |")
-    return "\n".join(rows)
+    return markup.table(headings, map(_markdown_row, versions))
+
+
+def _markdown_row(version: Document) -> list[str]:
+    *cells, _ = map(escaped, _cells(version))
+    why = [f"{escaped(_change(change))}: {escaped(change['message'])}" for change in version["changes"]]
+    why += [f"*not replayed:* {escaped(obstacle)}" for obstacle in version["obstacles"]]
+    why += [markup.code(version["todo"])] if version["todo"] else []
+    return [*cells, "<br>".join(why)]
 
 
 def _cells(version: Document) -> tuple[str, str, str, str]:
@@ -110,8 +110,3 @@ def _cells(version: Document) -> tuple[str, str, str, str]:
 def _change(change: Document) -> str:
     was, now = (None if found is None else found.replace("_", " ") for found in (change["before"], change["after"]))
     return f"{change['finding']}: {was or 'new'} → {now or 'gone'}"
-
-
-def escaped(text: str) -> str:
-    """Text from anywhere as Markdown that shows it as it is, in a cell of a table too."""
-    return _MENTION.sub("@&#8203;", _MARKS.sub(r"\\\1", html.escape(one_line(text), quote=False)))

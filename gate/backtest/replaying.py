@@ -11,7 +11,8 @@ from gate.backtest.bundles import asked_by, document
 from gate.backtest.obstacles import of_the_findings, of_the_whole
 from gate.errors import GateError
 from gate.evidence.recorded import measurements, occasion
-from gate.evidence.wording import finding_name, one_line, policy_name
+from gate.evidence.summary import policy_name
+from gate.evidence.wording import finding_name, one_line
 from gate.policy.scope import enforcement
 from gate.verdict import judge
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gate.cli import metrics, outputs
-from gate.errors import GateError, UsageError
+from gate.cli.evidence import is_run, of_file, of_run
+from gate.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -44,7 +45,6 @@ PolicyFile = Annotated[
 EPILOG = (
     "With evidence it says why a rule failed, how sure that is and which rows drive it; with a policy, what it asks."
 )
-_RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def explain(subject: Subject, *, evidence: EvidenceFile = None, run: RunId = None, policy: PolicyFile = None) -> None:
@@ -66,7 +66,7 @@ def explain(subject: Subject, *, evidence: EvidenceFile = None, run: RunId = Non
 
 def _recorded_as(subject: str) -> tuple[str | None, str | None]:
     """The file or the run that a subject is, if it is one."""
-    if subject.startswith("runs:/") or (_RUN_ID.fullmatch(subject) and not Path(subject).exists()):
+    if is_run(subject):
         return None, subject
     is_file = Path(subject).is_file() or Path(subject).suffix == ".json"
     return (subject, None) if is_file else (None, None)
@@ -77,19 +77,7 @@ def _source(evidence: str | None, run: str | None) -> str:
 
 
 def _document(evidence: str | None, run: str | None) -> dict[str, Any]:
-    from gate.evidence import bundle
-
-    if evidence is not None:
-        return bundle.load(Path(evidence))
-    from gate.mlflow_plugin.recordings import of_run
-
-    name = str(run)
-    try:
-        return bundle.loads(of_run(name.removeprefix("runs:/").strip("/").partition("/")[0]).decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise GateError(f"{name}: is not evidence in JSON: {error}") from None
-    except GateError as error:
-        raise type(error)(f"{name}: {error}") from None
+    return of_run(str(run)) if evidence is None else of_file(evidence)
 
 
 def _policy(reference: str | None) -> LoadedPolicy | None:

@@ -19,7 +19,7 @@ from gate.policy.references import (
     needs_baseline,
 )
 from gate.policy.rules import Relative, Rule
-from gate.policy.schema import Baseline, Policy
+from gate.policy.schema import Baseline, Policy, Scope
 from gate.policy.sentences import sentence
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def asked(
             "probe": resolved_probe(known.probe, probe),
             "layers": given.layers or known.layers,
             "reads": known.reads.model_copy(update=given.reads.given),
+            "scope": Scope(),
             "baseline": Baseline(uri=baseline, layers={} if given.layers else others),
         }
     )

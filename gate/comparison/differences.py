@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from gate.policy.references import needs_baseline
 from gate.verdict.measurements import direction
+from gate.verdict.multiplicity import holm
 from gate.verdict.readings import reading, why_unsound
 
 if TYPE_CHECKING:
@@ -160,11 +161,5 @@ def _outcome(change: Estimate, better: str) -> Outcome:
 
 def _held_at_once(changes: Sequence[Estimate], confidence: float) -> float:
     """The level of the last step of Holm's procedure: every interval that is free of 0 at it holds with all others."""
-    waiting, level = list(changes), confidence
-    while waiting:
-        level = 1 - (1 - confidence) / len(waiting)
-        undecided = [change for change in waiting if _outcome(change.at(level), "range") == "no_difference"]
-        if len(undecided) == len(waiting):
-            break
-        waiting = undecided
-    return level
+    levels = holm(changes, confidence, lambda change, level: _outcome(change.at(level), "range") != "no_difference")
+    return min(levels, default=confidence)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import html
-import re
 from typing import TYPE_CHECKING, Any
 
 from gate.comparison import wording
 from gate.comparison.differences import OUTCOMES
-from gate.evidence.wording import one_line
+from gate.evidence.markup import escaped, folded, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _SIGNS = {"worse": "🔴", "better": "🟢", "different": "🟡", "no_difference": "⚪"}
 _FOLDED = ("no_difference",)
-_MARKS = re.compile(r"([\\`*_\[\]|~])")
-_MENTION = re.compile(r"(?<!\w)@(?=\w)")
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -29,12 +25,12 @@ def render(document: Mapping[str, Any]) -> str:
         Text that ends with a newline; names of models, layers and files are shown as they are, never as markup.
     """
     blocks = [
-        f"### gate compare: {_text(wording.headline(document))}",
-        f"{_text(wording.tally(document))}. {_text(wording.basis(document))}.",
+        f"### gate compare: {escaped(wording.headline(document))}",
+        f"{escaped(wording.tally(document))}. {escaped(wording.basis(document))}.",
         *_differences(document),
         *_between(document),
         *_not_compared(document),
-        "\n".join(f"<sub>{_text(note)}</sub>" for note in wording.footnotes(document)),
+        "\n".join(f"<sub>{escaped(note)}</sub>" for note in wording.footnotes(document)),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -46,9 +42,9 @@ def _differences(document: Mapping[str, Any]) -> Iterator[str]:
             (wording.name(document, each), *(wording.shown(each[key]) for key in ("a", "b", "difference")))
             for each in found
         ]
-        title, table = f"{_SIGNS[outcome]} {wording.TITLES[outcome]} ({len(rows)})", _table(("A", "B", "B - A"), rows)
+        title, cells = f"{_SIGNS[outcome]} {wording.TITLES[outcome]} ({len(rows)})", _table(("A", "B", "B - A"), rows)
         if rows:
-            yield _folded(title, table) if outcome in _FOLDED else f"**{title}**\n\n{table}"
+            yield folded(title, cells) if outcome in _FOLDED else f"**{title}**\n\n{cells}"
 
 
 def _between(document: Mapping[str, Any]) -> Iterator[str]:
@@ -61,21 +57,9 @@ def _between(document: Mapping[str, Any]) -> Iterator[str]:
 def _not_compared(document: Mapping[str, Any]) -> Iterator[str]:
     found = wording.reasons(document)
     if found:
-        lines = [f"- {_text(reason)}: {_text(', '.join(names))}" for reason, names in found.items()]
-        yield _folded(f"not compared ({document['counts']['not_compared']})", "\n".join(lines))
+        lines = [f"- {escaped(reason)}: {escaped(', '.join(names))}" for reason, names in found.items()]
+        yield folded(f"not compared ({document['counts']['not_compared']})", "\n".join(lines))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [("metric", *heads), ["---"] * (len(heads) + 1), *([_text(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _folded(title: str, content: str) -> str:
-    # GitHub reads no Markdown in the line of a tag, and needs the empty lines to read it again after.
-    return f"<details><summary>{title}</summary>\n\n{content}\n\n</details>"
-
-
-def _text(text: str) -> str:
-    """Text from anywhere as Markdown that shows it as it is, in a cell of a table too, and that calls nobody."""
-    line = _MARKS.sub(r"\\\1", html.escape(one_line(text), quote=False))
-    return _MENTION.sub("@&#8203;", line)
+    return table(("metric", *heads), ([escaped(cell) for cell in row] for row in rows))

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from gate.comparison import wording
 from gate.comparison.differences import OUTCOMES
+from gate.evidence.layout import WIDTH, painter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Iterator, Mapping, Sequence
 
-    Paint: TypeAlias = Callable[[str, str], str]
+    from gate.evidence.layout import Paint
 
-WIDTH = 100
-_STYLES = {"worse": "1;31", "better": "32", "different": "1;33", "no_difference": "2", "strong": "1", "faint": "2"}
 _INDENT, _GAP = "  ", "  "
 
 
@@ -29,7 +27,7 @@ def render(document: Mapping[str, Any], *, color: bool = False) -> str:
     Returns:
         Text that ends with a newline. No line is longer than 100 characters but one that names a model or a file.
     """
-    paint = _ansi if color else _plain
+    paint = painter(color=color)
     blocks = [_head(document, paint), *_differences(document, paint), *_between(document, paint)]
     blocks += [*_not_compared(document, paint), "\n".join(_wrapped(wording.footnotes(document)))]
     return "\n\n".join(blocks) + "\n"
@@ -101,11 +99,3 @@ def _not_compared(document: Mapping[str, Any], paint: Paint) -> Iterator[str]:
 def _wrapped(lines: Sequence[str], indent: str = "") -> Iterator[str]:
     for line in lines:
         yield from textwrap.wrap(line, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}{_INDENT}")
-
-
-def _ansi(text: str, style: str) -> str:
-    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
-
-
-def _plain(text: str, _style: str) -> str:
-    return text

@@ -5,19 +5,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from gate.errors import MetricError, UsageError
+from gate.errors import MetricError, SameVersionError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
 
+    from gate.evaluation import Evaluated
     from gate.models.loading import LoadedModel
     from gate.policy.schema import Policy
-    from gate.probes.probe_set import ProbeSet
-    from gate.verdict import Measurements
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,6 @@ class Comparison:
         from gate.comparison import text
 
         return text.render(self.document)
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What one pass over the rows gave."""
-
-    a: LoadedModel
-    b: LoadedModel
-    probe: ProbeSet
-    estimates: Measurements
-    device: str
 
 
 def compare(  # noqa: PLR0913 - one parameter for everything that can be asked
@@ -92,13 +79,14 @@ def compare(  # noqa: PLR0913 - one parameter for everything that can be asked
     started, clock = datetime.now(UTC), time.monotonic()
     wanted = asked(a, probe=probe, layers=layers or {}, reads=reads or {}, policy=policy, long=long)
     rules = wanted.policy
-    found = _measured(rules, a, b, device, on_progress)
+    if not rules.rules:
+        raise _nothing(a, b, wanted.lacking.values())
+    earlier, found = _measured(rules, a, b, device, on_progress)
     confidence = rules.defaults.confidence
     questions = [question_of(rule) for rule in rules.rules]
-    answers = answered(questions, found.estimates, confidence, holm=multiplicity == "holm")
+    answers = answered(questions, found.measured, confidence, holm=multiplicity == "holm")
     if not answers.differences and not answers.between:
-        reasons = "; ".join(dict.fromkeys((*answers.refused.values(), *wanted.lacking.values())))
-        raise MetricError(f"no number of {a} and {b} could be compared: {reasons}")
+        raise _nothing(a, b, (*answers.refused.values(), *wanted.lacking.values()))
     run = environment(
         device=found.device,
         precision=rules.run.precision,
@@ -108,32 +96,24 @@ def compare(  # noqa: PLR0913 - one parameter for everything that can be asked
         seconds=time.monotonic() - clock,
     )
     return Comparison(
-        document(found.a, found.b, found.probe, asked=wanted, answers=answers, multiplicity=multiplicity, run=run)
+        document(earlier, found.model, found.probe, asked=wanted, answers=answers, multiplicity=multiplicity, run=run)
     )
 
 
-def _measured(policy: Policy, a: str, b: str, device: str, on_progress: Callable[[int], None] | None) -> _Measured:
-    """Both versions in one pass: B as the candidate, A as its baseline."""
-    from gate import questions, streaming
-    from gate.engines import local
-    from gate.models.loading import load
-
-    plan, run = questions.plan(policy), policy.run
-    spec = streaming.resolved_probe(policy.probe, None)
-    where = streaming.resolved_device(device)
-    with TemporaryDirectory(prefix="gate-") as folder:
-        earlier, later = (
-            load(uri, directory=Path(folder), device=where, allow_pickle=run.allow_pickle) for uri in (a, b)
-        )
-        _require_two(earlier, later)
-        rows = streaming.open_rows(spec)
-        stream = streaming.batches(later, earlier, rows, plan, device=where, run=run, on_progress=on_progress)
-        collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
-    streaming.require_pinned(rows, spec.digest)
-    estimates = questions.answers(plan.rules, collections, policy.defaults.confidence, earlier)
-    return _Measured(earlier, later, rows, estimates, where)
+def _nothing(a: str, b: str, reasons: Iterable[str]) -> MetricError:
+    return MetricError(f"no number of {a} and {b} could be compared: {'; '.join(dict.fromkeys(reasons))}")
 
 
-def _require_two(a: LoadedModel, b: LoadedModel) -> None:
-    if a.digest == b.digest:
-        raise UsageError(f"{a.uri} and {b.uri} are the same version, {b.digest}: there is nothing to compare")
+def _measured(
+    policy: Policy, a: str, b: str, device: str, on_progress: Callable[[int], None] | None
+) -> tuple[LoadedModel, Evaluated]:
+    """Version A, and what one pass gave for both: B is the candidate, A its baseline."""
+    from gate.evaluation import evaluate
+    from gate.models.baseline import Absent
+
+    try:
+        found = evaluate(policy, b, device=device, on_progress=on_progress)
+    except SameVersionError:
+        raise UsageError(f"{a} and {b} are the same version, there is nothing to compare; name two") from None
+    assert not isinstance(found.baseline, Absent)  # noqa: S101 - every question compares, and none absent is let pass
+    return found.baseline, found

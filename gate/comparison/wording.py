@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from gate.evidence import wording
+from gate.evidence import summary, wording
 from gate.evidence.wording import one_line
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def basis(document: Document) -> str:
 
 def rows(document: Document) -> str:
     """The rows that both versions were measured on, such as `1797 rows in 150 clusters`."""
-    return wording.rows(_as_evidence(document))
+    return summary.rows(_as_evidence(document))
 
 
 def footnotes(document: Document) -> list[str]:
@@ -66,7 +66,7 @@ def footnotes(document: Document) -> list[str]:
             f"Of {compared} numbers about {max(round(chance), 1)} would differ by chance if nothing had changed; "
             "--holm allows for that."
         )
-    few = wording.caution(_as_evidence(document))
+    few = summary.caution(_as_evidence(document))
     return [*notes, *([few.removeprefix("note: ").capitalize() + "."] if few else [])]
 
 

@@ -11,14 +11,11 @@ from gate.evidence.wording import one_line
 from gate.verdict import slice_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import TypeAlias
+    from collections.abc import Iterator
 
     from gate.policy.loading import LoadedPolicy
     from gate.policy.rules import Bounds, Relative, Rule, Slices
     from gate.policy.waivers import Waiver
-
-    Paint: TypeAlias = Callable[[str, str], str]
 
 
 def rules_of(policy: LoadedPolicy) -> list[str]:

@@ -6,18 +6,19 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from gate.evidence import wording
+from gate.evidence import summary, wording
 from gate.evidence.layout import facts, painter, paragraph, section, table
 from gate.evidence.meaning import meaning, recorded
 from gate.verdict import slice_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import TypeAlias
+
+    from gate.evidence.layout import Paint
 
     Document: TypeAlias = Mapping[str, Any]
     Result: TypeAlias = Mapping[str, Any]
-    Paint: TypeAlias = Callable[[str, str], str]
 
 _SURE = {
     "pass": "the whole interval lies inside the bounds",
@@ -46,14 +47,14 @@ def overview(document: Document, *, source: str, color: bool = False) -> str:
     """
     paint = painter(color=color)
     status = document["status"]
-    head = f"{paint(status.upper(), status)}  {paint(wording.one_line(wording.headline(document)), 'strong')}"
-    results = wording.worst_first(document)
+    head = f"{paint(status.upper(), status)}  {paint(wording.one_line(summary.headline(document)), 'strong')}"
+    results = summary.worst_first(document)
     rules: dict[str, list[Result]] = {}
     for result in results:
         if result["status"] != "pass":
             rules.setdefault(result["rule"], []).append(result)
     passed = [rule for rule in rules_of(document) if rule not in rules]
-    blocks = ["\n".join([head, wording.tally(document)])]
+    blocks = ["\n".join([head, summary.tally(document)])]
     blocks += ["\n".join(_in_short(found, source, paint)) for found in rules.values()]
     blocks += ["\n".join(paragraph(f"passed: {', '.join(passed)}"))] if passed else []
     return "\n\n".join(blocks) + "\n"
@@ -83,7 +84,7 @@ def rule(document: Document, name: str, *, color: bool = False) -> str:
         Text that ends with a newline.
     """
     paint = painter(color=color)
-    results = [result for result in wording.worst_first(document) if result["rule"] == name]
+    results = [result for result in summary.worst_first(document) if result["rule"] == name]
     whole = [result for result in results if result["slice"] is None]
     slices = [result for result in results if result["slice"] is not None]
     worst = results[0]
@@ -100,7 +101,7 @@ def rule(document: Document, name: str, *, color: bool = False) -> str:
 
 def _head(document: Document, result: Result, paint: Paint) -> str:
     """Which rule it is, of which model, and what its author tells people."""
-    model = f"{document['model']['resolved']} on {wording.rows(document)} of {document['probe']['uri']}"
+    model = f"{document['model']['resolved']} on {summary.rows(document)} of {document['probe']['uri']}"
     enforced = f"warns until {result['enforce_from']}, blocks from then on" if result["enforce_from"] else ""
     pairs = [
         ("model", model),
@@ -109,7 +110,7 @@ def _head(document: Document, result: Result, paint: Paint) -> str:
         *wording.advice(result),
         *(("waiver", text) for text in _idle_waivers(document, result["rule"])),
         ("to waive", _waiver_to_write(document, result)),
-        ("note", (wording.caution(document) or "").removeprefix("note: ")),
+        ("note", (summary.caution(document) or "").removeprefix("note: ")),
     ]
     title = f"rule {result['rule']}: {wording.outcome(result)}"
     return "\n".join([paint(wording.one_line(title), result["status"]), *facts(pairs, paint)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gate.evidence import wording
+from gate.evidence import summary, wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def render(document: Mapping[str, Any]) -> str:
     Returns:
         The verdict in plain lines, an annotation for each of the worst findings, one line with the rest.
     """
-    results = [result for result in wording.worst_first(document) if result["status"] in _COMMANDS]
+    results = [result for result in summary.worst_first(document) if result["status"] in _COMMANDS]
     lines = [*_head(document), *(_annotation(document, result) for result in results[:_SHOWN])]
     if rest := results[_SHOWN:]:
         lines.append(_rest(rest))
@@ -39,8 +39,8 @@ def render(document: Mapping[str, Any]) -> str:
 
 
 def _head(document: Mapping[str, Any]) -> list[str]:
-    verdict = f"{document['status'].upper()}  {wording.headline(document)}"
-    said = (verdict, wording.tally(document), *(f"note: {note}" for note in wording.notes(document)))
+    verdict = f"{document['status'].upper()}  {summary.headline(document)}"
+    said = (verdict, summary.tally(document), *(f"note: {note}" for note in summary.notes(document)))
     # The runner obeys `##[command]` anywhere in a line that is no command itself.
     return [f"gate: {wording.printable(line).replace('##[', '## [')}" for line in said]
 

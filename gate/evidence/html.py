@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gate.evidence import plots, wording
+from gate.evidence import plots, summary, wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,18 +31,18 @@ def render(document: Mapping[str, Any]) -> str:
     environment.filters["number"] = wording.number
     page = environment.get_template("report.html.j2").render(
         document=document,
-        headline=wording.headline(document),
-        policy_name=wording.policy_name(document),
-        tally=wording.tally(document),
-        rows=wording.rows(document),
-        notes=wording.notes(document),
-        baseline=wording.baseline(document),
+        headline=summary.headline(document),
+        policy_name=summary.policy_name(document),
+        tally=summary.tally(document),
+        rows=summary.rows(document),
+        notes=summary.notes(document),
+        baseline=summary.baseline(document),
         outcomes=[
-            {"name": outcome, "count": document["counts"][outcome], "words": wording.counted(document, outcome)}
-            for outcome in wording.WORST_FIRST
+            {"name": outcome, "count": document["counts"][outcome], "words": summary.counted(document, outcome)}
+            for outcome in summary.WORST_FIRST
             if document["counts"][outcome]
         ],
-        rules=[_rule(document, result) for result in wording.worst_first(document)],
+        rules=[_rule(document, result) for result in summary.worst_first(document)],
         layers=[_layer(layer) for layer in document["layers"]],
         estimates=[{**estimate, "measured": wording.measured(estimate)} for estimate in document["estimates"]],
         size={"width": plots.WIDTH, "height": plots.HEIGHT, "scale": plots.SCALE_WIDTH},

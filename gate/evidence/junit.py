@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from gate.evidence import wording
+from gate.evidence import summary, wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,7 @@ def _suite(document: Mapping[str, Any]) -> Element:
     suite = ET.Element("testsuite", attributes)
     suite.append(_properties(document))
     suite.extend(cases)
-    said = [wording.printable(wording.headline(document)), *(f"note: {note}" for note in wording.notes(document))]
+    said = [wording.printable(summary.headline(document)), *(f"note: {note}" for note in summary.notes(document))]
     ET.SubElement(suite, "system-out").text = "\n".join(said)
     return suite
 
@@ -66,11 +66,11 @@ def _properties(document: Mapping[str, Any]) -> Element:
         "exit_code": document["exit_code"],
         "model": model["resolved"],
         "model_digest": model["digest"],
-        "policy": wording.policy_name(document),
+        "policy": summary.policy_name(document),
         "policy_digest": policy["digest"],
         "probe": probe["uri"],
         "probe_digest": probe["digest"],
-        "baseline": wording.baseline(document),
+        "baseline": summary.baseline(document),
         "baseline_digest": (document["baseline"] or {}).get("digest"),
         "gate_version": run["version"],
     }

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeAlias
 
-    Paint: TypeAlias = Callable[[str, str], str]
+    Paint: TypeAlias = Callable[[str, str], str]  # a text, and the name of a style
 
 WIDTH = 100
 _INDENT, _GAP = "  ", "  "
@@ -26,6 +26,11 @@ _STYLES = {
     "warned": "1;33",
     "waived": "36",
     "not_evaluated": "36",
+    "worse": "1;31",
+    "better": "32",
+    "different": "1;33",
+    "no_difference": "2",
+    "frame": "1;34",
     "strong": "1",
     "label": "36",
     "faint": "2",

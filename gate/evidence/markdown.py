@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import re
 from typing import TYPE_CHECKING, Any
 
-from gate.evidence import wording
+from gate.evidence import markup, summary, wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,8 +27,6 @@ _SIGNS = {
     "waived": "🏷️",
     "not_evaluated": "⏭️",
 }
-_MARKS = re.compile(r"([\\`*_\[\]|~])")
-_MENTION = re.compile(r"(?<!\w)@(?=\w)")
 _URL = re.compile(r"https?://[^\s<>]+")
 
 
@@ -50,7 +47,7 @@ def render(document: Mapping[str, Any]) -> str:
 
 
 def _page(document: Mapping[str, Any], limit: int | None) -> str:
-    results = wording.worst_first(document)
+    results = summary.worst_first(document)
     blocks = [
         *_head(document),
         _table("rule", [result for result in results if result["slice"] is None], limit),
@@ -63,12 +60,12 @@ def _page(document: Mapping[str, Any], limit: int | None) -> str:
 
 def _head(document: Mapping[str, Any]) -> list[str]:
     status, path = document["status"], document["policy"]["path"]
-    basis = f"Policy {_code(wording.policy_name(document))} ({_code(path)}), probe {_code(document['probe']['uri'])}"
+    basis = f"Policy {_code(summary.policy_name(document))} ({_code(path)}), probe {_code(document['probe']['uri'])}"
     return [
-        f"### {_SIGNS[status]} {status.upper()}: {_text(wording.headline(document))}",
+        f"### {_SIGNS[status]} {status.upper()}: {_text(summary.headline(document))}",
         "<!-- geometry-gate -->",
-        f"{_text(wording.tally(document))}. {basis}, {wording.rows(document)}.",
-        *(f"> ⚠️ {_text(note)}" for note in wording.notes(document)),
+        f"{_text(summary.tally(document))}. {basis}, {summary.rows(document)}.",
+        *(f"> ⚠️ {_text(note)}" for note in summary.notes(document)),
     ]
 
 
@@ -76,15 +73,14 @@ def _table(title: str, results: Sequence[Result], limit: int | None) -> str:
     if not results:
         return ""
     shown, more = _cut(results, limit)
-    lines = [f"| {title} | value with interval | required | outcome |", "| --- | --- | --- | --- |"]
-    lines += [_row(result) for result in shown]
-    return "\n".join([*lines, *([f"| {more} | | | |"] if more else [])])
+    rows = [*map(_row, shown), *([(more, "", "", "")] if more else [])]
+    return markup.table((title, "value with interval", "required", "outcome"), rows)
 
 
-def _row(result: Result) -> str:
+def _row(result: Result) -> tuple[str, str, str, str]:
     what = f"<sub>{_code(result['metric'])} of {_code(result['layer'])}</sub>"
     outcome = f"{_SIGNS[result['status']]} {wording.outcome(result)}"
-    return f"| **{_name(result)}**<br>{what} | {_value(result)} | {wording.required(result)} | {outcome} |"
+    return f"**{_name(result)}**<br>{what}", _value(result), wording.required(result), outcome
 
 
 def _value(result: Result) -> str:
@@ -99,7 +95,10 @@ def _slices(results: Sequence[Result], limit: int | None) -> list[str]:
         if result["slice"] is not None:
             rules.setdefault(result["rule"], []).append(result)
     shown, more = _cut(list(rules.items()), limit)
-    details = [_details(f"{rule}: {_outcomes(found)}", _table("slice", found, limit)) for rule, found in shown]
+    details = [
+        markup.folded(f"{rule}: {_outcomes(found)}", _table("slice", found, limit), _LONGEST_TEXT)
+        for rule, found in shown
+    ]
     return [*details, *([more] if more else [])]
 
 
@@ -135,20 +134,13 @@ def _origin(document: Mapping[str, Any]) -> str:
     model, policy, probe, run = (document[key] for key in ("model", "policy", "probe", "run"))
     facts = {
         "model": f"{_code(model['resolved'])} {_code(model['digest'])}",
-        "policy": f"{_code(wording.policy_name(document))} {_code(policy['digest'])}",
+        "policy": f"{_code(summary.policy_name(document))} {_code(policy['digest'])}",
         "probe": f"{_code(probe['uri'])} {_code(probe['digest'])}",
-        "baseline": _text(wording.baseline(document)),
+        "baseline": _text(summary.baseline(document)),
         "run": _text(f"gate {run['version']}, {run['device']}, seed {run['seed']}, {run['started']}"),
         "exit code": str(document["exit_code"]),
     }
-    rows = "\n".join(f"| {name} | {fact} |" for name, fact in facts.items())
-    return _details("Where this comes from", f"| what | which |\n| --- | --- |\n{rows}")
-
-
-def _details(summary: str, content: str) -> str:
-    # GitHub reads no Markdown in the line of a tag, and needs the empty lines to read it again after.
-    title = html.escape(wording.one_line(summary, _LONGEST_TEXT), quote=False)
-    return f"<details><summary>{_unmentioned(title)}</summary>\n\n{content}\n\n</details>"
+    return markup.folded("Where this comes from", markup.table(("what", "which"), facts.items()))
 
 
 def _cut(entries: Sequence[Any], limit: int | None) -> tuple[Sequence[Any], str]:
@@ -162,7 +154,7 @@ def _name(result: Result) -> str:
 
 
 def _code(text: str | None) -> str:
-    return "" if text is None else f"<code>{_text(text, _LONGEST_NAME)}</code>"
+    return "" if text is None else markup.code(text, _LONGEST_NAME)
 
 
 def _linked(text: str) -> str:
@@ -170,11 +162,4 @@ def _linked(text: str) -> str:
 
 
 def _text(text: str, longest: int = _LONGEST_TEXT) -> str:
-    """Text from anywhere as Markdown that shows it as it is, in a cell of a table too."""
-    line = html.escape(wording.one_line(text, longest), quote=False)
-    return _unmentioned(_MARKS.sub(r"\\\1", line))
-
-
-def _unmentioned(text: str) -> str:
-    """The text with no `@name` that would call a person to the page."""
-    return _MENTION.sub("@&#8203;", text)
+    return markup.escaped(text, longest)

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from gate.evidence import wording
+from gate.evidence import summary, wording
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ def _rule(result: Mapping[str, Any]) -> dict[str, Any]:
 
 def _invocation(document: Mapping[str, Any]) -> dict[str, Any]:
     code = document["exit_code"]
-    notes = [{"level": "warning", "message": {"text": _unlinked(note)}} for note in wording.notes(document)]
+    notes = [{"level": "warning", "message": {"text": _unlinked(note)}} for note in summary.notes(document)]
     executed = {"executionSuccessful": code not in _NOT_EXECUTED, "exitCode": code}
     return executed | ({"toolConfigurationNotifications": notes} if notes else {})
 

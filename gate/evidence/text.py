@@ -4,33 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gate.evidence import wording
+from gate.evidence import summary, wording
+from gate.evidence.layout import painter
 from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from typing import TypeAlias
+    from collections.abc import Iterator, Mapping
 
-    Paint: TypeAlias = Callable[[str, str], str]
+    from gate.evidence.layout import Paint
 
 _KIND = {"fail": "error", "error": "error", "inconclusive": "inconclusive", "warn": "warning", "waived": "waived"}
-_GREEN, _CYAN, _BLUE, _BOLD, _FAINT = "32", "36", "1;34", "1", "2"
-_BOLD_GREEN, _BOLD_RED, _BOLD_MAGENTA, _BOLD_YELLOW = "1;32", "1;31", "1;35", "1;33"
-_STYLES = {
-    "pass": _GREEN,
-    "passed": _BOLD_GREEN,
-    "fail": _BOLD_RED,
-    "failed": _BOLD_RED,
-    "error": _BOLD_MAGENTA,
-    "inconclusive": _BOLD_YELLOW,
-    "warn": _BOLD_YELLOW,
-    "warned": _BOLD_YELLOW,
-    "waived": _CYAN,
-    "not_evaluated": _CYAN,
-    "frame": _BLUE,
-    "strong": _BOLD,
-    "faint": _FAINT,
-}
 
 
 def render(document: Mapping[str, Any], *, color: bool = False) -> str:
@@ -43,8 +26,8 @@ def render(document: Mapping[str, Any], *, color: bool = False) -> str:
     Returns:
         Text that ends with a newline.
     """
-    paint = _ansi if color else _plain
-    results = wording.worst_first(document)
+    paint = painter(color=color)
+    results = summary.worst_first(document)
     blocks = [_head(document, paint)]
     blocks += [_frame(document, result, paint) for result in results if result["status"] != "pass"]
     passed = [result for result in results if result["status"] == "pass"]
@@ -55,14 +38,14 @@ def render(document: Mapping[str, Any], *, color: bool = False) -> str:
 def _head(document: Mapping[str, Any], paint: Paint) -> str:
     status = document["status"]
     policy, probe = document["policy"], document["probe"]
-    basis = f"policy {wording.policy_name(document)} ({policy['path']}), probe {probe['uri']}, {wording.rows(document)}"
-    against = f", baseline {wording.baseline(document)}" if document["baseline"] else ""
+    basis = f"policy {summary.policy_name(document)} ({policy['path']}), probe {probe['uri']}, {summary.rows(document)}"
+    against = f", baseline {summary.baseline(document)}" if document["baseline"] else ""
     return "\n".join(
         (
-            f"{paint(status.upper(), status)}  {paint(printable(wording.headline(document)), 'strong')}",
-            wording.tally(document),
+            f"{paint(status.upper(), status)}  {paint(printable(summary.headline(document)), 'strong')}",
+            summary.tally(document),
             paint(printable(basis + against), "faint"),
-            *(paint(f"note: {note}", "inconclusive") for note in wording.notes(document)),
+            *(paint(f"note: {note}", "inconclusive") for note in summary.notes(document)),
         )
     )
 
@@ -98,7 +81,7 @@ def _notes(document: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[t
     """What it was compared with and who waived it, then why and what to do, then the rows."""
     own = dict(wording.particulars(result))
     if "baseline" in own:
-        yield f"baseline {printable(wording.baseline(document))}", own["baseline"] + _in_percent(result)
+        yield f"baseline {printable(summary.baseline(document))}", own["baseline"] + _in_percent(result)
     if "waiver" in own:
         yield "waiver", own["waiver"]
     yield from wording.advice(result)
@@ -126,11 +109,3 @@ def _table(results: list[dict[str, Any]], paint: Paint) -> str:
         f"{paint('pass', 'pass')}  " + "  ".join([*(printable(row[i]).ljust(widths[i]) for i in range(3)), row[3]])
         for row in rows
     )
-
-
-def _ansi(text: str, style: str) -> str:
-    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
-
-
-def _plain(text: str, _style: str) -> str:
-    return text

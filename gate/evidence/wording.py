@@ -1,28 +1,14 @@
-"""The words and numbers that every rendering of the evidence shares."""
+"""The words and numbers that every rendering of the evidence has for one finding."""
 
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COUNTED = {
-    "pass": "passed",
-    "fail": "failed",
-    "inconclusive": "inconclusive",
-    "warn": "warned",
-    "waived": "waived",
-    "not_evaluated": "not evaluated",
-    "error": "errors",
-}
 _LARGE = 1e7
-_CLUSTERS = re.compile(r", (\d+) clusters$")  # the end of a method that knows of rows that belong together
-_SAMPLED = 8192  # of more rows only a sample is kept, and the clusters counted are those of the sample
-_FEW_CLUSTERS = 30
-WORST_FIRST = ("error", "fail", "inconclusive", "warn", "not_evaluated", "waived", "pass")
 _CHECKS = {"bound": "", "relative": " (relative)", "worst_gap": " (worst gap)"}
 _SHOWN_ROWS = 8
 
@@ -199,26 +185,6 @@ def waived(result: Mapping[str, Any]) -> str | None:
     return f"{waiver['reason']} - {waiver['owner']}, until {waiver['expires']}{ticket}{approver}"
 
 
-def notes(document: Mapping[str, Any]) -> list[str]:
-    """What people are told of the whole run, such as a waiver that matches nothing.
-
-    Args:
-        document: The evidence.
-    """
-    few = caution(document)
-    return [*map(one_line, document.get("notes", ())), *([few.removeprefix("note: ")] if few else [])]
-
-
-def baseline(document: Mapping[str, Any]) -> str:
-    """The model that it was compared with, or why there was none.
-
-    Args:
-        document: The evidence.
-    """
-    found = document["baseline"]
-    return str(document["baseline_reason"] if found is None else found.get("resolved") or found["uri"])
-
-
 def _check(result: Mapping[str, Any]) -> str:
     return str(result.get("check", "bound"))
 
@@ -231,105 +197,6 @@ def _driving(result: Mapping[str, Any]) -> str | None:
     ids = [row["id"] for row in result["rows"]]
     more = f" and {len(ids) - _SHOWN_ROWS} more" if len(ids) > _SHOWN_ROWS else ""
     return f"{', '.join(ids[:_SHOWN_ROWS])}{more} push it most to the failing side" if ids else None
-
-
-def headline(document: Mapping[str, Any]) -> str:
-    """The verdict in one sentence.
-
-    Args:
-        document: The evidence.
-    """
-    counts, found = document["counts"], _findings(document)
-    model, status = document["model"]["resolved"], document["status"]
-    if status == "passed":
-        return f"{model} passes: {_held(document)}."
-    if status == "warned":
-        return f"{model} passes with warnings: {counts['warn']} of {found} warned."
-    blocking = [
-        f"{counts[outcome]} {words}"
-        for outcome, words in (
-            ("error", "could not be evaluated"),
-            ("fail", "failed"),
-            ("inconclusive", "could not be decided"),
-        )
-        if counts[outcome]
-    ]
-    if not blocking:
-        return f"{model} is blocked: nothing was evaluated, and silence is not a pass."
-    return f"{model} is blocked: of {found} {_listed(blocking)}."
-
-
-def tally(document: Mapping[str, Any]) -> str:
-    """The number of findings of every outcome, in one line: of rules, where each has one finding.
-
-    Args:
-        document: The evidence.
-    """
-    rules, found = _rules(_rule_count(document)), _findings(document)
-    judged = rules if rules == found else f"{found} of {rules}"
-    return f"{judged}: {', '.join(counted(document, outcome) for outcome in COUNTED)}"
-
-
-def counted(document: Mapping[str, Any], outcome: str) -> str:
-    """The number of findings of one outcome, such as `3 failed`.
-
-    Args:
-        document: The evidence.
-        outcome: A key of `counts`.
-    """
-    count = document["counts"][outcome]
-    return "1 error" if (outcome, count) == ("error", 1) else f"{count} {COUNTED[outcome]}"
-
-
-def worst_first(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The results by severity of their outcome, in the order of the policy within each.
-
-    Args:
-        document: The evidence.
-    """
-    return sorted(document["results"], key=lambda result: WORST_FIRST.index(result["status"]))
-
-
-def rows(document: Mapping[str, Any]) -> str:
-    """The rows that were judged, such as `1797 rows in 150 clusters`.
-
-    Args:
-        document: The evidence.
-    """
-    n, clusters = document["probe"]["rows"], _clusters(document)
-    counted_rows = "1 row" if n == 1 else f"{n} rows"
-    if clusters is None:
-        return counted_rows
-    at_least = "at least " if n > _SAMPLED else ""
-    return f"{counted_rows} in {at_least}{clusters} cluster{'' if clusters == 1 else 's'}"
-
-
-def caution(document: Mapping[str, Any]) -> str | None:
-    """What to know before reading any interval; None when there is nothing.
-
-    Args:
-        document: The evidence.
-    """
-    clusters = _clusters(document)
-    if clusters is None or clusters >= _FEW_CLUSTERS:
-        return None
-    return f"note: fewer than {_FEW_CLUSTERS} clusters, so intervals are rough; add rows of further clusters"
-
-
-def _clusters(document: Mapping[str, Any]) -> int | None:
-    """Number of clusters, None when rows count as independent."""
-    methods = (each["method"] or "" for each in (*document["estimates"], *document["results"]))
-    return max((int(found.group(1)) for method in methods if (found := _CLUSTERS.search(method))), default=None)
-
-
-def policy_name(document: Mapping[str, Any]) -> str:
-    """Name and version of the policy, such as `classifier@1.0.0`.
-
-    Args:
-        document: The evidence.
-    """
-    policy = document["policy"]
-    return f"{policy['name']}@{policy['version']}" if policy["version"] else str(policy["name"])
 
 
 def miss(result: Mapping[str, Any], confidence: float) -> str:
@@ -375,31 +242,3 @@ def source_line(document: Mapping[str, Any], result: Mapping[str, Any]) -> tuple
     for end in (" #", ",", "}"):
         part = part.split(end)[0]
     return (text, part.rstrip()) if part.strip() else None
-
-
-def _held(document: Mapping[str, Any]) -> str:
-    counts = document["counts"]
-    excused = [f"{counts[outcome]} {COUNTED[outcome]}" for outcome in ("waived", "not_evaluated") if counts[outcome]]
-    if not excused:
-        rules = _rule_count(document)
-        return f"{'the one rule' if rules == 1 else f'all {rules} rules'} held over the whole interval"
-    others = "; the others held over the whole interval" if counts["pass"] else ""
-    return f"of {_findings(document)} {_listed(excused)}{others}"
-
-
-def _findings(document: Mapping[str, Any]) -> str:
-    """The number of findings, called rules as long as each rule has one."""
-    total, rules = len(document["results"]), _rule_count(document)
-    return _rules(rules) if total == rules else f"{total} findings"
-
-
-def _rule_count(document: Mapping[str, Any]) -> int:
-    return len({result["rule"] for result in document["results"]})
-
-
-def _rules(count: int) -> str:
-    return "1 rule" if count == 1 else f"{count} rules"
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

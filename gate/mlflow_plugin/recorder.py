@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import RegistryError
-from gate.evidence import bundle, text, wording
+from gate.evidence import bundle, summary, text
 from gate.models.quiet import quiet_mlflow
 from gate.models.registry import failures, reason, without_passwords
 
@@ -171,7 +171,7 @@ def _params(document: Mapping[str, Any]) -> list[Param]:
 
     values = {
         "model": document["model"]["resolved"],
-        "policy": wording.policy_name(document),
+        "policy": summary.policy_name(document),
         "probe": document["probe"]["uri"],
         "model_digest": document["model"]["digest"],
         "policy_digest": document["policy"]["digest"],
@@ -201,11 +201,11 @@ def _linked(client: MlflowClient, run_id: str, model: Mapping[str, Any], experim
 
 def _tag(client: MlflowClient, run_id: str, document: Mapping[str, Any]) -> None:
     """Write the verdict last; until then ERROR stands on the version, so that no earlier pass is seen."""
-    model, verdict, policy = document["model"], _WORDS[document["status"]], wording.policy_name(document)
+    model, verdict, policy = document["model"], _WORDS[document["status"]], summary.policy_name(document)
     if model["version"]:
         for key, value in (("gate.run", run_id[:8]), ("gate.policy", policy)):
             client.set_model_version_tag(model["name"], model["version"], key, value)
-    client.set_tag(run_id, "mlflow.note.content", wording.headline(document))
+    client.set_tag(run_id, "mlflow.note.content", summary.headline(document))
     client.set_tag(run_id, "gate.policy", policy)
     client.set_tag(run_id, "gate", verdict)
     if model["version"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gate.errors import AbsentError, UsageError
+from gate.errors import AbsentError, SameVersionError, UsageError
 from gate.models.loading import load
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def find(
 
     Raises:
         UsageError: `@ALIAS` of a model outside of a registry.
-        AbsentError: There is no such version, and that is an error.
+        AbsentError: There is no such version, and that is an error; a SameVersionError where it is the candidate.
         GateError: It cannot be loaded.
     """
     if uri.startswith("@"):
@@ -56,7 +56,7 @@ def find(
         found = load(uri, directory=directory, device=device, allow_pickle=allow_pickle)
     except AbsentError as error:
         if "@" not in uri:
-            raise AbsentError(f"baseline {error}; a version that the policy names must be there") from None
+            raise AbsentError(f"baseline {error}; a version that is named must be there") from None
         if when_absent == "error":
             raise AbsentError(
                 f"baseline {error}; `when_absent: skip_relative` lets a first version do without"
@@ -65,6 +65,6 @@ def find(
     if found.digest == candidate.digest:
         reason = f"the baseline {found.resolved} is the candidate itself"
         if when_absent == "error":
-            raise AbsentError(f"{reason}, so nothing can be compared; name another one: --baseline URI")
+            raise SameVersionError(f"{reason}, so nothing can be compared; name another one: --baseline URI")
         return Absent(reason)
     return found

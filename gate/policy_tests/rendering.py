@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from gate.evidence.layout import painter
 from gate.evidence.wording import one_line, printable
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     Results = Sequence[tuple[Suite, Sequence[Tested]]]
 
 FORMATS = ("text", "junit")
-_GREEN, _RED = "32", "1;31"
 _BEGINNINGS = {
     "text": re.compile(r"(ok|FAILED)  \d+ policy tests?: "),
     "junit": re.compile(r'<\?xml version="1\.0" encoding="utf-8"\?>\s*<testsuites name="geometry-gate policy tests" '),
@@ -43,16 +43,16 @@ def is_report(beginning: str, format_: str) -> bool:
 
 def text(results: Results, *, color: bool = False) -> str:
     """A line for every test, and beneath it what is not as expected."""
-    paint = _ansi if color else _plain
+    paint = painter(color=color)
     tested = [each for _, tests in results for each in tests]
     failed = sum(not each.passed for each in tested)
-    word = paint("FAILED", _RED) if failed else paint("ok", _GREEN)
+    word = paint("FAILED", "failed") if failed else paint("ok", "pass")
     count = f"{len(tested)} policy test{'' if len(tested) == 1 else 's'}"
     lines = [f"{word}  {count}: {len(tested) - failed} passed, {failed} failed"]
     for suite, tests in results:
         lines += ["", printable(f"{suite.path} ({suite.policy.policy.metadata.name}, {suite.policy.path})")]
         for each in tests:
-            sign = paint("pass", _GREEN) if each.passed else paint("FAIL", _RED)
+            sign = paint("pass", "pass") if each.passed else paint("FAIL", "fail")
             lines.append(f"  {sign}  {one_line(each.name)}")
             if not each.passed:
                 lines.append(printable(f"    --> {each.path}:{each.line}"))
@@ -84,11 +84,3 @@ def _case(suite: Suite, tested: Tested) -> Element:
         failure = ET.SubElement(case, "failure", {"type": "unexpected", "message": complaints[0]})
         failure.text = "\n".join([f"--> {printable(tested.path)}:{tested.line}", *complaints])
     return case
-
-
-def _ansi(text_: str, style: str) -> str:
-    return f"\x1b[{style}m{text_}\x1b[0m"
-
-
-def _plain(text_: str, _style: str) -> str:
-    return text_

@@ -9,6 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from gate.comparison import markdown, text, wording
+from gate.evidence import layout
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 HOSTILE = "a|b`<script>\x1b[2J\n@octocat [i](https://evil.example)"
@@ -92,7 +93,7 @@ def test_no_line_is_longer_than_a_hundred_characters() -> None:
         for i in range(40)
     ]
     page = text.render(document(*rows, not_compared=many))
-    assert max(map(len, page.splitlines())) <= text.WIDTH
+    assert max(map(len, page.splitlines())) <= layout.WIDTH
     assert "\n  prediction_entropy_ratio.confusion_set\n" in page
 
 

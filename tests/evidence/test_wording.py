@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gate.evidence import wording
+from gate.evidence import summary, wording
 from tests.evidence import samples
 
 PASS, FAIL = samples.finding("pass"), samples.finding("fail")
@@ -49,13 +49,13 @@ def test_a_finding_of_before_there_were_checks_is_called_as_its_rule() -> None:
     ],
 )
 def test_the_headline_says_no_more_than_what_was_found(findings: list[dict[str, Any]], words: str) -> None:
-    assert wording.headline(samples.judged(*findings)) == f"models:/digits/2 {words}"
+    assert summary.headline(samples.judged(*findings)) == f"models:/digits/2 {words}"
 
 
 def test_the_tally_counts_findings_where_a_rule_has_several() -> None:
     one, several = samples.judged(PASS, {**FAIL, "rule": "b"}), samples.judged(PASS, {**FAIL, "slice": "a=1"})
-    assert wording.tally(one).startswith("2 rules: 1 passed, 1 failed, ")
-    assert wording.tally(several).startswith("2 findings of 1 rule: 1 passed, 1 failed, ")
+    assert summary.tally(one).startswith("2 rules: 1 passed, 1 failed, ")
+    assert summary.tally(several).startswith("2 findings of 1 rule: 1 passed, 1 failed, ")
 
 
 def test_a_line_of_a_pack_is_read_from_the_pack() -> None:
@@ -88,11 +88,11 @@ def test_what_there_is_to_say_of_a_finding_has_labels() -> None:
 
 def test_few_clusters_are_a_note_of_the_run() -> None:
     document = samples.judged(samples.finding(method="delta method, 12 clusters"), notes=["a\nb"])
-    assert wording.notes(document) == [
+    assert summary.notes(document) == [
         "a b",
         "fewer than 30 clusters, so intervals are rough; add rows of further clusters",
     ]
-    assert wording.notes(samples.as_written()) == []
+    assert summary.notes(samples.as_written()) == []
 
 
 @pytest.mark.parametrize(("text", "longest", "line"), [("a\n b\x00", None, r"a b\x00"), ("abcdef", 4, "abc…")])

@@ -66,7 +66,7 @@ def test_a_model_that_the_registry_does_not_know_is_a_mistake_and_no_absent_vers
 
 @pytest.mark.parametrize("when", ["error", "skip_relative"])
 def test_a_pinned_version_must_be_there(pickled: LoadedModel, tmp_path: Path, when: When) -> None:
-    with pytest.raises(AbsentError, match=r"models:/encoder/99.* a version that the policy names must be there"):
+    with pytest.raises(AbsentError, match=r"models:/encoder/99.* a version that is named must be there"):
         found("models:/encoder/99", pickled, tmp_path, when)
 
 

@@ -1,0 +1,52 @@
+"""The evidence that a command is about: a file, standard input, or the MLflow run that holds it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from gate.errors import GateError, UsageError
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+
+def is_run(name: str) -> bool:
+    """Whether it is a run, `runs:/ID` or its id; a file of that name goes first."""
+    return name.startswith("runs:/") or (_RUN_ID.fullmatch(name) is not None and not Path(name).exists())
+
+
+def of_file(path: str) -> dict[str, Any]:
+    """The evidence in a file; `-` is standard input.
+
+    Raises:
+        UsageError: It is not there, or no evidence that this version can read.
+        GateError: It contradicts itself.
+    """
+    from gate.evidence import bundle
+
+    return _parsed("standard input", sys.stdin.buffer.read()) if path == "-" else bundle.load(Path(path))
+
+
+def of_run(run: str) -> dict[str, Any]:
+    """The evidence that a run holds.
+
+    Raises:
+        RegistryError: MLflow cannot be reached, or knows no such run.
+        GateError: The run holds no evidence, or some that contradicts itself.
+    """
+    from gate.mlflow_plugin.recordings import of_run as recorded
+
+    return _parsed(run, recorded(run.removeprefix("runs:/").strip("/").partition("/")[0]))
+
+
+def _parsed(name: str, content: bytes) -> dict[str, Any]:
+    from gate.evidence import bundle
+
+    try:
+        return bundle.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}: is not evidence in JSON: {error}") from None
+    except GateError as error:
+        raise type(error)(f"{name}: {error}") from None
