@@ -35,8 +35,9 @@ How to read an entry:
 - **Decides when** is the domain in which the number may decide. Outside of it the answer is *inconclusive* (other or
   more rows could answer) or *not applicable* (the question does not exist for this model), never a number, never a
   pass.
-- **Needs** are columns, other rows or tensors of the model without which it is not applicable. **Reads if given** are
-  those that only some of its read-outs need. [Inputs](#inputs) says how to give them.
+- **Needs** are columns, other rows or tensors of the model without which none of its numbers is applicable. **Reads if
+  given** are those that it does without, or that only some of its numbers need: the table of its read-outs says which.
+  [Inputs](#inputs) says how to give them.
 - **In a policy** says whether `gate check` can judge it: *yes*, or *not yet* and for want of which input. A policy
   that asks for one that it cannot have is refused by `gate policy validate`.
 - **Models** are the kinds of model for which it means something.
@@ -121,7 +122,8 @@ def render(titles: Mapping[str, str], entries: Sequence[Entry]) -> str:
 def overview(entries: Iterable[Entry]) -> str:
     """The table at the top."""
     rows = [
-        (link(entry.name), escaped(entry.meaning), entry.direction(), names(entry.required) or "-") for entry in entries
+        (link(entry.name), escaped(entry.meaning), entry.direction(), names(entry.needed_by()) or "-")
+        for entry in entries
     ]
     return table(("Metric", "What it says", "Better", "Needs"), rows)
 
@@ -135,7 +137,7 @@ def section(entry: Entry) -> Iterator[str]:
     yield "".join(f"- **{name}**: {fact}\n" for name, fact in facts(entry))
     numbers = [("value", "the metric itself"), *entry.readouts.items()]
     rows = [
-        (f"`{address(entry, name)}`", escaped(text), entry.direction(name), in_words(entry.limits[name]))
+        (f"`{address(entry, name)}`", said(entry, name, text), entry.direction(name), in_words(entry.limits[name]))
         for name, text in numbers
     ]
     yield table(("Read-out", "What it says", "Better", "Possible values"), rows)
@@ -204,6 +206,12 @@ def keys_of(name: str) -> Iterator[str]:
 def address(entry: Entry, readout: str) -> str:
     """The name by which a rule asks for a read-out."""
     return entry.name if readout == "value" else f"{entry.name}.{readout}"
+
+
+def said(entry: Entry, readout: str, meaning: str) -> str:
+    """What a read-out says, and what it needs besides its metric."""
+    needs = entry.readout_needs.get(readout, ())
+    return escaped(meaning) + (f"; needs {names(needs)}" if needs else "")
 
 
 def link(name: str) -> str:

@@ -124,21 +124,20 @@ def _address(layer: Layer | None, name: str) -> LayerAddress:
 def _of_the_baseline(rule: Rule) -> Iterator[str]:
     """What a rule reads of the baseline: features, and columns of a policy's `reads`.
 
-    A metric of two versions reads what it asks for, and one that is compared with itself all that it reads. What is
-    optional, further read-outs need, never the value.
+    A number of two versions reads what it needs of the other one, and one that is compared with itself all that it
+    reads.
     """
     from gate.geometry import catalogue
 
-    name, _, readout = rule.metric.partition(".")
-    entry = catalogue.load()[name]
-    asked = {*entry.required, *(entry.optional if readout else ())}
-    if "baseline" in asked:
+    entry, readout = catalogue.find(rule.metric)
+    needed = entry.needed_by(readout)
+    if "baseline" in needed:
         yield _FEATURES
-    if "baseline_logits" in asked:
+    if "baseline_logits" in needed:
         yield "logits"
     if rule.relative is not None or (rule.slices is not None and rule.slices.relative is not None):
         yield _FEATURES
-        yield from asked
+        yield from entry.read_by(readout)
 
 
 def _rules_about(part: Part, rules: Iterable[Rule]) -> Iterator[Rule]:

@@ -321,6 +321,32 @@ def test_where_the_newest_evidence_cannot_be_replayed_the_one_before_it_is_and_s
     assert (only.source, only.verdict) == ("new", None)
 
 
+@pytest.mark.parametrize(
+    ("metric", "columns"),
+    [
+        ("mean_cosine", []),
+        ("mean_cosine.per_class", ["label"]),
+        ("ncc_accuracy", ["label"]),
+        ("ncc_accuracy.env_gap", ["label", "group"]),
+        ("group_probe_bacc", ["label", "group"]),
+        ("probe_power.detectable", ["label", "group"]),
+    ],
+)
+def test_another_column_stops_the_rules_that_read_it(tmp_path: Path, metric: str, columns: list[str]) -> None:
+    probe = "probe: {uri: p.npz, columns: {input: x, label: y, group: g}}\n"
+    reads = "reads: {logits: {path: head}}\n"
+    loaded = policy(tmp_path, RULE.replace("effective_rank", metric) + LAYER + probe + reads)
+    document = sample("passed")
+    document["reads"] = {"logits": HEAD_OUTPUT}
+    document["probe"]["columns"] = {"input": "x", "label": "other", "group": "another"}
+    found = list(others(loaded.policy, loaded.policy.rules, document))
+    named = {
+        "label": "label: other, the policy has the column label: y",
+        "group": "group: another, the policy has the column group: g",
+    }
+    assert found == [f"was measured with the column {named[key]}" for key in columns]
+
+
 def test_a_baseline_that_was_absent_is_left_out_where_the_policy_says_so(tmp_path: Path) -> None:
     document = sample()
     document |= {"baseline": None, "baseline_reason": "there is no baseline @c", "notes": ["there is no baseline @c"]}

@@ -81,6 +81,11 @@ def test_a_rule_that_is_switched_off_reads_nothing() -> None:
         ({"metric": "vae_active_units", "relative": {"max_drop": 1}}, ["deep"], ["latent_means"]),
         ({"metric": "mean_cosine", "relative": {"max_rise": 1}}, ["deep"], []),
         ({"metric": "mean_cosine.before_after", "relative": {"max_rise": 1}}, ["deep"], ["before"]),
+        ({"metric": "mean_cosine.per_class", "relative": {"max_rise": 1}}, ["deep"], []),
+        ({"metric": "prediction_entropy_ratio.entropy_shift", "max": 1}, [], ["logits"]),
+        ({"metric": "prediction_entropy_ratio.mi", "max": 1}, [], []),
+        ({"metric": "ridge_probe_accuracy.r2", "min": 0}, [], []),
+        ({"metric": "ncc_head_disagreement", "relative": {"max_rise": 1}}, ["deep"], ["logits"]),
     ],
 )
 def test_of_the_baseline_what_is_compared_is_read_and_nothing_else(
@@ -117,6 +122,8 @@ def test_what_applies_is_what_the_policy_gives_the_inputs_of() -> None:
     reads = {"logits": {"path": "output"}}
     more = questions.applicable(policy({"metric": "effective_rank", "min": 1}, probe=probe, reads=reads))
     assert {"knn_overlap", "ece", "negative_flip_rate"} <= set(more)
+    assert "ridge_probe_accuracy" in bare
+    assert "worst_group_accuracy" not in more
 
 
 # What is kept.

@@ -24,14 +24,14 @@ def others(policy: Policy, rules: Iterable[Rule], document: Mapping[str, Any]) -
         rules: That are judged.
         document: The evidence.
     """
-    entries = catalogue.load()
-    asked = {name for rule in rules for name in _inputs(entries[rule.metric.partition(".")[0]])}
+    asked = {name for rule in rules for name in _inputs(rule.metric)}
     yield from _columns(policy, asked, document["probe"]["columns"])
     yield from _outputs(policy, [name for name in OF_THE_MODEL if name in asked], document)
 
 
-def _inputs(entry: catalogue.Entry) -> Iterator[str]:
-    for name in (*entry.required, *entry.optional):
+def _inputs(metric: str) -> Iterator[str]:
+    entry, readout = catalogue.find(metric)
+    for name in entry.read_by(readout):
         yield name
         yield from OF_THE_BASELINE.get(name, ())
 

@@ -122,7 +122,7 @@ def _listed(entries: Sequence[Entry]) -> str:
 
     parts = []
     for family, title, of_it in _by_family(entries):
-        rows = [(entry.name, entry.direction(), ", ".join(entry.required) or "-", entry.meaning) for entry in of_it]
+        rows = [(entry.name, entry.direction(), ", ".join(entry.needed_by()) or "-", entry.meaning) for entry in of_it]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = ["  " + "  ".join([*(row[i].ljust(widths[i]) for i in range(3)), row[3]]) for row in rows]
         parts.append("\n".join([f"{family}: {catalogue.heading(title)}", *lines]))
@@ -182,10 +182,15 @@ def _detail(entry: Entry, address: str) -> list[RenderableType]:
     if readout:
         parts.append(Text(f"A read-out of {entry.name}: {entry.meaning}\n"))
     parts += [Text(f"{paragraph}\n") for paragraph in entry.description.split("\n\n") if paragraph]
-    parts.append(_grid(_facts(entry, readout or "value")))
+    parts.append(_grid(_facts(entry, readout)))
     numbers = [("value", "the metric itself"), *entry.readouts.items()]
     named = [
-        (_label(entry, name), entry.direction(name), catalogue.in_words(entry.limits[name]), meaning)
+        (
+            _label(entry, name),
+            entry.direction(name),
+            catalogue.in_words(entry.limits[name]),
+            _said(entry, name, meaning),
+        )
         for name, meaning in numbers
     ]
     parts += [Text("\nread-outs: which way is better, possible values", style="bold"), _grid(named)]
@@ -208,16 +213,29 @@ def _label(entry: Entry, readout: str) -> str:
     return entry.name if readout == "value" else f".{readout}"
 
 
+def _said(entry: Entry, readout: str, meaning: str) -> str:
+    """What a read-out says, and what it needs besides its metric."""
+    needs = ", ".join(entry.readout_needs.get(readout, ()))
+    return f"{meaning}; needs {needs}" if needs else meaning
+
+
 def _facts(entry: Entry, readout: str) -> list[tuple[str, str]]:
+    """What is said in a line each of a metric, or of the read-out that is asked for; "" is all of the metric."""
     from gate.policy.references import in_a_policy
 
+    needed = entry.needed_by(readout) if readout else tuple(entry.required)
+    meanings = {**entry.required, **entry.optional}
+    needs, reads = (
+        "\n".join(f"{name}: {meaning}" for name, meaning in meanings.items() if (name in needed) is there)
+        for there in (True, False)
+    )
     facts = [
-        ("better", _DIRECTIONS[entry.direction(readout)]),
+        ("better", _DIRECTIONS[entry.direction(readout or "value")]),
         ("unit", entry.unit),
         ("decides when", entry.domain),
-        ("needs", "\n".join(f"{name}: {meaning}" for name, meaning in entry.required.items()) or "only the features"),
-        ("reads if given", "\n".join(f"{name}: {meaning}" for name, meaning in entry.optional.items())),
-        ("in a policy", _plain(in_a_policy(entry))),
+        ("needs", needs or "only the features"),
+        ("reads if given", reads),
+        ("in a policy", _plain(in_a_policy(entry, readout or None))),
         ("models", _models(entry)),
         ("unchanged by", _changes(entry.invariant_to) or "none of the changes that are tested"),
         ("not said of", _changes(entry.unasserted)),

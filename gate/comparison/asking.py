@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from gate.geometry.catalogue import Entry
+
 _DEFAULT_LAYER = "output"
 _ANY_CHANGE = Relative(max_drop=Margin(0.0, percent=False))
 
@@ -36,7 +38,7 @@ class Asked:
 
     Attributes:
         policy: Probe set, layers and outputs to read; its rules are the questions.
-        lacking: Metric → why it cannot be asked: what the probe set and the models do not give.
+        lacking: Metric or read-out → why it cannot be asked: what the probe set and the models do not give.
         source: Name and version of the policy that layers, probe set and parameters come from, if any.
     """
 
@@ -86,10 +88,9 @@ def asked(
         }
     )
     names = tuple(given.layers) or _layers_of(known)
-    lacking = _lacking(base)
-    questions = _questions(base, names, lacking, long=long)
+    questions = _questions(base, names, long=long)
     source = None if policy is None else f"{known.metadata.name}@{known.metadata.version}"
-    return Asked(base.model_copy(update={"rules": tuple(questions)}), lacking, source)
+    return Asked(base.model_copy(update={"rules": tuple(questions)}), _lacking(base, long=long), source)
 
 
 def _checked(layers: Mapping[str, str], reads: Mapping[str, str]) -> Policy:
@@ -119,15 +120,27 @@ def _layers_of(policy: Policy) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*policy.layers, *built_in))) or (_DEFAULT_LAYER,)
 
 
-def _lacking(policy: Policy) -> dict[str, str]:
+def _lacking(policy: Policy, *, long: bool) -> dict[str, str]:
+    """The metrics that cannot be asked at all, and the single numbers of others."""
     from gate.geometry import catalogue
 
     given = _given(policy)
-    return {
-        name: f"missing_input: it needs {_listed(_missing(entry.required, given))}"
-        for name, entry in catalogue.load().items()
-        if input_fault(name, given)
-    }
+    reasons: dict[str, str] = {}
+    for name, entry in catalogue.load().items():
+        missing = {name: list(_missing(entry.required, given))}
+        if not missing[name]:
+            missing = {
+                each: list(_missing(entry.needed_by(readout), given)) for each, readout in _numbers(entry, long=long)
+            }
+        reasons |= {each: f"missing_input: it needs {_listed(some)}" for each, some in missing.items() if some}
+    return reasons
+
+
+def _numbers(entry: Entry, *, long: bool) -> Iterator[tuple[str, str]]:
+    """Address and read-out of what is asked of a metric: its value, or every number."""
+    yield entry.name, "value"
+    if long:
+        yield from ((f"{entry.name}.{readout}", readout) for readout in entry.readouts)
 
 
 def _given(policy: Policy) -> Given:
@@ -151,17 +164,15 @@ def _listed(names: Iterable[str]) -> str:
     return " and ".join(dict.fromkeys(names))
 
 
-def _questions(policy: Policy, layers: Iterable[str], lacking: Mapping[str, str], *, long: bool) -> Iterator[Rule]:
+def _questions(policy: Policy, layers: Iterable[str], *, long: bool) -> Iterator[Rule]:
     from gate.geometry import catalogue
 
-    number = 0
+    given, number = _given(policy), 0
     for layer in layers:
         for name, entry in catalogue.load().items():
-            if name in lacking:
-                continue
-            readouts = entry.readouts if long else ()
+            asked = [address for address, _ in _numbers(entry, long=long) if input_fault(address, given) is None]
             for params in _params(policy, name, layer):
-                for address in (name, *(f"{name}.{readout}" for readout in readouts)):
+                for address in asked:
                     number += 1
                     yield _question(f"q{number}", address, layer, params)
 

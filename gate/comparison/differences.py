@@ -26,7 +26,6 @@ Answer = TypeVar("Answer")
 
 EVERY_LAYER = ""  # in a question whose answer is the same at all of them
 OUTCOMES: tuple[Outcome, ...] = ("worse", "better", "different", "no_difference")
-_ASKS_FOR_TWO = "missing_input: it needs baseline"  # its column, or that of its outputs
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def _sorted_out(
     refused: dict[Question, str] = {}
     for question in questions:
         b, a = measured.candidate.get(question), measured.baseline.get(question)
-        change, itself = measured.changes.get(question), _compares_itself(question.metric, a)
+        change, itself = measured.changes.get(question), needs_baseline(question.metric)
         if b is None or (not itself and (a is None or change is None)):
             refused[question] = "missing: no estimate was made"
         elif itself and (reason := _unsound(b)):
@@ -124,11 +123,6 @@ def _once(answers: Mapping[Question, Answer], key: Callable[[Answer], object], l
 
 def _numbers(estimate: Estimate) -> object:
     return estimate.value, estimate.interval
-
-
-def _compares_itself(metric: str, a: Estimate | None) -> bool:
-    """Whether a number is of two versions: its metric needs both, or this read-out of one version alone asks for it."""
-    return needs_baseline(metric) or (a is not None and (a.reason or "").startswith(_ASKS_FOR_TWO))
 
 
 def _unsound(estimate: Estimate) -> str | None:

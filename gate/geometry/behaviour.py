@@ -165,7 +165,8 @@ def _log_bounds(means: Tensor, errors: Tensor) -> Bounds:
         "net": lower("value minus the share of rows that the old version had wrong and the new one has right"),
         "per_class": lower("value of the class where it is largest"),
         "cycles": lower(
-            "mean number of times that a row is learnt and then forgotten again, over 3 or more checkpoints"
+            "mean number of times that a row is learnt and then forgotten again, over 3 or more checkpoints",
+            needs={"history"},
         ),
     },
     limits={"value": (0, 1), "net": (-1, 1), "per_class": (0, 1), "cycles": (0, math.inf)},

@@ -83,7 +83,9 @@ class Entry:
         domain: When the value may decide, in words.
         kinds: Kinds of model that it is about, all when empty.
         required: Columns, other rows and weights without which it is not applicable, with what they hold.
-        optional: Those that further read-outs need.
+        optional: Those that it reads where there are any.
+        readout_needs: Read-out → those of the optional ones without which it is not applicable; the metric's own value
+            is "value".
         invariant_to: Changes of the features that leave the value as it is.
         unasserted: Changes of which nothing is said; every other one moves the value.
         readouts: Name → meaning of the numbers besides the value.
@@ -105,6 +107,7 @@ class Entry:
     kinds: tuple[str, ...]
     required: Mapping[str, str]
     optional: Mapping[str, str]
+    readout_needs: Mapping[str, tuple[str, ...]]
     invariant_to: tuple[str, ...]
     unasserted: tuple[str, ...]
     readouts: Mapping[str, str]
@@ -122,6 +125,20 @@ class Entry:
             readout: Name of a read-out, "value" for the metric itself.
         """
         return {True: "higher", False: "lower", None: "range"}[self.greater_is_better[readout]]
+
+    def needed_by(self, readout: str = "value") -> tuple[str, ...]:
+        """The inputs without which a read-out is not applicable: those of the metric, and its own."""
+        return (*self.required, *self.readout_needs.get(readout, ()))
+
+    def read_by(self, readout: str = "value") -> tuple[str, ...]:
+        """The inputs that can move a read-out: what it needs, and what no read-out needs but the metric reads.
+
+        One besides the value that declares no needs may do with one of several inputs: any optional one can move it.
+        """
+        if readout != "value" and readout not in self.readout_needs:
+            return (*self.required, *self.optional)
+        of_some = {name for needs in self.readout_needs.values() for name in needs}
+        return (*self.needed_by(readout), *(name for name in self.optional if name not in of_some))
 
 
 def heading(title: str) -> str:
@@ -142,6 +159,16 @@ def load() -> dict[str, Entry]:
     """Every metric by name: those of this package, and those that other packages add, which alone need torch."""
     entries = {entry.name: entry for entry in _written()[1]}
     return entries | {found.name: _entry(found) for found in _added() if found.name not in entries}
+
+
+def find(address: str) -> tuple[Entry, str]:
+    """The metric and read-out of an address `id` or `id.readout`; whether it has that read-out is not looked at.
+
+    Raises:
+        KeyError: There is no metric of that name.
+    """
+    name, _, readout = address.partition(".")
+    return load()[name], readout or "value"
 
 
 @cache
@@ -194,7 +221,7 @@ def _entry(found: Metric) -> Entry:
     from gate.geometry.registry import VALUE, Change, ModelKind
 
     description, explained = _docstring(found)
-    required, optional = _inputs(found)
+    required, optional = ({name: _holds(name) for name in sorted(some)} for some in found.inputs())
     return Entry(
         name=found.name,
         family=_family(found),
@@ -206,6 +233,7 @@ def _entry(found: Metric) -> Entry:
         kinds=_in_order(get_args(ModelKind), found.kinds),
         required=required,
         optional=optional,
+        readout_needs={name: tuple(sorted(needs)) for name, needs in found.readout_needs.items()},
         invariant_to=_in_order(get_args(Change), found.invariant_to),
         unasserted=_in_order(get_args(Change), found.unasserted),
         readouts=dict(found.readouts),
@@ -236,16 +264,6 @@ def _joined(lines: str) -> str:
     return " ".join(lines.split())
 
 
-def _inputs(found: Metric) -> tuple[dict[str, str], dict[str, str]]:
-    """Name → meaning of what it cannot do without, and of what it also reads."""
-    required, optional = list(found.needs), list(found.reads)
-    for name, kind in found.statistics.items():
-        named = kind.needs if kind.split == "probe" else (kind.split, *(f"{kind.split}.{need}" for need in kind.needs))
-        (optional if name in found.optional else required).extend(named)
-    further = set(optional) - set(required)
-    return {name: _holds(name) for name in sorted(set(required))}, {name: _holds(name) for name in sorted(further)}
-
-
 def _holds(name: str) -> str:
     from gate.geometry.statistics import COLUMNS
 
@@ -262,7 +280,8 @@ def _read(fields: Mapping[str, Any]) -> Entry:
     """An entry as JSON has it: lists are tuples, and an end that is null is infinite."""
     tuples = {name: tuple(each) for name, each in fields.items() if isinstance(each, list)}
     spans = {name: {each: _span(*ends) for each, ends in fields[name].items()} for name in ("limits", "ranges")}
-    return Entry(**{**fields, **tuples, **spans})
+    needs = {name: tuple(some) for name, some in fields["readout_needs"].items()}
+    return Entry(**{**fields, **tuples, **spans, "readout_needs": needs})
 
 
 def _span(low: float | None, high: float | None) -> Span:

@@ -44,9 +44,13 @@ _CUT = 1e-10  # pseudo-inverse: eigenvalues below this share of the largest coun
     readouts={
         "raw": neither("tr(within) / tr(between) without the correction for class sizes"),
         "between_share": neither("between / (between + within), bounded: the one to gate"),
-        "per_layer": lower("largest rise of within / (within + between) from a layer to a deeper one"),
+        "per_layer": lower(
+            "largest rise of within / (within + between) from a layer to a deeper one", needs={"depths"}
+        ),
         "contamination": lower("share of the variance that lies in channels whose between-class share is below tau"),
-        "null_space_shift": lower("squared shift of the mean outside the class means' span, over the total variance"),
+        "null_space_shift": lower(
+            "squared shift of the mean outside the class means' span, over the total variance", needs={"shifted"}
+        ),
     },
     limits={
         "value": (0, math.inf),

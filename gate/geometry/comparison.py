@@ -46,7 +46,8 @@ _LEAST = 100  # rows
     paper="Kornblith et al. 2019; debiased HSIC of Song et al. 2012; form from streams derived here",
     readouts={
         "per_layer_pair": lower(
-            "largest similarity of two named layers of this model: near 1, one of them does nothing"
+            "largest similarity of two named layers of this model: near 1, one of them does nothing",
+            needs={"depths"},
         ),
         "block": neither("similarity of the first and the second half of the channels"),
     },

@@ -41,8 +41,11 @@ _SURE = 5  # errors above noise that a mean direction must lie
     readouts={
         "slope": lower("change of the cosine with the mean direction when the length doubles"),
         "erank_ratio": higher("participation ratio of the long rows over that of the short ones"),
-        "hf": higher("share of the token states that varies within an input, long less short rows"),
-        "filter": higher("what attention lets through of what varies between tokens, long less short rows"),
+        "hf": higher("share of the token states that varies within an input, long less short rows", needs={"tokens"}),
+        "filter": higher(
+            "what attention lets through of what varies between tokens, long less short rows",
+            needs={"attention_filter"},
+        ),
     },
     limits={"value": (-2, 2), "erank_ratio": (0, math.inf), "hf": (-1.2, 1.2)},
     reads={"tokens", "attention_filter", "clusters"},

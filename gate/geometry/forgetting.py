@@ -44,7 +44,8 @@ _NO_SPREAD = 1e-12  # of a class of which all rows are right, or wrong
     paper="standard; forgetting after Chaudhry et al. 2018, Riemannian Walk for Incremental Learning (recollected)",
     readouts={
         "forgetting": lower(
-            "mean over groups, or classes, of the best accuracy of an earlier checkpoint minus that of now"
+            "mean over groups, or classes, of the best accuracy of an earlier checkpoint minus that of now",
+            needs={"history"},
         ),
         "poor_rich": higher(
             "mean change of recall of the weakest third of the classes minus that of the strongest third"

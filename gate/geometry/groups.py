@@ -163,12 +163,15 @@ def _worst_pair(held_out: HeldOut, question: Question, sample: Sample) -> Readou
     invariant_to={"translation", "scaling", "rotation", "permutation"},
     domain="10 rows of each group; groups crossed with classes",
     reads={"labels"},
+    value_needs={"groups"},
     paper="after Lampinen et al. 2024, Learned feature representations are biased by complexity, learning order, "
     "position, and more; corrections derived here",
     readouts={
-        "raw": neither("between / (between + within) without the correction for group sizes"),
-        "attribute": neither("largest corrected share of an attribute, on rows as they are"),
-        "easy_hard": lower("ratio of the shares of two attributes that are read off equally well"),
+        "raw": neither("between / (between + within) without the correction for group sizes", needs={"groups"}),
+        "attribute": neither("largest corrected share of an attribute, on rows as they are", needs={"attributes"}),
+        "easy_hard": lower(
+            "ratio of the shares of two attributes that are read off equally well", needs={"attributes"}
+        ),
     },
     limits={"value": (-1, 1), "raw": (0, 1), "attribute": (-1, 1), "easy_hard": (1, math.inf)},
 )

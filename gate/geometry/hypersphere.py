@@ -28,9 +28,9 @@ _MIN_ROWS = 30
     readouts={
         "R": lower("debiased mean resultant length, sqrt(max(0, value))"),
         "kappa": lower("concentration of a von Mises-Fisher law with that R"),
-        "per_class": neither("largest R of a class"),
-        "per_class_kappa": neither("largest kappa of a class"),
-        "before_after": lower("value less that of the features before the layer"),
+        "per_class": neither("largest R of a class", needs={"labels"}),
+        "per_class_kappa": neither("largest kappa of a class", needs={"labels"}),
+        "before_after": lower("value less that of the features before the layer", needs={"before"}),
     },
     limits={
         "value": (-1, 1),

@@ -26,11 +26,15 @@ _MIN_ROWS = 500
     "after Bonheme and Grzes 2023, Be More Active! (thresholds derived here)",
     readouts={
         "mixed": neither(
-            "share of latents that are active on some rows and passive on others: their posterior variance varies"
+            "share of latents that are active on some rows and passive on others: their posterior variance varies",
+            needs={"latent_log_variances"},
         ),
-        "passive": lower("share of latents whose posterior variance stays near the prior's"),
+        "passive": lower(
+            "share of latents whose posterior variance stays near the prior's", needs={"latent_log_variances"}
+        ),
         "mean_corr": neither(
-            "root mean square correlation between the means of passive latents, unbiased in n before the root"
+            "root mean square correlation between the means of passive latents, unbiased in n before the root",
+            needs={"latent_log_variances"},
         ),
     },
     limits=dict.fromkeys(("value", "mixed", "passive", "mean_corr"), (0.0, 1.0)),

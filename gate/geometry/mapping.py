@@ -46,7 +46,9 @@ _PER_CLASS = 20  # judged rows of a class below which its recall is noise
     paper="Gu et al. 2023, Preserving Linear Separability by Backward Feature Projection; protocol derived here",
     readouts={
         "forward": neither("the same from the baseline to the features: what is left over is new"),
-        "old_probe": higher("balanced accuracy of a ridge probe on the features minus that on the baseline's"),
+        "old_probe": higher(
+            "balanced accuracy of a ridge probe on the features minus that on the baseline's", needs={"labels"}
+        ),
     },
     limits={"value": (-math.inf, 1), "forward": (-math.inf, 1), "old_probe": (-1, 1)},
 )

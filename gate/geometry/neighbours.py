@@ -66,8 +66,8 @@ class _Graph:
         "recall@k": higher(
             "share of the query rows (one hash fold) with their label among the k nearest of the others"
         ),
-        "fine": higher("value for the subclasses"),
-        "coarse": higher("value for the classes, beside it"),
+        "fine": higher("value for the subclasses", needs={"sublabels"}),
+        "coarse": higher("value for the classes, beside it", needs={"sublabels"}),
     },
     limits={
         **dict.fromkeys(("value", "fine", "coarse"), (-math.inf, 1.0)),

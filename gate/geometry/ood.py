@@ -56,6 +56,8 @@ class _Rows:
     greater_is_better=True,
     invariant_to={"translation", "scaling", "rotation", "permutation"},
     unasserted={"channel_scaling", "linear_map"},
+    reads={"labels"},
+    value_needs={"reference.labels"},
     domain="at least 4 d and 200 reference rows, apart from the probe set; 200 probe and 200 OOD rows",
     elsewhere=(
         "pytorch-ood 0.4.0 reports half the distance with a scatter that is not divided by n, so that "
@@ -65,9 +67,15 @@ class _Rows:
     paper="Lee et al. 2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples; shrinkage of Ledoit "
     "and Wolf 2004; DeLong et al. 1988; error of the reference derived here",
     readouts={
-        "fpr95": lower("share of the rows out of distribution that a threshold for 95 % of the probe rows accepts"),
+        "fpr95": lower(
+            "share of the rows out of distribution that a threshold for 95 % of the probe rows accepts",
+            needs={"reference.labels"},
+        ),
         "knn": higher("AUROC of the distance to the k-th neighbour in the sampled reference rows"),
-        "rejection_worst_class": lower("share of the probe rows of the worst class that this threshold rejects"),
+        "rejection_worst_class": lower(
+            "share of the probe rows of the worst class that this threshold rejects",
+            needs={"labels", "reference.labels"},
+        ),
     },
     limits=dict.fromkeys(("value", "fpr95", "knn", "rejection_worst_class"), (0.0, 1.0)),
     ranges={"k": (1, 50)},

@@ -42,7 +42,7 @@ def _deviations(channels: Channels, resolution: float) -> tuple[Tensor, Tensor]:
     readouts={
         "never": lower("share of units that stay within the tolerance of one value on every row"),
         "active": neither("mean over rows of the smallest share of channels that holds 90 % of the row's absolute sum"),
-        "heat_k": neither("active, for the absolute sum of each channel over space"),
+        "heat_k": neither("active, for the absolute sum of each channel over space", needs={"channel_mass"}),
         "load": higher("(sum of mean |x|)^2 / (d times the sum of squares): 1 when all channels are equally loud"),
     },
     limits=dict.fromkeys(("value", "never", "active", "heat_k", "load"), (0.0, 1.0)),

@@ -147,7 +147,7 @@ def _classwise(ledger: Ledger, sample: Sample) -> Readout:
         "confusion_set": neither(
             "mean number of runners-up to remove until the first class has tau of the rest; sampled rows"
         ),
-        "entropy_shift": neither("mean_entropy minus that of the baseline"),
+        "entropy_shift": neither("mean_entropy minus that of the baseline", needs={"baseline_logits"}),
     },
     limits={
         **dict.fromkeys(("value", "mi", "mean_entropy", "covered", "uncertain"), (0.0, 1.0)),

@@ -36,7 +36,9 @@ _DETECTABLE = 2.5  # (1.645 + 0.842) of the normal: one-sided level 0.05, power 
     paper="after Deng et al. 2021; rule derived here",
     readouts={
         "exact": lower("share of rows whose input occurs again"),
-        "cross": lower("share of rows that occur in the training or reference rows, as they are or nearly"),
+        "cross": lower(
+            "share of rows that occur in the training or reference rows, as they are or nearly", needs={"reference"}
+        ),
     },
     limits={"value": (0, 1), "exact": (0, 1), "cross": (0, 1)},
     reads={"encoded"},
@@ -163,9 +165,11 @@ def _weighted(found: Tensor, known: Tensor, weight: float, method: str) -> Reado
     domain="always",
     paper="standard; sqrt(d/m) rate after Saberi et al. 2024, Out-Of-Domain Unlabeled Data Improves Generalization",
     readouts={
-        "min_class": higher("rows of the smallest class"),
-        "min_group": higher("rows of the smallest group"),
-        "label_error": lower("sqrt(d / m) for m labelled rows: order of the error of what is learnt from them alone"),
+        "min_class": higher("rows of the smallest class", needs={"labels"}),
+        "min_group": higher("rows of the smallest group", needs={"groups"}),
+        "label_error": lower(
+            "sqrt(d / m) for m labelled rows: order of the error of what is learnt from them alone", needs={"labels"}
+        ),
         "detectable": lower(
             "smallest drop of the accuracy that unpaired rows detect, one-sided at 0.05 with power 0.8"
         ),

@@ -42,12 +42,13 @@ _FEW = 50  # judged rows below which a regression is not judged
     domain="20 judged rows of each class (of each category of a task; 50 rows with targets)",
     paper="Razavian et al. 2014, CNN Features off-the-shelf; protocol derived here",
     reads={"baseline", "trivial"},
+    value_needs={"labels"},
     readouts={
-        "raw": higher("accuracy over rows"),
-        "worst_class": higher("recall of the worst class"),
-        "r2": higher("held-out R^2 for continuous targets, mean over targets"),
-        "task_ladder": higher("balanced accuracy, mean over several named tasks"),
-        "pretext": higher("balanced accuracy on free labels such as rotation"),
+        "raw": higher("accuracy over rows", needs={"labels"}),
+        "worst_class": higher("recall of the worst class", needs={"labels"}),
+        "r2": higher("held-out R^2 for continuous targets, mean over targets", needs={"targets"}),
+        "task_ladder": higher("balanced accuracy, mean over several named tasks", needs={"tasks"}),
+        "pretext": higher("balanced accuracy on free labels such as rotation", needs={"pretext"}),
     },
     limits={
         "r2": (-math.inf, 1),
@@ -173,7 +174,7 @@ def _rank(values: Mapping[str, float], sample: Sample) -> str:
     readouts={
         "gap": lower("ridge_probe_accuracy minus value"),
         "per_class": higher("recall of the worst class"),
-        "env_gap": lower("best minus worst accuracy over groups"),
+        "env_gap": lower("best minus worst accuracy over groups", needs={"groups"}),
     },
     limits={"value": (0, 1), "gap": (-1, 1), "per_class": (0, 1), "env_gap": (0, 1)},
 )

@@ -51,6 +51,7 @@ class Metric:
         statistics: Parameter name → kind of statistic.
         optional: Parameters that are None when the rows lack a column.
         needs: Columns without which it is not applicable.
+        readout_needs: Read-out → inputs without which that one is not applicable, the value's under "value".
         params: What a policy may set, with the default.
         ranges: Smallest and largest value of each parameter: beyond them it would no longer measure what it says.
         reads: Columns and weights that some of its read-outs read, where there are any.
@@ -72,6 +73,7 @@ class Metric:
     statistics: Mapping[str, type[Statistic]]
     optional: frozenset[str]
     needs: tuple[str, ...]
+    readout_needs: Mapping[str, frozenset[str]] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
@@ -80,6 +82,15 @@ class Metric:
     def addresses(self) -> tuple[str, ...]:
         """Every name a policy can use for it: the metric and its read-outs."""
         return (self.name, *(f"{self.name}.{readout}" for readout in self.readouts))
+
+    def inputs(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Columns, other rows and weights that it cannot do without, and those that it also reads."""
+        required, optional = set(self.needs), set(self.reads)
+        for name, kind in self.statistics.items():
+            split = kind.split
+            named = kind.needs if split == "probe" else (split, *(f"{split}.{need}" for need in kind.needs))
+            (optional if name in self.optional else required).update(named)
+        return frozenset(required), frozenset(optional - required)
 
     def better(self, readout: str) -> bool | None:
         """Whether greater is better of a read-out, "value" included; None where a range is healthy."""
@@ -95,21 +106,22 @@ class Number(NamedTuple):
 
     meaning: str
     greater_is_better: bool | None
+    needs: frozenset[str] = frozenset()
 
 
-def higher(meaning: str) -> Number:
-    """A read-out of which a greater number is better."""
-    return Number(meaning, greater_is_better=True)
+def higher(meaning: str, needs: Collection[str] = ()) -> Number:
+    """A read-out of which a greater number is better, with the optional inputs of its metric that it needs."""
+    return Number(meaning, greater_is_better=True, needs=frozenset(needs))
 
 
-def lower(meaning: str) -> Number:
-    """A read-out of which a smaller number is better."""
-    return Number(meaning, greater_is_better=False)
+def lower(meaning: str, needs: Collection[str] = ()) -> Number:
+    """A read-out of which a smaller number is better, with the optional inputs of its metric that it needs."""
+    return Number(meaning, greater_is_better=False, needs=frozenset(needs))
 
 
-def neither(meaning: str) -> Number:
-    """A read-out that can be bad at both ends, or that only describes."""
-    return Number(meaning, greater_is_better=None)
+def neither(meaning: str, needs: Collection[str] = ()) -> Number:
+    """A read-out that can be bad at both ends, or that only describes, with the optional inputs that it needs."""
+    return Number(meaning, greater_is_better=None, needs=frozenset(needs))
 
 
 _registered: dict[str, Metric] = {}
@@ -127,6 +139,7 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
     readouts: Mapping[str, Number] | None = None,
     limits: Mapping[str, tuple[float, float]] | None = None,
     needs: set[str] | None = None,
+    value_needs: set[str] | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     reads: set[str] | None = None,
     elsewhere: str = "",
@@ -141,17 +154,19 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
         domain: When the value may decide, in words.
         kinds: Kinds of model that it is about; all when None.
         unasserted: Changes of which nothing is said.
-        readouts: Name → meaning of further numbers, as `higher`, `lower` or `neither`, which says their direction; the
-            function then returns a dict with "value" and these, or one refusal for all of them.
+        readouts: Name → meaning of further numbers, as `higher`, `lower` or `neither`, which says their direction and
+            what they need; the function then returns a dict with "value" and these, or one refusal for all of them.
         limits: Smallest and largest possible value, by read-out.
         ranges: Smallest and largest value of each parameter.
         needs: Columns that it reads from the sampled rows; those that its statistics need are known.
+        value_needs: Those of its optional inputs without which the value is not applicable, though some read-out is.
         reads: Columns and weights that it reads where there are any, and does without where there are none; those of
             optional statistics are known.
         elsewhere: What other libraries compute under this name, and how this differs.
 
     Raises:
-        MetricError: The name is taken, or the docstring, an annotation, a range or a direction is missing.
+        MetricError: The name is taken, the docstring, an annotation, a range or a direction is missing, or a read-out
+            needs what is no optional input of the metric.
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -167,7 +182,8 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
             )
         numbers = readouts or {}
         _require_directions(name, numbers)
-        _registered[name] = Metric(
+        needed = {VALUE: frozenset(value_needs or ())} | {each: number.needs for each, number in numbers.items()}
+        found = Metric(
             name=name,
             meaning=function.__doc__.strip().splitlines()[0].rstrip("."),
             function=function,
@@ -184,11 +200,14 @@ def metric(  # noqa: PLR0913 - one parameter for everything that is said of a me
             statistics=statistics,
             optional=optional,
             needs=_needs(statistics, optional, needs or set()),
+            readout_needs={each: some for each, some in needed.items() if some},
             params=params,
             ranges=ranges or {},
             reads=tuple(sorted(reads or ())),
             elsewhere=elsewhere,
         )
+        _require_optional(found)
+        _registered[name] = found
         return function
 
     return register
@@ -200,6 +219,16 @@ def _require_directions(name: str, readouts: Mapping[str, object]) -> None:
         raise MetricError(
             f"metric {name!r}: every read-out needs a direction, found none for {bare}; "
             'write higher("..."), lower("...") or neither("...") around its meaning'
+        )
+
+
+def _require_optional(found: Metric) -> None:
+    _, optional = found.inputs()
+    strange = {each: sorted(needs - optional) for each, needs in found.readout_needs.items() if needs - optional}
+    if strange:
+        raise MetricError(
+            f"metric {found.name!r}: a read-out needs some of its optional inputs {sorted(optional)}, found {strange}; "
+            "name in `reads` what the metric reads, and leave out what all of it needs"
         )
 
 

@@ -37,7 +37,9 @@ from gate.geometry.statistics import CategoryFolds, ClassMoments, Codes, MomentF
     readouts={
         "worst": higher("the class whose subclasses are told apart worst"),
         "vci_sub": neither("vci of the subclasses, mean over classes"),
-        "by_frequency": higher("of the values of attributes inside classes: the rare half over the common half"),
+        "by_frequency": higher(
+            "of the values of attributes inside classes: the rare half over the common half", needs={"attributes"}
+        ),
     },
     limits={"value": (-1, 1), "worst": (-1, 1)},
 )

@@ -37,19 +37,23 @@ _TAGS = 3  # of one set
     invariant_to=OF_FEATURES,
     needs={"labels"},
     reads={"groups", "cues", "attributes", "view_logits"},
+    value_needs={"groups"},
     kinds={"classifier", "sequence"},
     ranges={"support": (10, 1_000_000)},
     domain="30 rows of each group; slices: `support` rows of each tag set",
     paper="standard; strata after Sohoni et al. 2020, No Subclass Left Behind (choice of K derived here)",
     readouts={
-        "gap": lower("accuracy over all rows minus value"),
-        "aligned_conflict": lower("accuracy on rows whose cue names their label minus that on all other rows"),
+        "gap": lower("accuracy over all rows minus value", needs={"groups"}),
+        "aligned_conflict": lower(
+            "accuracy on rows whose cue names their label minus that on all other rows", needs={"cues"}
+        ),
         "slices": lower(
             "largest drop of accuracy below that of all rows on a set of at most 3 tags; the sets whose drop "
-            "exceeds that of all their parts are listed"
+            "exceeds that of all their parts are listed",
+            needs={"attributes"},
         ),
         "strata": higher("accuracy of the worst hidden stratum: k-means within each class"),
-        "per_view": higher("accuracy with the worst view or attribute alone"),
+        "per_view": higher("accuracy with the worst view or attribute alone", needs={"view_logits"}),
     },
     limits={
         **dict.fromkeys(("value", "strata", "per_view"), (0.0, 1.0)),

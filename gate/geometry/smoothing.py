@@ -40,11 +40,16 @@ _SMOOTH = 0.1  # share of the baseline's median diversity below which an input c
         "rise": lower("value at the last layer less that at the middle one"),
         "diversity": higher("|Z - 1 z^T|_F / |Z|_F of the tokens Z of an input and their mean z"),
         "pairs09": lower("share of the pairs of tokens of one input with a cosine above 0.9"),
-        "low_share": lower("share of inputs whose diversity is below a tenth of the baseline's median"),
-        "between_share": lower(
-            "share of the variance of the tokens, their common mean removed, that lies between inputs"
+        "low_share": lower(
+            "share of inputs whose diversity is below a tenth of the baseline's median", needs={"baseline_tokens"}
         ),
-        "dirichlet": higher("share of the energy of node states that varies along the edges of their graph"),
+        "between_share": lower(
+            "share of the variance of the tokens, their common mean removed, that lies between inputs",
+            needs={"token_mean"},
+        ),
+        "dirichlet": higher(
+            "share of the energy of node states that varies along the edges of their graph", needs={"dirichlet"}
+        ),
         "layer_overlap": neither(
             "mean squared cosine of the principal angles between what the token states of an input span "
             "at a layer and at the next"

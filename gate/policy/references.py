@@ -88,17 +88,18 @@ def input_faults(metric: str, given: Given) -> list[str]:
     """Everything that a policy lacks of the inputs without which a metric is not applicable."""
     from gate.geometry import catalogue
 
-    entry = catalogue.load().get(metric.partition(".")[0])
-    if entry is None:
+    if metric.partition(".")[0] not in catalogue.load():
         return []
-    if beyond := _beyond(entry.required):
+    entry, readout = catalogue.find(metric)
+    needed = entry.needed_by(readout)
+    if beyond := _beyond(needed):
         return [f"a policy cannot give {_quoted(beyond)} yet; use gate.measure for {metric!r}"]
     faults = []
-    columns = [OF_THE_PROBE[name] for name in entry.required if name in OF_THE_PROBE and given.columns is not None]
+    columns = [OF_THE_PROBE[name] for name in needed if name in OF_THE_PROBE and given.columns is not None]
     if lacking := [key for key in columns if key not in (given.columns or ())]:
         lines = ", ".join(f"{key}: NAME" for key in lacking)
         faults.append(f"{metric!r} needs {_quoted(lacking)} of the probe set; add `{lines}` to `probe.columns`")
-    if lacking := [name for name in _read(entry.required) if name not in given.reads]:
+    if lacking := [name for name in _read(needed) if name not in given.reads]:
         lines = ", ".join(f"{name}: {{path: PATH}}" for name in lacking)
         faults.append(f"{metric!r} needs {_quoted(lacking)} of the model; say where they are: `reads: {{{lines}}}`")
     if needs_baseline(metric) and not given.baseline:
@@ -107,17 +108,23 @@ def input_faults(metric: str, given: Given) -> list[str]:
 
 
 def needs_baseline(metric: str) -> bool:
-    """Whether a metric of the catalogue is one of two versions."""
+    """Whether a metric of the catalogue, `id` or `id.readout`, is one of two versions."""
     from gate.geometry import catalogue
 
-    return any(name in OF_THE_BASELINE for name in catalogue.load()[metric.partition(".")[0]].required)
+    entry, readout = catalogue.find(metric)
+    return any(name in OF_THE_BASELINE for name in entry.needed_by(readout))
 
 
-def in_a_policy(entry: Entry) -> str:
-    """Whether a rule of a policy can be about a metric, in words: `yes`, or `not yet` and for want of what."""
-    if beyond := _beyond(entry.required):
+def in_a_policy(entry: Entry, readout: str | None = None) -> str:
+    """Whether a rule of a policy can be about a metric, in words: `yes`, or `not yet` and for want of what.
+
+    Args:
+        entry: The metric.
+        readout: The one that it is about; None for all of the metric.
+    """
+    if beyond := _beyond(entry.needed_by(readout or "value")):
         return f"not yet: it cannot give {_quoted(beyond)}"
-    beyond = _beyond(entry.optional)
+    beyond = [] if readout else _beyond(entry.optional)
     return f"yes; not yet what it reads from {_quoted(beyond)}" if beyond else "yes"
 
 

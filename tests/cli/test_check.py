@@ -290,7 +290,7 @@ def test_a_rule_that_cannot_be_evaluated_is_no_pass_and_reads_as_an_error(
     registry: Registry, check: Check, tmp_path: Path
 ) -> None:
     uri = registry.again("1")
-    asked = written(tmp_path, ("metric: knn_label_agreement", "metric: mean_cosine.before_after"))
+    asked = written(tmp_path, ("metric: knn_label_agreement", "metric: ncc_head_disagreement"))
     done = check(uri, asked, "--fail-on", "never", "-o", "json")
     assert (done.code, done.document["status"], done.document["exit_code"]) == (3, "error", 3)
     assert statuses(done.document)["neighbours"] == "error"

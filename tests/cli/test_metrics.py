@@ -64,7 +64,7 @@ def test_the_list_has_one_line_for_every_metric(ask: Callable[..., Asked]) -> No
     assert (code, err) == (0, "")
     lines = [re.split(r" {2,}", line.strip()) for line in out.splitlines() if line.startswith("  ")]
     assert sorted(lines) == sorted(
-        [name, entry.direction(), ", ".join(entry.required) or "-", entry.meaning] for name, entry in ENTRIES.items()
+        [name, entry.direction(), ", ".join(entry.needed_by()) or "-", entry.meaning] for name, entry in ENTRIES.items()
     )
     titles = [f"{family}: {title.partition(': ')[0]}" for family, title in catalogue.families().items()]
     assert [line for line in out.splitlines() if line in titles] == titles
@@ -109,6 +109,23 @@ def test_a_read_out_is_shown_with_its_metric(ask: Callable[..., Asked]) -> None:
     assert f"A read-out of effective_rank: {ENTRIES['effective_rank'].meaning}" in out
     assert re.search(r"^\.share +range +0 to 1 +value / d$", out, flags=re.MULTILINE)
     assert re.search(r"^effective_rank +range +at least 0 +the metric itself$", out, flags=re.MULTILINE)
+
+
+def test_what_a_read_out_needs_is_said_beside_it_and_on_its_own_page(ask: Callable[..., Asked]) -> None:
+    pages = {name: ask(name)[1] for name in ("ridge_probe_accuracy", "ridge_probe_accuracy.pretext")}
+    for out in pages.values():
+        assert re.search(r"^\.pretext +higher +0 to 1 +balanced .*; needs pretext$", out, flags=re.MULTILINE)
+        assert re.search(
+            r"^ridge_probe_accuracy +higher +0 to 1 +the metric itself; needs labels$", out, flags=re.MULTILINE
+        )
+    for out, needs, answer in zip(
+        pages.values(),
+        ("only the features", "pretext: a free label"),
+        ("yes; not yet", "not yet: it cannot give pretext"),
+        strict=True,
+    ):
+        assert re.search(rf"^needs +{needs}", out, flags=re.MULTILINE)
+        assert re.search(rf"^in a policy +{answer}", out, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize(

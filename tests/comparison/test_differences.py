@@ -99,6 +99,8 @@ def test_a_read_out_that_one_version_alone_does_not_have_stands_apart() -> None:
     alone = estimate(None, status="not_applicable", reason="missing_input: it needs baseline_logits")
     found = sorted_out({question: alone}, candidate={question: estimate(0.5)}, baseline={question: alone})
     assert list(found.between) == [question]
+    other = Question("output", "prediction_entropy_ratio")
+    assert not sorted_out({other: alone}, candidate={other: estimate(0.5)}, baseline={other: alone}).between
 
 
 def test_what_changed_most_in_its_own_errors_comes_first() -> None:

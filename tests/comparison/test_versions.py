@@ -139,6 +139,29 @@ def test_read_outs_are_compared_on_request_and_those_of_two_versions_stand_apart
     assert not any("." in metric for metric in by_metric(found))
 
 
+def test_of_all_read_outs_those_that_can_be_asked_are_and_the_others_say_what_they_need(long: dict[str, Any]) -> None:
+    entries = [*long["differences"], *long["between"], *long["not_compared"]]
+    names = {each["metric"] for each in entries}
+    reasons = {each["metric"]: each["reason"] for each in long["not_compared"]}
+    for name, entry in ENTRIES.items():
+        addresses = {f"{name}.{readout}" for readout in entry.readouts}
+        assert addresses <= names or (name in reasons and not addresses & names), name
+    assert reasons["ridge_probe_accuracy.pretext"] == "missing_input: it needs pretext"
+    assert reasons["ridge_probe_accuracy.r2"] == "missing_input: it needs targets"
+    assert reasons["group_variance_share"] == reasons["group_variance_share.raw"] == "missing_input: it needs groups"
+
+
+def test_a_read_out_is_compared_though_the_value_of_its_metric_lacks_an_input(folder: Path) -> None:
+    spec = folder / "targets.yaml"
+    values = files.healthy()[:, 0] + np.random.default_rng(3).normal(size=files.ROWS) / 10
+    np.savez(folder / "targets.npz", x=files.healthy().astype(np.float32), id=files.ids(), target=values)
+    spec.write_text(f"uri: {folder / 'targets.npz'}\ncolumns: {{input: x, id: id, target: target}}\n")
+    document = compared(folder, probe=str(spec), long=True)
+    assert "ridge_probe_accuracy.r2" in by_metric(document)
+    reasons = {each["metric"]: each["reason"] for each in document["not_compared"]}
+    assert reasons["ridge_probe_accuracy"] == "missing_input: it needs labels"
+
+
 def test_what_is_the_same_at_every_layer_is_said_once(folder: Path, found: dict[str, Any]) -> None:
     document = compared(folder, layers={"one": "output", "two": "input"})
     assert document["layers"] == {

@@ -61,6 +61,20 @@ def test_a_metric_of_two_versions_needs_a_baseline() -> None:
     assert faults(rule, baseline={"uri": "@champion"}) == {}
 
 
+def test_a_read_out_of_two_versions_needs_a_baseline_and_its_metric_does_not() -> None:
+    value, shift = (
+        {"id": name, "metric": metric, "max": 0.5}
+        for name, metric in (("a", "prediction_entropy_ratio"), ("b", "prediction_entropy_ratio.entropy_shift"))
+    )
+    reads, named = {"logits": {"path": "output"}}, {"uri": "@champion"}
+    compares = f"'{shift['metric']}' compares with"
+    assert faults(value, shift, reads=reads) == {"rules.1.metric": f"{compares} a baseline; {NAME_ONE}"}
+    assert faults(value, shift, reads=reads, baseline=named) == {}
+    assert faults(value, shift | {"relative": {"max_rise": 1}}, reads=reads, baseline=named) == {
+        "rules.1.relative": f"{compares} the baseline itself; bound it by `min` and `max`"
+    }
+
+
 @pytest.mark.parametrize("where", ["relative", "slices.relative"])
 def test_a_metric_of_two_versions_has_no_change_against_one_of_them(where: str) -> None:
     relative = {"max_drop": "5%"}

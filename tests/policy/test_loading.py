@@ -153,7 +153,22 @@ def test_all_faults_of_a_file_come_at_once_in_the_order_of_its_lines(tmp_path: P
         (
             "metric: effective_rank",
             "metric: mahalanobis_ood_auroc",
-            "12:5: rules.1.metric: a policy cannot give `ood` and `reference` yet; use gate.measure for 'mahalanobis_o",
+            "12:5: rules.1.metric: a policy cannot give `ood` and `reference` and `reference.labels` yet; use gate.mea",
+        ),
+        (
+            "metric: effective_rank",
+            "metric: ridge_probe_accuracy.pretext",
+            "12:5: rules.1.metric: a policy cannot give `pretext` yet; use gate.measure for 'ridge_probe_accuracy.pret",
+        ),
+        (
+            "    metric: effective_rank\n    min: 96",
+            "    metric: ncc_accuracy.env_gap\n    max: 0.1\nprobe: {uri: p.npz, columns: {input: x, label: y}}",
+            "12:5: rules.1.metric: 'ncc_accuracy.env_gap' needs `group` of the probe set; add `group: NAME` to `probe.",
+        ),
+        (
+            "metric: effective_rank",
+            "metric: prediction_entropy_ratio.entropy_shift",
+            "12:5: rules.1.metric: 'prediction_entropy_ratio.entropy_shift' compares with a baseline; name one: `base",
         ),
         (
             "rules:",

@@ -63,7 +63,7 @@ def test_the_name_of_a_read_out_offers_the_metrics_that_have_it() -> None:
 @pytest.mark.parametrize("name", sorted(catalogue.load()))
 def test_a_rule_needs_inputs_that_a_policy_can_give(name: str) -> None:
     entry = catalogue.load()[name]
-    beyond = [each for each in entry.required if each not in (*OF_THE_PROBE, *OF_THE_MODEL, *OF_THE_BASELINE)]
+    beyond = [each for each in entry.needed_by() if each not in (*OF_THE_PROBE, *OF_THE_MODEL, *OF_THE_BASELINE)]
     fault = input_fault(name, EVERYTHING)
     assert (fault is None) == (not beyond) == in_a_policy(entry).startswith("yes")
     if fault:
@@ -74,16 +74,19 @@ def test_a_rule_needs_inputs_that_a_policy_can_give(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "each"),
+    ("metric", "each"),
     [
-        (name, each)
+        (address, each)
         for name, entry in catalogue.load().items()
-        if input_fault(name, EVERYTHING) is None
-        for each in entry.required
+        for address, needed in (
+            (f"{name}.any", entry.required),
+            *((name if each == "value" else f"{name}.{each}", needs) for each, needs in entry.readout_needs.items()),
+        )
+        if input_fault(address, EVERYTHING) is None
+        for each in needed
     ],
 )
-def test_a_policy_that_lacks_one_input_is_told_what_to_write(name: str, each: str) -> None:
-    metric = f"{name}.any"
+def test_a_policy_that_lacks_one_input_is_told_what_to_write(metric: str, each: str) -> None:
     if key := OF_THE_PROBE.get(each):
         columns = [other for other in Columns.model_fields if other != key]
         expected = f"{metric!r} needs `{key}` of the probe set; add `{key}: NAME` to `probe.columns`"
@@ -98,6 +101,31 @@ def test_a_policy_that_lacks_one_input_is_told_what_to_write(name: str, each: st
         assert input_fault(metric, Given(EVERYTHING.columns, reads, baseline=True)) == expected
 
 
+@pytest.mark.parametrize(
+    ("address", "readout", "fault"),
+    [
+        ("ridge_probe_accuracy.pretext", "pretext", "a policy cannot give `pretext` yet"),
+        ("within_between_ratio.null_space_shift", "null_space_shift", "a policy cannot give `shifted` yet"),
+        ("ridge_probe_accuracy", "value", None),
+        ("ridge_probe_accuracy.r2", "r2", None),
+    ],
+)
+def test_a_read_out_needs_inputs_that_a_policy_can_give(address: str, readout: str, fault: str | None) -> None:
+    found = input_fault(address, EVERYTHING)
+    assert found == (fault and f"{fault}; use gate.measure for {address!r}")
+    assert in_a_policy(catalogue.find(address)[0], readout) == (
+        "yes" if fault is None else f"not yet: it cannot give {fault.split()[4]}"
+    )
+
+
+def test_the_columns_of_one_read_out_are_not_asked_for_by_another() -> None:
+    given = Given(("input", "target"))
+    assert input_fault("ridge_probe_accuracy.r2", given) is None
+    assert str(input_fault("ridge_probe_accuracy", given)).startswith("'ridge_probe_accuracy' needs `label` of")
+    assert str(input_fault("ridge_probe_accuracy.worst_class", given)).endswith("add `label: NAME` to `probe.columns`")
+    assert input_fault("mean_cosine", Given(())) is None
+
+
 def test_outputs_of_the_baseline_are_read_where_those_of_the_candidate_are() -> None:
     lacking = input_fault("function_space_distance", Given((), (), baseline=True))
     assert lacking is not None
@@ -109,6 +137,9 @@ def test_a_metric_of_two_versions_needs_a_baseline() -> None:
     assert needs_baseline("negative_flip_rate.any")
     assert not needs_baseline("effective_rank")
     assert not needs_baseline("ridge_probe_accuracy")  # it reads one if there is one
+    assert needs_baseline("prediction_entropy_ratio.entropy_shift")
+    assert not needs_baseline("prediction_entropy_ratio")
+    assert not needs_baseline("prediction_entropy_ratio.mi")
 
 
 def test_a_metric_that_does_not_exist_lacks_no_input() -> None:

@@ -174,9 +174,11 @@ def test_without_a_baseline_what_compares_is_not_evaluated_and_the_rest_is() -> 
     assert "was not evaluated: no_baseline: there is no baseline models:/x@champion" in findings[1].message
 
 
-def test_a_metric_of_two_versions_is_not_evaluated_without_a_baseline() -> None:
-    of = rule(metric="knn_overlap", min=0.5)
-    seen = judgement(of, Measurements({}, no_baseline="there is none"))
+@pytest.mark.parametrize("metric", ["knn_overlap", "prediction_entropy_ratio.entropy_shift"])
+def test_a_number_of_two_versions_is_not_evaluated_without_a_baseline(metric: str) -> None:
+    of = rule(metric=metric, min=0.5)
+    reads = {"logits": {"path": "head"}}
+    seen = judgement(of, Measurements({}, no_baseline="there is none"), reads=reads)
     assert [(each.status, each.reason) for each in seen.findings] == [("not_evaluated", "no_baseline: there is none")]
     assert seen.verdict.exit_code == 5
 
