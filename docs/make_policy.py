@@ -138,8 +138,9 @@ one that names it. They are merged in their order, and the policy itself comes l
 - Waivers are added to those that are there. `metadata` and `scope` are each file's own.
 - A policy may be **stricter** freely. Whatever would let pass what an extended policy stops is refused, with its line:
   a lower `min`, a larger margin, fewer slices, a later date, a weaker severity, another question, less confidence, a
-  comparison that is left out. `override: true` and a `reason` in the same rule, or in the same block `defaults` or
-  `baseline`, allow it. Both are for this policy alone: one that extends it is held against what it made of the rule.
+  comparison that is left out, another baseline (`models:/NAME@champion` for `@champion` is none). `override: true` and
+  a `reason` in the same rule, or in the same block `defaults` or `baseline`, allow it. Both are for this policy alone:
+  one that extends it is held against what it made of the rule.
 - `enabled: false`, with an override, switches a rule off. Reports still list it, with the reason.
 - `probe`, `run`, `layers` and `reads` say where things are, and are not compared.
 

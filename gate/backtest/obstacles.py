@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from gate.backtest.inputs import others
 from gate.errors import NothingEvaluatedError
 from gate.evidence.wording import finding_name
-from gate.policy.references import needs_baseline
 from gate.policy.scope import require_in_scope
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def of_the_whole(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
     rules = [rule for rule in policy.rules if rule.enabled]
     yield from _layers(policy, rules, document["layers"])
     yield from others(policy, rules, document)
-    if any(_compares(rule) for rule in rules):
+    if any(rule.compares for rule in rules):
         yield from _baseline(policy, document)
 
 
@@ -46,11 +45,6 @@ def _layers(policy: Policy, rules: Iterable[Rule], recorded: Iterable[Mapping[st
         elif known[name] != meant:
             found, wanted = (f"{path!r}, pooling {pooling}" for path, pooling in (known[name], meant))
             yield f"layer {name!r} was read at {found}; the policy reads it at {wanted}"
-
-
-def _compares(rule: Rule) -> bool:
-    in_slices = rule.slices is not None and rule.slices.relative is not None
-    return rule.relative is not None or in_slices or needs_baseline(rule.metric)
 
 
 def _baseline(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:

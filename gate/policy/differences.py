@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
     from gate.policy.kinds import Location
     from gate.policy.loosening import Loosened
-    from gate.policy.schema import Policy
+    from gate.policy.schema import Policy, Probe, Run, Scope
+    from gate.policy.waivers import Waiver
 
 Kind = Literal["removed", "loosened", "changed", "tightened", "added", "reworded"]
 KINDS: tuple[Kind, ...] = ("removed", "loosened", "changed", "tightened", "added", "reworded")
 
 _WORDS = ("why", "fix", "paper", "docs", "reason", "override", "owner", "ticket", "approver")  # decide nothing
-_SETTINGS = ("scope", "run", "probe", "layers", "reads")
+_OF_WHAT = ("rule", "model", "slices")  # a waiver holds for
 
 
 class Detail(NamedTuple):
@@ -41,8 +42,9 @@ class Difference:
     Attributes:
         what: `rule`, `waiver`, or the key of the block.
         name: Of the rule or waiver, empty for a block.
-        kind: `changed` where it lets more pass in one respect and less in another, or where nobody can tell.
-        details: The keys that differ; none of what was added or removed as a whole.
+        kind: `changed` where it lets more pass in one respect and less in another, or where nobody can tell. Only rules
+            are `added` or `removed`: a waiver that comes is `loosened`, one that goes `tightened`.
+        details: The keys that differ; none of a rule that was added or removed.
     """
 
     what: str
@@ -58,16 +60,51 @@ def differences(old: Policy, new: Policy) -> list[Difference]:
         old: The policy.
         new: What is to take its place.
     """
-    found = [*_rules(old, new), *_waivers(old, new)]
-    looser, tighter = loosened_defaults(old.defaults, new.defaults), loosened_defaults(new.defaults, old.defaults)
-    found.append(_judged("defaults", "", (old.defaults, new.defaults), looser, tighter))
-    if old.baseline and new.baseline:
-        looser, tighter = loosened_baseline(old.baseline, new.baseline), loosened_baseline(new.baseline, old.baseline)
-        found.append(_judged("baseline", "", (old.baseline, new.baseline), looser, tighter))
-    else:
-        found.append(_judged("baseline", "", (old.baseline, new.baseline), (), ()))
-    found += [_judged(key, "", (getattr(old, key), getattr(new, key)), (), ()) for key in _SETTINGS]
+    found = [
+        *_rules(old, new),
+        *_waivers(old, new),
+        _judged("defaults", "", (old.defaults, new.defaults), _looser(old, new), _looser(new, old)),
+        _judged("baseline", "", (old.baseline, new.baseline), _less_compared(old, new), _less_compared(new, old)),
+        _judged("scope", "", (old.scope, new.scope), _warns(old.scope, new.scope), _warns(new.scope, old.scope)),
+        _judged("run", "", (old.run, new.run), _runs_code(old.run, new.run), _runs_code(new.run, old.run)),
+        _judged("probe", "", (old.probe, new.probe), _unpinned(old.probe, new.probe), _unpinned(new.probe, old.probe)),
+        _judged("layers", "", (old.layers, new.layers), (), ()),
+        _judged("reads", "", (old.reads, new.reads), (), ()),
+    ]
     return [each for each in found if each.details or each.kind in ("added", "removed")]
+
+
+def _looser(old: Policy, new: Policy) -> Iterator[Location]:
+    return _places(loosened_defaults(old.defaults, new.defaults))
+
+
+def _less_compared(old: Policy, new: Policy) -> Iterator[Location]:
+    """Where comparisons are no longer made; of another version nobody can tell whether it is a worse one."""
+    if old.baseline and new.baseline:
+        yield from (place for place in _places(loosened_baseline(old.baseline, new.baseline)) if place != ("uri",))
+    elif old.baseline and any(rule.enabled and rule.compares for rule in old.rules):
+        yield ()
+
+
+def _warns(old: Scope, new: Scope) -> Iterator[Location]:
+    """Aliases at which the new scope only warns and the old one does not; where nothing is said of one, it blocks."""
+    for alias, severity in new.aliases.items():
+        if severity == "warn" != old.aliases.get(alias):
+            yield "aliases", alias
+
+
+def _runs_code(old: Run, new: Run) -> Iterator[Location]:
+    if new.allow_pickle and not old.allow_pickle:
+        yield ("allow_pickle",)
+
+
+def _unpinned(old: Probe | None, new: Probe | None) -> Iterator[Location]:
+    if old and new and old.digest and not new.digest:
+        yield ("digest",)
+
+
+def _places(found: Iterable[Loosened]) -> Iterator[Location]:
+    return (location for location, _ in found)
 
 
 def _rules(old: Policy, new: Policy) -> Iterator[Difference]:
@@ -77,7 +114,7 @@ def _rules(old: Policy, new: Policy) -> Iterator[Difference]:
             yield Difference("rule", name, "removed" if name in before else "added")
         else:
             was, now = before[name], after[name]
-            yield _judged("rule", name, (was, now), loosened_rule(was, now), loosened_rule(now, was))
+            yield _judged("rule", name, (was, now), _places(loosened_rule(was, now)), _places(loosened_rule(now, was)))
 
 
 def _waivers(old: Policy, new: Policy) -> Iterator[Difference]:
@@ -89,20 +126,24 @@ def _waivers(old: Policy, new: Policy) -> Iterator[Difference]:
     for key in {**before, **after}:
         where = "".join(f", {column}={value}" for column, value in key[2])
         name = f"{key[0]} for {key[1]}{where}"
-        if key not in after or key not in before:
-            yield Difference("waiver", name, "removed" if key in before else "added")
-            continue
-        was, now = before[key], after[key]
-        moved: list[Loosened] = [(("expires",), "")]
-        longer, shorter = moved if now.expires > was.expires else (), moved if now.expires < was.expires else ()
-        yield _judged("waiver", name, (was, now), longer, shorter)
+        was, now = before.get(key), after.get(key)
+        yield _judged("waiver", name, (_terms(was), _terms(now)), _lasts_longer(was, now), _lasts_longer(now, was))
+
+
+def _terms(waiver: Waiver | None) -> dict[str, object]:
+    return {key: value for key, value in waiver or () if key not in _OF_WHAT}
+
+
+def _lasts_longer(old: Waiver | None, new: Waiver | None) -> Iterator[Location]:
+    if new and (old is None or new.expires > old.expires):
+        yield ("expires",)
 
 
 def _judged(
-    what: str, name: str, values: tuple[object, object], looser: Iterable[Loosened], tighter: Iterable[Loosened]
+    what: str, name: str, values: tuple[object, object], looser: Iterable[Location], tighter: Iterable[Location]
 ) -> Difference:
     """What differs between two values of one block, by what each key does to the verdict."""
-    more, less = [location for location, _ in looser], [location for location, _ in tighter]
+    more, less = list(looser), list(tighter)
     details = tuple(
         Detail(".".join(map(str, location)), _kind(location, more, less), _text(was), _text(now))
         for location, was, now in _unlike(*values)

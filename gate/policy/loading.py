@@ -112,7 +112,7 @@ def _loaded(found: Found, above: tuple[Path, ...], baseline: str | None = None) 
     entries = {each.path: entry for entry, base in reversed(bases.items()) for each in base.sources}
     written = _compared_with(baseline, replace(written, entries=entries))
     policy = validated(Policy, tree, written)
-    if faults := list(_against(policy, written, bases.values())):
+    if faults := list(_against(policy, written, bases.values(), asked=baseline)):
         raise refusal(faults)
     sources = {each.path: each for each in (source, *(more for base in bases.values() for more in base.sources))}
     return LoadedPolicy(policy, written, tuple(sources.values()))
@@ -157,12 +157,16 @@ def _compared_with(uri: str | None, written: Written) -> Written:
     return replace(written, value={**written.value, "baseline": {**block, "uri": uri, "when_absent": "error"}})
 
 
-def _against(policy: Policy, written: Written, bases: Collection[LoadedPolicy]) -> Iterator[Fault]:
-    """What may not be, beside what the policy extends."""
+def _against(
+    policy: Policy, written: Written, bases: Collection[LoadedPolicy], *, asked: str | None
+) -> Iterator[Fault]:
+    """What may not be, beside what the policy extends; a baseline that was asked for in place of theirs may."""
     for location, message in needless([base.policy for base in bases], policy):
         yield fault_at(written, location, message)
     for base in bases:
         for location, what in loosened(base.policy, policy, written.value):
+            if asked is not None and location == ("baseline", "uri"):
+                continue
             block = "rule" if location[0] == "rules" else f"`{location[0]}` block"
             advice = f"take it out, or write `override: true` and a `reason` in this {block}"
             yield fault_at(written, location, f"loosens {base.path}, {what}; {advice}")

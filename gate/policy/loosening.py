@@ -1,7 +1,7 @@
 """What of a policy would let pass what the policy that it extends stops.
 
-Compared are rules, defaults and what happens without a baseline. Where the model, its layers and the probe set are, is
-each policy's own business, as is its scope.
+Compared are rules, defaults and the baseline. Where the model, its layers and the probe set are, is each policy's own
+business, as is its scope.
 """
 
 from __future__ import annotations
@@ -86,7 +86,13 @@ def _aside(blocks: bool) -> str:  # noqa: FBT001 - a fact, not a switch
 
 
 def loosened_baseline(base: Baseline, child: Baseline) -> Iterator[Loosened]:
-    """Whether comparisons are left out that the base insists on."""
+    """Whether comparisons are left out that the base insists on, or made with another, perhaps worse version.
+
+    `@champion` and `models:/NAME@champion` are one version of NAME.
+    """
+    named = base.uri.startswith("@") and child.uri.startswith("models:/") and child.uri.endswith(base.uri)
+    if base.uri != child.uri and not named:
+        yield ("uri",), f"compares with another version, {_from_to(base.uri, child.uri)}"
     if base.when_absent == "error" != child.when_absent:
         yield ("when_absent",), _from_to(base.when_absent, child.when_absent)
 
@@ -157,8 +163,8 @@ def _own_bounds(base: Slices, child: Slices) -> Iterator[Loosened]:
 def _rows(base: Slices, child: Slices) -> Iterator[Loosened]:
     if child.min_rows > base.min_rows:
         yield ("min_rows",), f"{_from_to(base.min_rows, child.min_rows)}, and smaller slices are not judged"
-    elif child.min_rows < base.min_rows and base.required:
-        yield ("min_rows",), f"{_from_to(base.min_rows, child.min_rows)}, enough for the slices that are required"
+    elif child.min_rows < base.min_rows and (base.required or base.bounds):
+        yield ("min_rows",), f"{_from_to(base.min_rows, child.min_rows)}, enough for slices that must be there"
     kept = {slice_of(child.by, name) for name in child.required}
     if lost := [name for name in base.required if slice_of(base.by, name) not in kept]:
         yield ("required",), f"no longer requires {', '.join(lost)}"

@@ -21,7 +21,7 @@ from gate.policy.kinds import (
     Text,
     as_faults,
 )
-from gate.policy.references import metric_fault, params_faults
+from gate.policy.references import metric_fault, needs_baseline, params_faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -175,6 +175,12 @@ class Rule(Bounds):
     """Lets it be looser."""
     enabled: StrictBool = True
     """`false`, with `override`, switches a rule of an extended policy off; reports still list it."""
+
+    @property
+    def compares(self) -> bool:
+        """Whether it asks anything of the baseline."""
+        in_slices = self.slices is not None and self.slices.relative is not None
+        return self.relative is not None or in_slices or needs_baseline(self.metric)
 
     @field_validator("metric")
     @classmethod

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gate.policy.differences import Difference, differences
+from gate.policy.differences import Detail, Difference, differences
 from gate.policy.loading import load_policy
 from gate.policy.schema import Policy
 
@@ -16,6 +16,7 @@ kind: Policy
 metadata: {name: encoder, version: "1.0.0"}
 baseline: {uri: "@champion"}
 """
+PIN = f"digest: sha256:{'0' * 64}"
 RULE = "  - {id: rank, metric: effective_rank, %s}\n"
 WAIVER = "waivers:\n  - {rule: rank, model: 'models:/e/1', expires: %s, owner: %s, reason: the tokenizer is new}\n"
 
@@ -69,6 +70,16 @@ def test_a_key_is_tightened_one_way_and_loosened_the_other(tmp_path: Path, loose
         ("min: 1, layer: input", "min: 1, layer: output", ["layer"]),
         ("relative: {max_drop: 5%}", "relative: {max_drop: 0.1}", ["relative.max_drop"]),
         ("slices: {by: a, min: 1}", "slices: {by: b, min: 1}", ["slices.by"]),
+        (  # smaller slices are not judged, and one that must be there and is too small is an error
+            "slices: {by: a, min: 1, required: [ja], min_rows: 200}",
+            "slices: {by: a, min: 1, required: [ja], min_rows: 100}",
+            ["slices.min_rows"],
+        ),
+        (
+            "slices: {by: a, min: 1, bounds: {ja: {min: 2}}, min_rows: 200}",
+            "slices: {by: a, min: 1, bounds: {ja: {min: 2}}, min_rows: 100}",
+            ["slices.min_rows"],
+        ),
     ],
 )
 def test_what_cannot_be_told_is_changed_both_ways(tmp_path: Path, one: str, other: str, keys: list[str]) -> None:
@@ -112,8 +123,14 @@ def test_waivers_come_go_and_last_longer(tmp_path: Path) -> None:
     rules = f"rules:\n{RULE % 'min: 1'}"
     waived = rules + WAIVER % ("2027-01-01", "kenji")
     (found,) = compared(tmp_path, rules, waived)
-    assert (found.what, found.name, found.kind) == ("waiver", "rank for models:/e/1", "added")
-    assert compared(tmp_path, waived, rules)[0].kind == "removed"
+    assert (found.what, found.name, found.kind) == ("waiver", "rank for models:/e/1", "loosened")
+    assert found.details == (
+        Detail("expires", "loosened", None, "2027-01-01"),
+        Detail("owner", "reworded", None, "kenji"),
+        Detail("reason", "reworded", None, "the tokenizer is new"),
+    )
+    (found,) = compared(tmp_path, waived, rules)
+    assert (found.kind, found.details[0]) == ("tightened", Detail("expires", "tightened", "2027-01-01", None))
     longer = rules + WAIVER % ("2027-02-01", "kenji")
     assert compared(tmp_path, waived, longer)[0].kind == "loosened"
     assert compared(tmp_path, longer, waived)[0].kind == "tightened"
@@ -126,6 +143,10 @@ def test_waivers_come_go_and_last_longer(tmp_path: Path) -> None:
         ("defaults: {confidence: 0.9}", "defaults: {confidence: 0.95}", "defaults"),
         ("defaults: {inconclusive: warn}", "defaults: {}", "defaults"),
         ("baseline: {uri: '@champion', when_absent: skip_relative}", "baseline: {uri: '@champion'}", "baseline"),
+        ("scope: {aliases: {champion: warn}}", "scope: {aliases: {champion: block}}", "scope"),
+        ("scope: {aliases: {champion: warn}}", "scope: {aliases: {}}", "scope"),
+        ("run: {allow_pickle: true}", "run: {}", "run"),
+        ("probe: {uri: a.npz, columns: {input: x}}", f"probe: {{uri: a.npz, columns: {{input: x}}, {PIN}}}", "probe"),
     ],
 )
 def test_the_blocks_around_the_rules_count(tmp_path: Path, looser: str, tighter: str, what: str) -> None:
@@ -139,6 +160,51 @@ def test_the_blocks_around_the_rules_count(tmp_path: Path, looser: str, tighter:
         assert [(each.what, each.kind) for each in found] == [(what, kind)]
 
 
+def test_another_pin_is_changed(tmp_path: Path) -> None:
+    one = f"probe: {{uri: a.npz, columns: {{input: x}}, {PIN}}}\nrules:\n{RULE % 'min: 1'}"
+    (found,) = compared(tmp_path, one, one.replace("00", "11"))
+    assert [(detail.key, detail.kind) for detail in found.details] == [("digest", "changed")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("'@champion'", "'@shadow'"), ("models:/e/1", "models:/e/2"), ("'@champion'", "models:/e@champion")],
+)
+def test_a_comparison_with_another_version_is_changed_both_ways(tmp_path: Path, one: str, other: str) -> None:
+    texts = [f"baseline: {{uri: {uri}}}\nrules:\n{RULE % 'min: 1'}" for uri in (one, other)]
+    for old, new in (texts, texts[::-1]):
+        (found,) = differences(_bare(tmp_path, old), _bare(tmp_path, new))
+        assert [(found.what, detail.key, detail.kind) for detail in found.details] == [("baseline", "uri", "changed")]
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        "metric: effective_rank, min: 1, relative: {max_drop: 1}",
+        "metric: effective_rank, slices: {by: a, relative: {max_drop: 1}}",
+        "metric: cka_debiased, min: 0.5",
+    ],
+)
+def test_a_baseline_that_goes_with_what_compares_lets_more_pass(tmp_path: Path, asks: str) -> None:
+    rules = "rules:\n  - {id: other, metric: effective_rank, min: 1}\n"
+    comparing = _bare(tmp_path, f"baseline: {{uri: '@champion'}}\n{rules}  - {{id: rank, {asks}}}\n")
+    bare = _bare(tmp_path, rules)
+    assert [(each.what, each.kind) for each in differences(comparing, bare)] == [
+        ("rule", "removed"),
+        ("baseline", "loosened"),
+    ]
+    assert [(each.what, each.kind) for each in differences(bare, comparing)] == [
+        ("rule", "added"),
+        ("baseline", "tightened"),
+    ]
+
+
+def test_a_baseline_that_nothing_was_compared_with_is_changed(tmp_path: Path) -> None:
+    rules = f"rules:\n{RULE % 'min: 1'}"
+    named, bare = _bare(tmp_path, f"baseline: {{uri: '@champion'}}\n{rules}"), _bare(tmp_path, rules)
+    assert [(each.what, each.kind) for each in differences(named, bare)] == [("baseline", "changed")]
+
+
 def _bare(folder: Path, text: str) -> Policy:
     path = folder / "bare.yaml"
     path.write_text(HEAD.partition("baseline")[0] + text, encoding="utf-8")
@@ -149,6 +215,7 @@ def _bare(folder: Path, text: str) -> Policy:
     ("block", "what"),
     [
         ("scope: {models: [enc-*]}", "scope"),
+        (f"probe: {{uri: a.npz, columns: {{input: x}}, {PIN}}}", "probe"),
         ("probe: {uri: a.npz, columns: {input: x}}", "probe"),
         ("run: {seed: 7}", "run"),
         ("layers: {a: {path: b}}", "layers"),

@@ -71,7 +71,7 @@ LOOSER = [
     ("rules", "id: sliced, slices: {min: 0.69}", "min", "sliced.slices.min", "from 0.7 to 0.69"),
     ("rules", "id: sliced, slices: {max: 1}", "max", "sliced.slices.max", "from 0.99 to 1"),
     ("rules", "id: sliced, slices: {min_rows: 101}", "min_rows", "sliced.slices.min_rows", "smaller slices are not"),
-    ("rules", "id: sliced, slices: {min_rows: 99}", "min_rows", "sliced.slices.min_rows", "enough for the slices that"),
+    ("rules", "id: sliced, slices: {min_rows: 99}", "min_rows", "sliced.slices.min_rows", "enough for slices that"),
     ("rules", "id: sliced, slices: {required: [en]}", "required", "sliced.slices.required", "no longer requires ja"),
     ("rules", "id: sliced, slices: {worst_gap: {max: 0.3}}", "max", "sliced.slices.worst_gap.max", "from 0.2 to 0.3"),
     ("rules", "id: sliced, slices: {relative: {max_drop: 0.2}}", "max_drop", "sliced.slices.relative.max_drop", "0.2"),
@@ -84,6 +84,9 @@ LOOSER = [
     ("defaults", "multiplicity: none", "multiplicity", "multiplicity", "from holm to none"),
     ("defaults", "severity: warn", "severity", "severity", "from block to warn"),
     ("baseline", "when_absent: skip_relative", "when_absent", "when_absent", "from error to skip_relative"),
+    ("baseline", "uri: '@first'", "uri", "uri", "compares with another version, from @champion to @first"),
+    ("baseline", "uri: models:/e/1", "uri", "uri", "compares with another version, from @champion to models:/e/1"),
+    ("baseline", "uri: models:/e@first", "uri", "uri", "another version, from @champion to models:/e@first"),
 ]  # fmt: skip
 
 
@@ -177,6 +180,22 @@ def test_a_baseline_is_overridden_only_where_the_base_has_one(tmp_path: Path) ->
     (fault,) = faults(tmp_path, f"baseline: {{uri: '@c'{WHY}}}", base=base)
     assert fault.message == f"baseline.override: {NOTHING}"
     assert loaded(tmp_path, "baseline: {uri: '@c', when_absent: skip_relative}", base=base).policy.baseline is not None
+
+
+def test_a_version_that_the_base_names_stays_the_one_that_is_compared_with(tmp_path: Path) -> None:
+    base = BASE.replace('"@champion"', "models:/e@champion")
+    for uri in ("'@champion'", "models:/e@first", "models:/other@champion"):
+        (fault,) = faults(tmp_path, f"baseline: {{uri: {uri}}}", base=base)
+        assert "baseline.uri: loosens" in fault.message
+    loaded(tmp_path, "baseline: {uri: models:/e@champion}", base=base)
+    assert faults(tmp_path, "baseline: {uri: models:/e/1}", base=BASE.replace('"@champion"', "'1'"))  # a folder
+
+
+def test_a_baseline_that_is_asked_for_takes_the_place_of_any(tmp_path: Path) -> None:
+    loaded(tmp_path, "rules: [{id: rank, min: 21}]")
+    policy = load_policy(tmp_path / "child.yaml", baseline="models:/e/1").policy
+    assert policy.baseline is not None
+    assert policy.baseline.uri == "models:/e/1"
 
 
 def test_a_rule_of_ones_own_is_removed_and_not_switched_off(tmp_path: Path) -> None:
