@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
 from gate.calibration.choosing import chosen
+from gate.calibration.levels import widest
 from gate.calibration.outcome import Calibration
 from gate.calibration.proposing import proposed
 from gate.calibration.worthless import worthless
@@ -68,7 +69,7 @@ def rates(asked: Asked, good: Sequence[Version], bad: Sequence[Version], version
 
 def _calibration(asked: Asked, good: Sequence[Version], nothing: Worthless) -> Calibration:
     proposals, left_out, shares = proposed(
-        asked.candidates, good, (), nothing, false_alarm=FALSE_ALARM, assurance=ASSURANCE, level=asked.level
+        asked.candidates, good, (), nothing, false_alarm=FALSE_ALARM, assurance=ASSURANCE, level=widest(asked)
     )
     found = chosen(proposals)
     return Calibration(

@@ -64,7 +64,7 @@ def calibrate(  # noqa: PLR0913 - one parameter for everything that a person may
         watch: A block around each version, which gives a function that takes the number of probe rows done.
 
     Returns:
-        The policy as `.text`, and what speaks for it.
+        The policy as `.text`, which the loader of policies has read, and what speaks for it.
 
     Raises:
         UsageError: The call makes no sense as it stands.
@@ -72,13 +72,16 @@ def calibrate(  # noqa: PLR0913 - one parameter for everything that a person may
         GateError: A version could not be measured.
     """
     from gate.calibration.choosing import Chosen, chosen
+    from gate.calibration.levels import widest
     from gate.calibration.measuring import measured, require_different
     from gate.calibration.outcome import Calibration
     from gate.calibration.proposing import proposed
     from gate.calibration.worthless import worthless
+    from gate.calibration.writing import require_valid
 
     _require_sense(false_alarm, assurance, name)
     asked = _asked(good, probe, layers or {}, reads or {}, like)
+    level = widest(asked)
     versions: list[Version] = []
     for uri in [*good, *bad]:
         with watch(uri) as on_progress:
@@ -87,13 +90,13 @@ def calibrate(  # noqa: PLR0913 - one parameter for everything that a person may
     of_good, of_bad = versions[: len(good)], versions[len(good) :]
     nothing = worthless(versions[0].samples, [each.rule for each in asked.candidates])
     proposals, unbounded, shares = proposed(
-        asked.candidates, of_good, of_bad, nothing, false_alarm=false_alarm, assurance=assurance, level=asked.level
+        asked.candidates, of_good, of_bad, nothing, false_alarm=false_alarm, assurance=assurance, level=level
     )
     found = Chosen(proposals, [], frozenset()) if asked.like else chosen(proposals, keep_blind=keep_blind)
     left_out = [*unbounded, *found.left_out]
     if not found.rules:
         raise _nothing(left_out, len(of_good), shares.factor)
-    return Calibration(
+    calibration = Calibration(
         asked=asked,
         good=tuple(of_good),
         bad=tuple(of_bad),
@@ -103,6 +106,8 @@ def calibrate(  # noqa: PLR0913 - one parameter for everything that a person may
         shares=shares,
         name=name,
     )
+    require_valid(calibration.text)
+    return calibration
 
 
 def _require_sense(false_alarm: float, assurance: float, name: str | None) -> None:

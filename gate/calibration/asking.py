@@ -65,14 +65,6 @@ class Asked:
     copied: tuple[Mapping[str, Any], ...] = ()
     like: LoadedPolicy | None = field(default=None, repr=False)
 
-    @property
-    def level(self) -> float:
-        """Two-sided level of the widest interval that the policy may judge."""
-        defaults = self.policy.defaults
-        if defaults.multiplicity == "none":
-            return defaults.confidence
-        return 1 - (1 - defaults.confidence) / (len(self.candidates) + len(self.copied))
-
 
 def of_the_catalogue(probe: Probe, layers: Mapping[str, str], reads: Mapping[str, str]) -> Asked:
     """Every metric that the probe set suffices for, one number each, at every layer.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from gate.calibration.choosing import family_of
 from gate.calibration.wording import about_bad, about_bound, about_good, head
+from gate.errors import PolicyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -82,6 +85,24 @@ def text(found: Calibration) -> str:
     comments = "".join(f"{line}\n" for line in [FIRST_LINE, "#", *_commented(head(found))])
     blocks = [_dumped(first), *(_dumped({key: block}) for key, block in everything.items())]
     return comments + "\n".join([*blocks, "rules:\n" + "\n".join(_rules(found, rules))])
+
+
+def require_valid(text: str) -> None:
+    """Refuses a text that `gate check` would refuse: rules of another policy may ask for what is not here.
+
+    Raises:
+        UsageError: It is no valid policy.
+    """
+    from gate.policy.loading import load_policy
+
+    with TemporaryDirectory(prefix="gate-") as folder:
+        path = Path(folder) / "policy.yaml"
+        path.write_text(text, encoding="utf-8")
+        try:
+            load_policy(path)
+        except PolicyError as error:
+            faults = "; ".join(fault.message for fault in error.faults)
+            raise UsageError(f"the policy would not be valid: {faults}; mend what --like or --probe names") from error
 
 
 def _rules(found: Calibration, rules: list[dict[str, Any]]) -> Iterator[str]:

@@ -226,6 +226,11 @@ class ProbeSet:
             text for record in batches for text in rows.texts(record.column(name), self._what("label", name), None, 0)
         }
 
+    def read_tags(self, size: int) -> Iterator[dict[str, tuple[str, ...]]]:
+        """Only the columns that the rows are cut by, in the order of the file, `size` rows at a time."""
+        for record in self._table.batches(self.columns.tags, size, self.columns.texts):
+            yield self._tags(record, None)
+
     def read_ids(self, size: int) -> Iterator[tuple[str, ...]]:
         """Only the ids, in the order of the file, `size` at a time."""
         name = str(self.columns.id)
@@ -242,9 +247,7 @@ class ProbeSet:
         targets = [self._numbers(record, "target", name, ids) for name in self.columns.targets]
         inputs = self._shaped(rows.canonical(self._values(record, ids)))
         hashed = rows.input_digests(inputs)
-        tags = {
-            name: rows.texts(record.column(name), self._what("slices by", name), ids, 0) for name in self.columns.tags
-        }
+        tags = self._tags(record, ids)
         later: dict[str, Any] = {"cluster": clusters, "sublabel": sublabels}
         later |= {f"target{i}": each for i, each in enumerate(targets)}
         later |= {f"tag:{name}": each for name, each in tags.items() if name not in self.columns.named}
@@ -262,6 +265,11 @@ class ProbeSet:
     def _texts(self, record: pa.RecordBatch, role: str, ids: tuple[str, ...]) -> tuple[str, ...] | None:
         name = getattr(self.columns, role)
         return None if name is None else rows.texts(record.column(name), self._what(role, name), ids, 0)
+
+    def _tags(self, record: pa.RecordBatch, ids: tuple[str, ...] | None) -> dict[str, tuple[str, ...]]:
+        return {
+            name: rows.texts(record.column(name), self._what("slices by", name), ids, 0) for name in self.columns.tags
+        }
 
     def _numbers(self, record: pa.RecordBatch, role: str, name: str, ids: tuple[str, ...]) -> tuple[float, ...]:
         return rows.numbers(record.column(name), self._what(role, name), ids)

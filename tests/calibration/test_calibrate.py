@@ -12,10 +12,12 @@ import pytest
 
 import gate
 from gate.calibration import calibrate
+from gate.calibration.asking import of_a_policy
+from gate.calibration.levels import widest
 from gate.calibration.outcome import Calibration
 from gate.errors import GateError, MetricError, NothingEvaluatedError, UsageError
 from gate.evaluation import check
-from gate.policy.loading import LoadedPolicy, load_policy
+from gate.policy.loading import LoadedPolicy, load_policy, load_probe_spec
 from tests.calibration import versions
 
 HEAD = "apiVersion: gate/v1\nkind: Policy\nmetadata: {name: mine, version: '3.0'}\n"
@@ -200,6 +202,48 @@ def test_with_holm_the_bounds_leave_room_for_its_wider_intervals(good: list[str]
     wide = edges(calibrate(good, probe=probe, like=path))
     assert wide.keys() == plain.keys()
     assert all(wide[name] < plain[name] for name in plain)
+
+
+def test_with_holm_everything_counts_that_the_rules_ask_for(good: list[str], probe: Path, tmp_path: Path) -> None:
+    path = tmp_path / "like.yaml"
+    path.write_text(
+        f"""{HEAD}
+baseline: {{uri: "{good[1]}"}}
+defaults: {{multiplicity: holm}}
+rules:
+  - {{id: rank, metric: effective_rank, min: 0.001, max: 900, relative: {{max_drop: 99%}}}}
+  - {{id: near, metric: knn_label_agreement, min: 0.001}}
+  - id: sliced
+    metric: participation_ratio
+    min: 0.001
+    slices: {{by: [site], min: 0.001, relative: {{max_drop: 99%}}, worst_gap: {{max: 900}}}}
+  - {{id: alike, metric: knn_overlap, min: 0.001}}
+""",
+        encoding="utf-8",
+    )
+    rows = dict(np.load(probe.with_name("probe.npz")))
+    np.savez(tmp_path / "probe.npz", **rows, site=np.repeat(["a", "b", "few"], [150, 140, 10]))
+    spec = tmp_path / "probe.yaml"
+    spec.write_text(probe.read_text(encoding="utf-8").replace(str(probe.parent), str(tmp_path)), encoding="utf-8")
+    level = widest(of_a_policy(load_policy(path), load_probe_spec(spec), {}, {}))
+    asked = check(good[0], policy=path, probe=str(spec)).document["results"]
+    judged = [each for each in asked if each["status"] != "not_evaluated"]
+    assert level == pytest.approx(1 - 0.05 / len(judged))
+    assert {each["check"] for each in judged} == {"bound", "relative", "worst_gap"}
+    assert len(judged) == 10
+    assert len(asked) == 11  # and a slice of too few rows
+
+
+def test_a_policy_that_would_not_be_valid_is_not_written(good: list[str], probe: Path, tmp_path: Path) -> None:
+    path = tmp_path / "like.yaml"
+    rules = "rules:\n  - {id: rank, metric: effective_rank, min: 0.001}\n"
+    needing = "  - {id: gap, metric: max_class_regression, max: 1}\n"
+    given = "baseline: {uri: '@champion'}\nreads: {logits: {path: output}}\n"
+    path.write_text(f"{HEAD}{given}{rules}{needing}", encoding="utf-8")
+    bare = tmp_path / "probe.yaml"
+    bare.write_text(probe.read_text(encoding="utf-8").replace("label: label, ", ""), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"the policy would not be valid: .*add `label: NAME` .*; mend what --like"):
+        calibrate(good, probe=bare, like=path)
 
 
 def test_several_layers_are_told_apart_by_the_ids_of_their_rules(good: list[str], probe: Path) -> None:
