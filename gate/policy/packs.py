@@ -18,8 +18,8 @@ def folder() -> Path:
 
 
 def names() -> list[str]:
-    """Every pack."""
-    return sorted(path.stem for path in folder().glob("*.yaml"))
+    """Every pack; tests of one, `NAME.test.yaml`, are none."""
+    return sorted(path.stem for path in folder().glob("*.yaml") if _NAMED.fullmatch(path.stem))
 
 
 def named(reference: str) -> tuple[str, str | None] | None:

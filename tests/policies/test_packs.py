@@ -67,6 +67,15 @@ def test_every_file_of_the_folder_is_a_pack_of_the_table_and_the_other_way_round
     assert packs.names() == sorted(PACKS) == sorted(SEEDS)
 
 
+def test_what_lies_beside_the_packs_and_cannot_be_named_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("encoder.yaml", "encoder.test.yaml", "README.md"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(packs, "folder", lambda: tmp_path)
+    assert packs.names() == ["encoder"]
+
+
 @EVERY_PACK
 def test_a_pack_is_named_like_its_file_and_says_how_to_extend_it(name: str) -> None:
     policy = load_policy(path_of(name)).policy
