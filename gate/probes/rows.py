@@ -82,13 +82,15 @@ def dense(column: pa.Array, what: str, ids: Sequence[str]) -> np.ndarray[Any, An
         inner = dense(column.flatten(), what, ids)
         return inner.reshape(len(column), _width(column, what, ids), *inner.shape[1:])
     if not _is_number(column.type):
-        raise ProbeError(f"{what}: has the type {column.type}, expected numbers or lists of numbers of equal length")
+        advice = "; write it as float32, 1.0 for true and 0.0 for false" if pa.types.is_boolean(column.type) else ""
+        expected = "expected numbers or lists of numbers of equal length"
+        raise ProbeError(f"{what}: has the type {column.type}, {expected}{advice}")
     values: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
     return values
 
 
 def canonical(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Little-endian float32 for floating point, int64 for whole numbers and booleans; contiguous."""
+    """Little-endian float32 for floating point, int64 for whole numbers; contiguous."""
     import numpy as np
 
     wanted = np.dtype("<f4") if values.dtype.kind == "f" else np.dtype("<i8")
@@ -177,8 +179,7 @@ def _width(column: pa.Array, what: str, ids: Sequence[str]) -> int:
 def _is_number(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
-    whole = pa.types.is_integer(kind) and not pa.types.is_uint64(kind)
-    return whole or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return pa.types.is_floating(kind) or (pa.types.is_integer(kind) and not pa.types.is_uint64(kind))
 
 
 def _row(ids: Sequence[str] | None, start: int, position: int) -> str:

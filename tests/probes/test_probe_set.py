@@ -194,7 +194,6 @@ def test_equal_inputs_have_equal_fingerprints(tmp_path: Path) -> None:
     ("values", "dtype"),
     [
         (np.arange(4, dtype=np.uint8), np.int64),
-        (np.array([True, False]), np.int64),
         (np.arange(4.0), np.float32),
         (np.arange(4, dtype=np.float16), np.float32),
         (np.array([1e300, -np.inf, np.nan]), np.float32),
@@ -422,6 +421,39 @@ def test_a_number_that_is_a_list_is_refused(tmp_path: Path, role: str) -> None:
     columns: Any = {role: "x"}
     with pytest.raises(ProbeError, match=rf"{role} 'x': has the type .*, expected one number for each row"):
         read(probe_of(tmp_path / "a.npz", table(), replace(Columns("x", id="name"), **columns)))
+
+
+BOOLEANS = np.arange(ROWS) % 2 == 0
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "npz"])
+@pytest.mark.parametrize(
+    ("role", "columns"),
+    [
+        ("input", Columns(input="flag")),
+        ("input", Columns(input=("dose", "flag"))),
+        ("target", Columns(input="dose", target=("score", "flag"))),
+        ("length", Columns(input="dose", length="flag")),
+    ],
+)
+def test_truth_is_no_number(tmp_path: Path, ending: str, role: str, columns: Columns) -> None:
+    data = {name: each for name, each in table().items() if each.ndim == 1} | {"flag": BOOLEANS}
+    found = rf"{role} 'flag': has the type bool, expected numbers .*; write it as float32, 1\.0 for true and 0\.0"
+    with pytest.raises(ProbeError, match=found):
+        read(probe_of(tmp_path / f"a.{ending}", data, columns))
+
+
+def test_images_of_truth_are_no_numbers(tmp_path: Path) -> None:
+    data = {"x": np.stack([BOOLEANS, ~BOOLEANS], axis=1)}
+    with pytest.raises(ProbeError, match=r"input 'x': has the type bool, .*; write it as float32"):
+        read(probe_of(tmp_path / "a.parquet", data, Columns(input="x")))
+
+
+def test_truth_is_a_class_and_a_group(tmp_path: Path) -> None:
+    columns = Columns(input="x", label="flag", group="flag")
+    batches = read(probe_of(tmp_path / "a.parquet", table() | {"flag": BOOLEANS}, columns))
+    assert batches[0].labels == batches[0].groups
+    assert set(batches[0].labels or ()) == {"true", "false"}
 
 
 @pytest.mark.parametrize(
