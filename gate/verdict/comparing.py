@@ -50,11 +50,13 @@ def _share(margin: Margin | None) -> float:
 
 
 def worst_gap(slices: Mapping[Slice, Estimate | None], confidence: float) -> Estimate | None:
-    """The largest difference between two slices; a slice without a number leaves none.
+    """The largest difference between two slices; fewer than two, or a slice without a number, leave none.
 
     The interval of every difference is put together from those of its two slices (Donner and Zou 2002), at a level at
     which all of them hold at once (Bonferroni), so that the largest is held as well.
     """
+    if len(slices) < 2:
+        return None
     level = 1 - (1 - confidence) / comb(len(slices), 2)
     estimates = {
         each: _sound(at(one, level), f"on {slice_name(each)}") for each, one in slices.items() if one is not None

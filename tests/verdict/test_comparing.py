@@ -86,6 +86,11 @@ def test_the_ends_of_lopsided_intervals_are_put_together_side_by_side() -> None:
     assert seen.interval == pytest.approx((4 - hypot(0.4, 0.5), 4 + hypot(3.0, 1.0)))
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_there_is_no_gap_without_two_slices(count: int) -> None:
+    assert worst_gap(slices(*[normal(5, 1)] * count), 0.95) is None
+
+
 def test_a_gap_is_never_said_to_be_below_zero() -> None:
     seen = worst_gap(slices(normal(5, 1), normal(5, 1)), 0.95)
     assert seen is not None
