@@ -21,6 +21,7 @@ from gate.cli import (
     report,
 )
 from gate.cli.boundary import guarded
+from gate.cli.environment import with_variables
 
 app = typer.Typer(
     name="gate",
@@ -29,6 +30,7 @@ app = typer.Typer(
         "Start with [cyan]gate demo[/cyan], then [cyan]gate check models:/NAME/VERSION -p POLICY[/cyan]."
     ),
     epilog=(
+        "Every option is also read from the environment, --fail-on from GATE_FAIL_ON; an option goes first.\n\n"
         "Exit codes: 0 passed, 1 a blocking rule failed, 2 usage or policy, 3 could not evaluate, 4 inconclusive, "
         "5 nothing evaluated, 6 warnings with --fail-on warn, 130 interrupted."
     ),
@@ -78,4 +80,4 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code. Whatever goes wrong has been reported on stderr.
     """
-    return guarded(typer.main.get_command(app), arguments)
+    return guarded(with_variables(typer.main.get_command(app)), arguments)

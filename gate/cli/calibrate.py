@@ -30,9 +30,7 @@ ModelUris = Annotated[
 ]
 ProbeSpec = Annotated[
     Path | None,
-    typer.Option(
-        metavar="SPEC", envvar="GATE_PROBE", show_envvar=False, help="Probe spec (.yaml). Default: that of --like."
-    ),
+    typer.Option(metavar="SPEC", help="Probe spec (.yaml). Default: that of --like."),
 ]
 Good = Annotated[
     list[str] | None, typer.Option(metavar="3,4,5", help="Version numbers, @ALIAS or URIs that must pass.")

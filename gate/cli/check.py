@@ -31,24 +31,18 @@ PolicyFile = Annotated[
         "--policy",
         "-p",
         metavar="FILE|PACK",
-        envvar="GATE_POLICY",
-        show_envvar=False,
         show_default=False,
         help="Policy file, or a ready-made pack such as classifier.",
     ),
 ]
 ProbeUri = Annotated[
     str | None,
-    typer.Option(
-        metavar="URI", envvar="GATE_PROBE", show_envvar=False, help="Probe set or probe spec, over the policy's own."
-    ),
+    typer.Option(metavar="URI", help="Probe set or probe spec, over the policy's own."),
 ]
 BaselineUri = Annotated[
     str | None,
     typer.Option(
         metavar="URI",
-        envvar="GATE_BASELINE",
-        show_envvar=False,
         help="Model to compare with on the same rows, over the policy's own; @ALIAS is one of the same model.",
     ),
 ]
@@ -58,21 +52,17 @@ Requests = Annotated[
         "--output",
         "-o",
         metavar="FORMAT[=PATH]",
-        envvar="GATE_OUTPUT",
-        show_envvar=False,
         help="text, json, junit, sarif, github, markdown or html; without a path to stdout. Repeatable. Default: text.",
     ),
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
-    typer.Option(envvar="GATE_DEVICE", show_envvar=False, help="auto takes a GPU when there is one."),
+    typer.Option(help="auto takes a GPU when there is one."),
 ]
 Record = Annotated[
     bool | None,
     typer.Option(
         "--record/--no-record",
-        envvar="GATE_RECORD",
-        show_envvar=False,
         show_default=False,
         help="Record the evidence in MLflow. Default: when the model is a registered version.",
     ),
@@ -81,27 +71,23 @@ FailOn = Annotated[
     Literal["error", "fail", "inconclusive", "warn", "never"],
     typer.Option(
         metavar="OUTCOME",
-        envvar="GATE_FAIL_ON",
-        show_envvar=False,
         help="Mildest outcome to exit non-zero on: error, fail, inconclusive, warn or never; an error always does.",
     ),
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", envvar="GATE_DRY_RUN", show_envvar=False, help="Record nothing; exit 0 if evaluated."),
+    typer.Option("--dry-run", help="Record nothing; exit 0 if evaluated."),
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", envvar="GATE_QUIET", show_envvar=False, help="Nothing but errors on stderr."),
+    typer.Option("--quiet", "-q", help="Nothing but errors on stderr."),
 ]
 NoProgress = Annotated[
     bool,
-    typer.Option("--no-progress", envvar="GATE_NO_PROGRESS", show_envvar=False, help="No progress on stderr."),
+    typer.Option("--no-progress", help="No progress on stderr."),
 ]
 
-EPILOG = (
-    "Every option is also read from the environment: GATE_POLICY, GATE_FAIL_ON, GATE_OUTPUT='text html=gate.html' …"
-)
+EPILOG = "A variable holds several values with spaces between them: GATE_OUTPUT='text html=gate.html'."
 
 
 def check(  # noqa: PLR0913 - one parameter for every option of the command

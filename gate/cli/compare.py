@@ -30,8 +30,6 @@ ProbeSpec = Annotated[
     typer.Option(
         "--probe",
         metavar="SPEC",
-        envvar="GATE_PROBE",
-        show_envvar=False,
         help="Probe spec (.yaml); with a policy also a probe set in place of its own.",
     ),
 ]
@@ -51,8 +49,6 @@ PolicyFile = Annotated[
         "--policy",
         "-p",
         metavar="FILE|PACK",
-        envvar="GATE_POLICY",
-        show_envvar=False,
         help="Takes layers, reads, probe and parameters from it; its rules are not judged.",
     ),
 ]

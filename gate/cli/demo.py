@@ -14,9 +14,7 @@ def demo(
         Path,
         typer.Option("--directory", "-d", help="For the registry, the probe set and the reports; made if missing."),
     ] = Path("gate-demo"),
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", envvar="GATE_QUIET", show_envvar=False, help="No progress on stderr.")
-    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")] = False,
 ) -> None:
     """Train two small classifiers of equal accuracy, one of them collapsed, and gate both."""
     from gate.demo import run

@@ -36,8 +36,6 @@ PolicyFile = Annotated[
         "--policy",
         "-p",
         metavar="FILE|PACK",
-        envvar="GATE_POLICY",
-        show_envvar=False,
         help="Policy file, or a ready-made pack such as classifier.",
     ),
 ]
