@@ -1,6 +1,6 @@
 """Bounds from known-good versions: a policy whose rate of false alarms is known before the first version is blocked.
 
-The story: `named` versions are `measured` under all rules that are asked for, a bound is `proposed` for each, the rules
+The story: named versions are `measured` under all rules that are asked for, a bound is `proposed` for each, the rules
 that tell most apart are `chosen`, and the policy is written with the evidence for every number beside it.
 """
 

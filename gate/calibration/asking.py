@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from gate.errors import NothingEvaluatedError, UsageError
+from gate.policy.made import addresses, made
 from gate.policy.references import needs_baseline
-from gate.policy.schema import Policy, Pooling
 from gate.questions import applicable
 from gate.verdict.measurements import direction
 
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from gate.calibration.bounds import Side
     from gate.policy.loading import LoadedPolicy
     from gate.policy.rules import Rule
-    from gate.policy.schema import Probe
+    from gate.policy.schema import Policy, Probe
 
 Keys = dict[str, Any]
 
@@ -82,8 +80,8 @@ def of_the_catalogue(probe: Probe, layers: Mapping[str, str], reads: Mapping[str
 
     blocks: Keys = {
         "run": {"seed": 0, "precision": "float32"},
-        "layers": _addresses("--layer", layers),
-        "reads": _addresses("--reads", reads),
+        "layers": addresses(layers),
+        "reads": addresses(reads),
     }
     blocks = {key: block for key, block in blocks.items() if block}
     blocks["defaults"] = {"confidence": CONFIDENCE, "inconclusive": "block", "severity": "block"}
@@ -123,7 +121,7 @@ def of_a_policy(like: LoadedPolicy, probe: Probe, layers: Mapping[str, str], rea
             f"--layer {strange[0]}: no rule of {like.path} is about that layer; there are: {', '.join(sorted(used))}"
         )
     blocks = dict(_blocks(like))
-    for key, block in (("layers", _addresses("--layer", layers)), ("reads", _addresses("--reads", reads))):
+    for key, block in (("layers", addresses(layers)), ("reads", addresses(reads))):
         if block:
             blocks[key] = {**blocks.get(key, {}), **block}
     pairs = list(_written_rules(like))
@@ -167,31 +165,8 @@ def _blocks(like: LoadedPolicy) -> Iterator[tuple[str, Keys]]:
 
 
 def _policy(blocks: Mapping[str, Any], rules: Sequence[Keys], probe: Probe) -> Policy:
-    keys = {
-        "apiVersion": "gate/v1",
-        "kind": "Policy",
-        "metadata": {"name": "calibration", "version": "0"},
-        "probe": probe.model_dump(),
-        **blocks,
-        "rules": [{**rule, "min": _NO_BOUND} for rule in rules],
-    }
-    try:
-        return Policy.model_validate(keys)
-    except ValidationError as error:
-        faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        raise UsageError("; ".join(faults)) from None
-
-
-def _addresses(option: str, texts: Mapping[str, str]) -> Keys:
-    return {name: _address(option, name, text) for name, text in texts.items()}
-
-
-def _address(option: str, name: str, text: str) -> Keys:
-    """`PATH`, or `PATH:POOLING`."""
-    path, colon, pooling = text.partition(":")
-    if not path.strip() or (colon and pooling not in get_args(Pooling)):
-        raise UsageError(f"{option} {name}={text}: expected PATH or PATH:POOLING, with {', '.join(get_args(Pooling))}")
-    return {"path": path, "pooling": pooling} if colon else {"path": path}
+    bounded = [{**rule, "min": _NO_BOUND} for rule in rules]
+    return made("calibration", probe=probe.model_dump(), **{**blocks, "rules": bounded})
 
 
 def _id(metric: str, layer: str | None) -> str:

@@ -19,7 +19,7 @@ class Named(NamedTuple):
     bad: tuple[str, ...]
 
 
-def named(models: Sequence[str], good: Sequence[str] = (), bad: Sequence[str] = ()) -> Named:
+def versions_of(models: Sequence[str], good: Sequence[str] = (), bad: Sequence[str] = ()) -> Named:
     """The URIs of the known-good and the known-bad versions.
 
     Args:

@@ -96,10 +96,11 @@ def calibrate(  # noqa: PLR0913 - one parameter for every option of the command
     no_progress: NoProgress = False,
 ) -> None:
     """Write a policy with bounds that known-good versions keep, at a stated rate of false alarms."""
-    from gate.calibration.naming import named
+    from gate.calibration.naming import versions_of
+    from gate.policy.made import named
 
-    versions = named(models, good or (), bad or ())
-    layers, columns = _pairs("--layer", layer or ()), _pairs("--reads", reads or ())
+    versions = versions_of(models, good or (), bad or ())
+    layers, columns = named("--layer", layer or ()), named("--reads", reads or ())
     _require_free(output, [path for path in (probe, Path(like) if like else None) if path])
 
     def watch(uri: str) -> AbstractContextManager[Callable[[int], None] | None]:
@@ -131,18 +132,6 @@ def calibrate(  # noqa: PLR0913 - one parameter for every option of the command
         typer.echo(printable(report, keep="\n"), err=True)
         if output is not None:
             typer.echo(printable(f"wrote {output}"), err=True)
-
-
-def _pairs(option: str, texts: Iterable[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, address = text.partition("=")
-        if not equals or not name or not address:
-            raise UsageError(f"{option} {text!r}: expected NAME=PATH or NAME=PATH:POOLING")
-        if name in found:
-            raise UsageError(f"{option} {name} is given twice")
-        found[name] = address
-    return found
 
 
 def _require_free(output: Path | None, inputs: Iterable[Path]) -> None:

@@ -14,11 +14,10 @@ from gate.cli import outputs
 from gate.cli.boundary import evaluating
 from gate.cli.check import Device, NoProgress, Quiet  # noqa: TC001 - typer reads annotations when it runs
 from gate.cli.progress import rows_done
-from gate.errors import UsageError
 from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 EarlierUri = Annotated[
     str,
@@ -92,8 +91,9 @@ def compare(  # noqa: PLR0913 - one parameter for every option of the command
     read = [Path(each) for each in (probe, policy) if each is not None]
     for model in (a, b):
         outputs.remove_stale(targets, inputs=read, model_uri=model, recognised=_is_comparison)
-    layers = _named("--layer", layer or (), "NAME=PATH[:POOLING]")
-    columns = _named("--reads", reads or (), "KEY=PATH")
+    from gate.policy.made import named
+
+    layers, columns = named("--layer", layer or ()), named("--reads", reads or ())
     shown = not (quiet or no_progress)
     with redirect_stdout(sys.stderr), rows_done(f"comparing {b} with {a}", shown=shown) as on_progress, evaluating():
         from gate.comparison.versions import compare as compared
@@ -114,19 +114,6 @@ def compare(  # noqa: PLR0913 - one parameter for every option of the command
     for target in targets:
         if target.path is not None and not quiet:
             typer.echo(printable(f"wrote {target.path}"), err=True)
-
-
-def _named(option: str, values: Iterable[str], form: str) -> dict[str, str]:
-    """Name → the rest of `NAME=REST`."""
-    found: dict[str, str] = {}
-    for value in values:
-        name, equals, rest = value.partition("=")
-        if not (name and equals and rest):
-            raise UsageError(f"{option} {value!r}: expected {form}")
-        if name in found:
-            raise UsageError(f"{option} {value!r}: {name!r} is given twice")
-        found[name] = rest
-    return found
 
 
 def _is_comparison(text: str, format_: str) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from gate.errors import UsageError
 from gate.policy.kinds import Margin
+from gate.policy.made import addresses, made
 from gate.policy.references import (
     BUILT_IN_LAYERS,
     OF_THE_BASELINE,
@@ -19,14 +18,14 @@ from gate.policy.references import (
     needs_baseline,
 )
 from gate.policy.rules import Relative, Rule
-from gate.policy.schema import Baseline, Policy, Scope
-from gate.policy.sentences import sentence
+from gate.policy.schema import Baseline, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gate.geometry.catalogue import Entry
+    from gate.policy.schema import Policy
 
 _DEFAULT_LAYER = "output"
 _ANY_CHANGE = Relative(max_drop=Margin(0.0, percent=False))
@@ -73,7 +72,7 @@ def asked(
     from gate.policy.loading import load_policy
     from gate.streaming import resolved_probe
 
-    given = _checked(layers, reads)
+    given = made("comparison", layers=addresses(layers), reads=addresses(reads))
     known = given if policy is None else load_policy(policy).policy
     if probe is None and known.probe is None:
         raise UsageError("there are no rows to compare on; name a probe spec, --probe SPEC.yaml, or a policy with one")
@@ -91,27 +90,6 @@ def asked(
     questions = _questions(base, names, long=long)
     source = None if policy is None else f"{known.metadata.name}@{known.metadata.version}"
     return Asked(base.model_copy(update={"rules": tuple(questions)}), _lacking(base, long=long), source)
-
-
-def _checked(layers: Mapping[str, str], reads: Mapping[str, str]) -> Policy:
-    """Layers and reads as the policy schema knows them, in a policy that holds nothing else."""
-    keys = {
-        "apiVersion": "gate/v1",
-        "kind": "Policy",
-        "metadata": {"name": "comparison", "version": "1"},
-        "layers": {name: _address(text) for name, text in layers.items()},
-        "reads": {name: _address(text) for name, text in reads.items()},
-    }
-    try:
-        return Policy.model_validate(keys)
-    except ValidationError as error:
-        faults = [(each["loc"], sentence(Policy, each["loc"], each)) for each in error.errors(include_url=False)]
-        raise UsageError("; ".join(f"{'.'.join(map(str, where))}: {what}" for where, what in faults)) from None
-
-
-def _address(text: str) -> dict[str, Any]:
-    path, colon, pooling = text.partition(":")
-    return {"path": path, "pooling": pooling} if colon else {"path": path}
 
 
 def _layers_of(policy: Policy) -> tuple[str, ...]:

@@ -292,7 +292,7 @@ def test_nothing_to_bound_is_no_policy(good: list[str], probe: Path, tmp_path: P
         ({"assurance": 1.0}, "the assurance must lie between 0 and 1, found 1.0"),
         ({"name": "two words"}, "a policy cannot be called 'two words'"),
         ({"probe": None}, "no probe set was named"),
-        ({"layers": {"a": "output:middle"}}, "--layer a=output:middle: expected PATH or PATH:POOLING, with none, mean"),
+        ({"layers": {"a": "output:middle"}}, "layers.a.pooling: should be `none`"),
         ({"layers": {"a b": "output"}}, "layers.a b"),
         ({"layers": {"output": "output"}}, "layers.output"),
         ({"reads": {"nothing": "output"}}, "reads.nothing"),

@@ -4,21 +4,21 @@ import re
 
 import pytest
 
-from gate.calibration.naming import named
+from gate.calibration.naming import versions_of
 from gate.errors import UsageError
 
 
 def test_numbers_aliases_and_uris_are_versions_of_the_one_model_that_is_named() -> None:
-    found = named(["models:/digits"], ["3, 4", "@champion"], ["6,features:x.npz"])
+    found = versions_of(["models:/digits"], ["3, 4", "@champion"], ["6,features:x.npz"])
     assert found.good == ("models:/digits/3", "models:/digits/4", "models:/digits@champion")
     assert found.bad == ("models:/digits/6", "features:x.npz")
 
 
 def test_full_uris_are_good_and_say_which_model_a_number_is_of() -> None:
-    found = named(["models:/digits/1", "models:/digits@old"], ["2"], ["3"])
+    found = versions_of(["models:/digits/1", "models:/digits@old"], ["2"], ["3"])
     assert found.good == ("models:/digits/1", "models:/digits@old", "models:/digits/2")
     assert found.bad == ("models:/digits/3",)
-    assert named(["runs:/abc/model", "./folder", "models:/m-12"]).good == (
+    assert versions_of(["runs:/abc/model", "./folder", "models:/m-12"]).good == (
         "runs:/abc/model",
         "./folder",
         "models:/m-12",
@@ -39,4 +39,4 @@ def test_full_uris_are_good_and_say_which_model_a_number_is_of() -> None:
 )
 def test_what_names_no_version_is_refused(models: list[str], good: list[str], bad: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
-        named(models, good, bad)
+        versions_of(models, good, bad)

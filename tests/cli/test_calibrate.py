@@ -83,7 +83,7 @@ def test_the_probe_set_may_come_from_the_environment(
         (["models:/digits"], 2, "error[usage]: 'models:/digits' names no version"),
         (["GOOD", "--layer", "embedding"], 2, "--layer 'embedding': expected NAME=PATH or NAME=PATH:POOLING"),
         (["GOOD", "--reads", "logits="], 2, "--reads 'logits=': expected NAME=PATH or NAME=PATH:POOLING"),
-        (["GOOD", "--layer", "a=output", "--layer", "a=input"], 2, "--layer a is given twice"),
+        (["GOOD", "--layer", "a=output", "--layer", "a=input"], 2, "--layer 'a=input': 'a' is given twice"),
         (["GOOD", "--false-alarm", "0.9"], 2, "the false-alarm rate must lie between 0 and 0.5"),
         (["GOOD", "-o", "FOLDER"], 2, "is a folder, expected the name of a file"),
         (["GOOD", "-o", "PROBE"], 2, "is an input of this command and would be overwritten"),
