@@ -91,7 +91,11 @@ def test_a_policy_stands_in_for_the_flags_and_is_not_judged(ask: Callable[..., A
         ([], 2, "error[usage]: there are no rows to compare on"),
         (["--probe", "missing.yaml"], 2, "error[usage]: probe spec 'missing.yaml' does not exist"),
         (["--probe", "probe.npz"], 2, "give a probe spec"),
-        (["--probe", "probe.yaml", "--layer", "vectors"], 2, "--layer 'vectors': expected NAME=PATH or NAME=PATH:POOLING"),
+        (
+            ["--probe", "probe.yaml", "--layer", "vectors"],
+            2,
+            "--layer 'vectors': expected NAME=PATH or NAME=PATH:POOLING",
+        ),
         (["--probe", "probe.yaml", "--layer", "v=output", "--layer", "v=input"], 2, "'v' is given twice"),
         (["--probe", "probe.yaml", "--reads", "logit=output"], 2, "reads.logit: Extra inputs"),
         (["--probe", "probe.yaml", "--layer", "v=deep"], 3, "error[layer]:"),

@@ -20,7 +20,7 @@ def options(command: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
         return
     for option in command.params:
         if isinstance(option, TyperOption):
-            yield pytest.param(command, option, id=f"{' '.join(path)} {option.opts[0]}")
+            yield pytest.param(command, option, path, id=f"{' '.join(path)} {option.opts[0]}")
 
 
 TEXTS = {"device": "cpu", "fail-on": "warn", "format": "json", "origin": "0"}  # "1" is a text, a number and a yes
@@ -36,14 +36,15 @@ def given(command: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     return seen
 
 
-@pytest.mark.parametrize(("command", "option"), OPTIONS)
+@pytest.mark.parametrize(("command", "option", "path"), OPTIONS)
 def test_an_option_is_set_by_the_variable_of_its_name(
-    monkeypatch: pytest.MonkeyPatch, command: Any, option: Any
+    monkeypatch: pytest.MonkeyPatch, command: Any, option: Any, path: tuple[str, ...]
 ) -> None:
     name = option.opts[0].removeprefix("--")
+    own = "_".join((*path, "")) if name == "output" and path not in (("check",), ("report",)) else ""
     monkeypatch.setenv("GATE_POLICY", "needed by check")
     before = given(command, monkeypatch)
-    monkeypatch.setenv(f"GATE_{name.replace('-', '_').upper()}", TEXTS.get(name, "1"))
+    monkeypatch.setenv(f"GATE_{own}{name}".replace("-", "_").upper(), TEXTS.get(name, "1"))
     after = given(command, monkeypatch)
     assert {key for key in after if after[key] != before[key]} == {option.name}
 
@@ -57,7 +58,8 @@ def test_there_are_options_of_every_command() -> None:
     ("arguments", "names"),
     [
         (["check"], ["GATE_POLICY", "GATE_PROBE", "GATE_OUTPUT", "GATE_FAIL_ON", "GATE_NO_PROGRESS"]),
-        (["policy", "diff"], ["GATE_AGAINST", "GATE_DATE"]),
+        (["policy", "diff"], ["GATE_AGAINST", "GATE_DATE", "GATE_POLICY_DIFF_OUTPUT"]),
+        (["calibrate"], ["GATE_CALIBRATE_OUTPUT", "GATE_GOOD"]),
     ],
 )
 def test_the_help_names_the_variables(
