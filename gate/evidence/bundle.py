@@ -101,7 +101,10 @@ def document(
         "counts": {outcome: verdict.counts.get(outcome, 0) for outcome in OUTCOMES},
         "model": _model(model),
         "policy": _policy(policy),
-        "probe": {"uri": probe.uri, "digest": probe.digest, "rows": probe.rows, "columns": _columns(probe)},
+        "probe": {
+            **{key: getattr(probe, key) for key in ("uri", "digest", "slices_digest", "rows")},
+            "columns": _columns(probe),
+        },
         "baseline": None if isinstance(baseline, Absent) else _model(baseline),
         "baseline_reason": absence,
         "run": dict(run),

@@ -94,7 +94,8 @@ class Probe(Keys):
     columns: Columns
     """Which columns hold what."""
     digest: Digest | None = None
-    """Of its content; a probe set with another content is an error."""
+    """Of the columns that are named here; a probe set with another content is an error. Columns by which slices cut are
+    recorded apart."""
     shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Shape of one input row, where the file holds flat ones."""
 

@@ -159,6 +159,7 @@ class ProbeSet:
         self._table = table
         self._rows: int | None = None
         self._digest: str | None = None
+        self._slices_digest: str | None = None
 
     @property
     def rows(self) -> int:
@@ -175,8 +176,9 @@ class ProbeSet:
     def digest(self) -> str:
         """Content of all rows as "sha256:…", after a complete pass.
 
-        It does not depend on the format, the compression or the order of the rows, but on every value that is read.
-        Without an id column the number of a row is its id, so that the order counts.
+        It does not depend on the format, the compression or the order of the rows, but on every value that `columns`
+        names, apart from those by which alone the rows are cut: the same rows have it under every policy. Without an
+        id column the number of a row is its id, so that the order counts.
 
         Raises:
             ProbeError: No pass was completed.
@@ -185,8 +187,13 @@ class ProbeSet:
             raise ProbeError(f"{self.uri}: the digest is known after one complete pass over batches()")
         return self._digest
 
+    @property
+    def slices_digest(self) -> str | None:
+        """The same with the columns by which alone the rows are cut; None where there are none."""
+        return self._slices_digest
+
     def batches(self, size: int) -> Iterator[ProbeBatch]:
-        """One pass over the rows, in the order of the file; memory stays at one batch and 24 bytes a row.
+        """One pass over the rows, in the order of the file; memory stays at one batch and 40 bytes a row.
 
         Args:
             size: Rows in each batch but the last, at least 1.
@@ -197,11 +204,11 @@ class ProbeSet:
         """
         if size < 1:
             raise ProbeError(f"{self.uri}: a batch of {size!r} rows was asked for, expected at least 1")
-        digests = bytearray()
+        digests, with_cuts = bytearray(), bytearray()
         seen = _SeenIds(self)
         shape = None
         for record in self._table.batches(self.columns.all, size, self.columns.texts):
-            batch = self._batch(record, len(digests) // rows.DIGEST_BYTES, digests)
+            batch = self._batch(record, len(digests) // rows.DIGEST_BYTES, digests, with_cuts)
             shape = shape or batch.inputs.shape[1:]
             if batch.inputs.shape[1:] != shape:
                 raise ProbeError(
@@ -215,6 +222,7 @@ class ProbeSet:
         seen.require_unique()
         self._rows = len(digests) // rows.DIGEST_BYTES
         self._digest = rows.total_digest(digests)
+        self._slices_digest = rows.total_digest(with_cuts) if with_cuts else None
 
     def read_labels(self, size: int) -> set[str]:
         """Every class of the rows, from a pass over that column alone; none without it."""
@@ -237,7 +245,7 @@ class ProbeSet:
         for record in self._table.batches((name,), size, self.columns.texts):
             yield rows.texts(record.column(name), self._what("id", name), None, 0)
 
-    def _batch(self, record: pa.RecordBatch, start: int, digests: bytearray) -> ProbeBatch:
+    def _batch(self, record: pa.RecordBatch, start: int, digests: bytearray, with_cuts: bytearray) -> ProbeBatch:
         import numpy as np
 
         ids = self._ids(record, start)
@@ -250,8 +258,10 @@ class ProbeSet:
         tags = self._tags(record, ids)
         later: dict[str, Any] = {"cluster": clusters, "sublabel": sublabels}
         later |= {f"target{i}": each for i, each in enumerate(targets)}
-        later |= {f"tag:{name}": each for name, each in tags.items() if name not in self.columns.named}
-        digests += rows.row_digests(hashed, labels, groups, lengths, ids, **later)
+        own = rows.row_digests(hashed, labels, groups, lengths, ids, **later)
+        digests += own
+        if cuts := {name: each for name, each in tags.items() if name not in self.columns.named}:
+            with_cuts += rows.row_digests(own, **cuts)
         fingerprints = np.frombuffer(hashed, dtype="<i8")[::2].astype(np.int64)
         stacked = np.column_stack(targets) if targets else None
         return ProbeBatch(inputs, ids, labels, groups, lengths, fingerprints, clusters, sublabels, stacked, tags)

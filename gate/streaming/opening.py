@@ -73,6 +73,6 @@ def require_pinned(probe: ProbeSet, digest: str | None) -> None:
     """
     if digest is not None and probe.digest != digest:
         raise ProbeError(
-            f"{probe.uri}: its content has the digest {probe.digest}, the policy pins {digest}; "
-            "restore the probe set, or pin the new digest"
+            f"{probe.uri}: what `probe.columns` names there has the digest {probe.digest}, the policy pins {digest}; "
+            "restore the probe set and its columns, or pin the new digest"
         )

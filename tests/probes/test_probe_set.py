@@ -255,14 +255,21 @@ def test_columns_to_cut_by_are_texts_whatever_they_look_like(tmp_path: Path, nam
     assert [text for batch in batches for text in batch.labels] == table()["topic"].tolist()
 
 
-def test_the_digest_covers_every_column_to_cut_by_that_has_no_other_role(tmp_path: Path) -> None:
+def test_columns_that_only_cut_the_rows_have_a_digest_of_their_own(tmp_path: Path) -> None:
+    def both(data: dict[str, Any], columns: Columns) -> tuple[str, str | None]:
+        probe = probe_of(tmp_path / "a.npz", data, columns)
+        return digest(probe), probe.slices_digest
+
     plain = replace(FORMER, group=None)
     named, tagged = replace(plain, tags=("topic",)), replace(plain, tags=("site",))
-    digests = [digest(probe_of(tmp_path / "a.npz", table(), columns)) for columns in (plain, named, tagged)]
-    assert digests[0] == digests[1] != digests[2]
+    found = [both(table(), columns) for columns in (plain, named, tagged)]
+    assert len({own for own, _ in found}) == 1
+    assert [cut is None for _, cut in found] == [True, True, False]
     changed = table() | {"site": np.roll(table()["site"], 1)}
-    assert digest(probe_of(tmp_path / "b.npz", changed, plain)) == digests[0]
-    assert digest(probe_of(tmp_path / "b.npz", changed, tagged)) != digests[2]
+    assert both(changed, plain) == found[0]
+    assert both(changed, tagged)[0] == found[2][0]
+    assert both(changed, tagged)[1] != found[2][1]
+    assert both(table(), replace(plain, group="site"))[0] != found[0][0]
 
 
 def test_a_column_to_cut_by_with_a_gap_is_refused_with_its_row(tmp_path: Path) -> None:
