@@ -125,7 +125,7 @@ def test_the_alias_that_was_checked_keeps_its_action(tmp_path: Path) -> None:
 
 RULE = "rules:\n  - {id: rank, metric: effective_rank, layer: embedding, min: 9}\n"
 LAYER = "layers: {embedding: {path: backbone.4}}\n"
-PROBE = "probe: {uri: x.npz, columns: {input: pixels, label: LABEL, cluster: CLUSTER}}\n"
+PROBE = "probe: {uri: digits.npz, columns: {id: id, input: pixels, label: LABEL, cluster: CLUSTER}}\n"
 BASE = "baseline: {uri: 'features:champion.npz', when_absent: WHEN}\nrules:\n  - {id: r, metric: effective_rank, "
 RELATIVE = BASE + "relative: {max_drop: 50%}}\n"
 SLICED = BASE.replace("WHEN", "error") + "slices: {by: BY, min: 1}}\n"
@@ -153,7 +153,7 @@ SLICED = BASE.replace("WHEN", "error") + "slices: {by: BY, min: 1}}\n"
         (
             RULE.replace("effective_rank", "knn_label_agreement").replace("min: 9", "min: 0.5, params: {k: 7}")
             + LAYER
-            + "probe: {uri: x.npz, columns: {input: pixels, label: digit}}\n",
+            + "probe: {uri: digits.npz, columns: {id: id, input: pixels, label: digit}}\n",
             "passed",
             "rank: knn_label_agreement of layer 'embedding' was not recorded",
         ),
@@ -180,6 +180,18 @@ SLICED = BASE.replace("WHEN", "error") + "slices: {by: BY, min: 1}}\n"
             RULE.replace("effective_rank", "ece") + LAYER + "reads: {logits: {path: head}}\n",
             "passed",
             "does not say where outputs of the model were read: it was written by an earlier version of gate",
+        ),
+        (
+            RULE
+            + LAYER
+            + PROBE.replace("LABEL", "digit").replace(", cluster: CLUSTER", "").replace("id: id", "id: key"),
+            "passed",
+            "was measured with the column id: id, the policy has the column id: key",
+        ),
+        (
+            RULE + LAYER + "probe: {uri: other/digits.npz, columns: {id: id, input: pixels}}\n",
+            "passed",
+            "was measured on digits.npz, the policy names other/digits.npz; if these are the same rows, pin `digest",
         ),
         (RELATIVE.replace("WHEN", "skip_relative"), "passed", "was not compared with a baseline: the policy names no"),
         (
@@ -294,14 +306,10 @@ def test_rows_that_another_seed_samples_are_other_rows(tmp_path: Path) -> None:
     assert found.obstacles == ("sampled rows by the seed 0, the policy by 1",)
 
 
-def test_a_probe_set_of_another_name_and_a_level_in_between_are_told(tmp_path: Path) -> None:
-    probe = "probe: {uri: other.npz, columns: {input: pixels, label: digit}}\n"
-    text = probe + LAYER + RULE + f"defaults: {{confidence: 0.93{LOOSER}}}\n"
-    loaded = policy(tmp_path, text.replace(LOOSER, ""))
-    found = replayed(loaded, sample("passed"))
-    first, second = backtest(loaded, [found], TODAY)["notes"]
-    assert first.endswith("the policy names other.npz, and pins no digest")
-    assert second.endswith("no interval at 0.93 was recorded; those at 0.95 were judged, which are wider")
+def test_a_level_that_was_not_recorded_is_told(tmp_path: Path) -> None:
+    loaded = policy(tmp_path, LAYER + RULE + "defaults: {confidence: 0.93}\n")
+    (note,) = backtest(loaded, [replayed(loaded, sample("passed"))], TODAY)["notes"]
+    assert note.endswith("no interval at 0.93 was recorded; those at 0.95 were judged, which are wider")
     assert replayed(policy(tmp_path, RULE + LAYER), sample("passed")).notes == ()
 
 
@@ -319,6 +327,10 @@ def test_where_the_newest_evidence_cannot_be_replayed_the_one_before_it_is_and_s
     )
     ((only,),) = newest(found[:1])
     assert (only.source, only.verdict) == ("new", None)
+    new["model"]["digest"] = "sha256:" + "0" * 64
+    changed = list(replays([loaded.policy], [bundle(new, "new"), bundle(old, "old")], TODAY))
+    ((other_files,),) = newest(changed)
+    assert (other_files.source, other_files.verdict) == ("new", None)
 
 
 @pytest.mark.parametrize(
@@ -349,12 +361,52 @@ def test_another_column_stops_the_rules_that_read_it(tmp_path: Path, metric: str
 
 def test_a_baseline_that_was_absent_is_left_out_where_the_policy_says_so(tmp_path: Path) -> None:
     document = sample()
-    document |= {"baseline": None, "baseline_reason": "there is no baseline @c", "notes": ["there is no baseline @c"]}
-    bound = RELATIVE.replace("relative", "min: 1, relative")
+    asked = "models:/digits@c"
+    document |= {"baseline": None, "baseline_reason": f"there is no baseline {asked}", "baseline_asked": asked}
+    bound = RELATIVE.replace("relative", "min: 1, relative").replace("features:champion.npz", "@c")
+    document["model"]["name"] = "digits"
     found = replayed(policy(tmp_path, bound.replace("WHEN", "skip_relative")), document)
     assert found.verdict is not None
     assert found.findings["r (relative)"].outcome == "not_evaluated"
-    assert replayed(policy(tmp_path, bound.replace("WHEN", "error")), document).verdict is None
+    other = bound.replace("'@c'", "'@d'").replace("WHEN", "skip_relative")
+    for text in (bound.replace("WHEN", "error"), other):
+        assert replayed(policy(tmp_path, text), document).verdict is None
+    for reason in ("no rule compares with the baseline", None):
+        unasked = document | {"baseline_reason": reason, "baseline_asked": None, "notes": [reason]}
+        assert replayed(policy(tmp_path, bound.replace("WHEN", "skip_relative")), unasked).verdict is None
+
+
+def test_vectors_may_bring_a_probe_set_of_their_own_which_is_told(tmp_path: Path) -> None:
+    text = RULE + LAYER + "probe: {uri: other.npz, columns: {id: id, input: pixels}}\n"
+    found = replayed(policy(tmp_path, text), sample("passed", serialization="features"))
+    assert found.obstacles == ()
+    assert found.notes == ("measured on digits.npz; the policy names other.npz, and pins no digest",)
+
+
+def test_a_pickle_is_not_replayed_by_a_policy_that_does_not_load_it(tmp_path: Path) -> None:
+    document = sample("passed", serialization="pickle")
+    allowing = policy(tmp_path, "run: {allow_pickle: true}\n" + RULE + LAYER)
+    assert replayed(allowing, document).obstacles == ()
+    (obstacle,) = replayed(policy(tmp_path, RULE + LAYER), document).obstacles
+    assert obstacle == f"{document['model']['resolved']} is a pickle, which the policy does not load"
+
+
+def test_rows_of_another_shape_are_other_rows(tmp_path: Path) -> None:
+    text = RULE + LAYER + PROBE.replace("LABEL", "digit").replace(", cluster: CLUSTER", "")
+    document = sample("passed")
+    document["probe"]["shape"] = [1, 8, 8]
+    (obstacle,) = replayed(policy(tmp_path, text), document).obstacles
+    assert obstacle == "was measured on rows of the shape [1, 8, 8], the policy has None"
+    shaped = text.replace("uri: digits.npz", "uri: digits.npz, shape: [1, 8, 8]")
+    assert replayed(policy(tmp_path, shaped), document).obstacles == ()
+
+
+def test_which_version_an_alias_was_is_told(tmp_path: Path) -> None:
+    document = recorded_baseline("models:/digits@champion", "models:/digits/3")
+    rule = "rules:\n  - {id: r, metric: effective_rank, relative: {max_drop: 90%}}\n"
+    found = replayed(policy(tmp_path, "baseline: {uri: '@champion'}\n" + rule), document)
+    day = document["run"]["started"][:10]
+    assert found.notes == (f"compared with models:/digits/3, which @champion was on {day}",)
 
 
 def test_rules_that_can_be_judged_are_shown_beside_those_that_cannot(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gate.policy.schema import Policy
 
 Where = tuple[str, str]  # path and pooling
+_EVERY_NUMBER = ("id", "cluster")  # which rows are sampled, and how sure a number is: without them it is another one
 
 
 def others(policy: Policy, rules: Iterable[Rule], document: Mapping[str, Any]) -> Iterator[str]:
@@ -37,16 +38,16 @@ def _inputs(metric: str) -> Iterator[str]:
 
 
 def _columns(policy: Policy, asked: Collection[str], recorded: Mapping[str, Any]) -> Iterator[str]:
-    """Columns of another name, or that are not there; that clusters are not there any more counts for every metric.
+    """Columns of another name, or that are not there.
 
     A policy without a probe block says nothing of columns.
     """
     if policy.probe is None:
         return
-    keys = ("input", "cluster", *(key for name, key in OF_THE_PROBE.items() if name in asked))
+    keys = ("input", *_EVERY_NUMBER, *(key for name, key in OF_THE_PROBE.items() if name in asked))
     for key in dict.fromkeys(keys):
         named, found = getattr(policy.probe.columns, key), recorded.get(key)
-        if _listed(named) != _listed(found) and (named is not None or key == "cluster"):
+        if _listed(named) != _listed(found) and (named is not None or key in _EVERY_NUMBER):
             yield f"was measured with {_column(key, found)}, the policy has {_column(key, named)}"
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from gate.backtest.inputs import others
 from gate.errors import NothingEvaluatedError
 from gate.evidence.wording import finding_name
+from gate.models.baseline import in_full
 from gate.policy.scope import require_in_scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from gate.policy.rules import Rule
-    from gate.policy.schema import Baseline, Policy
+    from gate.policy.schema import Baseline, Policy, Probe
     from gate.verdict import Finding, Measurements
 
 
@@ -24,8 +26,11 @@ def of_the_whole(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
         require_in_scope(policy, model["name"], model["uri"])
     except NothingEvaluatedError as error:
         yield str(error)
-    if policy.probe and policy.probe.digest not in (None, probe["digest"]):
-        yield f"was measured on the probe set {probe['digest']}, the policy pins {policy.probe.digest}"
+    if policy.probe is not None:
+        yield from _probe(policy.probe, probe, own=model["serialization"] == "features")
+    for each in (model, document["baseline"] or {}):
+        if each.get("serialization") == "pickle" and not policy.run.allow_pickle:
+            yield f"{each['resolved']} is a pickle, which the policy does not load"
     if policy.run.seed != document["run"]["seed"]:
         yield f"sampled rows by the seed {document['run']['seed']}, the policy by {policy.run.seed}"
     rules = [rule for rule in policy.rules if rule.enabled]
@@ -33,6 +38,22 @@ def of_the_whole(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
     yield from others(policy, rules, document)
     if any(rule.compares for rule in rules):
         yield from _baseline(policy, document)
+
+
+def _probe(named: Probe, recorded: Mapping[str, Any], *, own: bool) -> Iterator[str]:
+    """Another probe set than the pinned one, or where none is pinned of another name; rows of another shape.
+
+    Precomputed vectors may bring a probe set of their own.
+    """
+    uris = named.uri, str(recorded["uri"])
+    if named.digest is not None and named.digest != recorded["digest"]:
+        yield f"was measured on the probe set {recorded['digest']}, the policy pins {named.digest}"
+    elif named.digest is None and not own and len(set(map(os.path.abspath, uris))) > 1:
+        same = f"if these are the same rows, pin `digest: {recorded['digest']}`"
+        yield f"was measured on {uris[1]}, the policy names {uris[0]}; {same}"
+    shape = recorded.get("shape", named.shape)  # evidence of an earlier version does not say
+    if (None if shape is None else tuple(shape)) != named.shape:
+        yield f"was measured on rows of the shape {shape}, the policy has {named.shape}"
 
 
 def _layers(policy: Policy, rules: Iterable[Rule], recorded: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -53,19 +74,23 @@ def _baseline(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
     if named is None:
         return
     if recorded is None:
-        was_looked_for = document["baseline_reason"] in document["notes"]  # said only of a policy that names one
-        if named.when_absent == "error" or not was_looked_for:
+        asked = document["baseline_asked"]
+        if named.when_absent == "error" or asked is None:
             yield f"was not compared with a baseline: {document['baseline_reason']}"
+        elif asked != in_full(named.uri, document["model"]["name"]):
+            yield f"{document['baseline_reason']} to compare with; the policy names {named.uri}"
     else:
         yield from _another_baseline(named, recorded, document)
 
 
 def _another_baseline(named: Baseline, recorded: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[str]:
     """A version that the policy does not name, by an alias of that day too, or layers at other places."""
-    uri = f"models:/{document['model']['name']}{named.uri}" if named.uri.startswith("@") else named.uri
+    uri = in_full(named.uri, document["model"]["name"])
     if uri not in (recorded["uri"], recorded["resolved"]):
         asked = "" if recorded["uri"] == recorded["resolved"] else f", asked for as {recorded['uri']}"
         yield f"was compared with {recorded['resolved']}{asked}; the policy names {named.uri}"
+    if document["baseline_layers"] is None and named.layers:
+        yield "does not say where layers of the baseline were read: it was written by an earlier version of gate"
     for name, where in (document["baseline_layers"] or {}).items():
         meant = named.layers.get(name)
         at = {layer["name"]: layer for layer in document["layers"]}.get(name) if meant is None else meant.model_dump()

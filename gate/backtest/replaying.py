@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gate.backtest.bundles import asked_by, document
@@ -45,6 +44,8 @@ class Recorded:
         status, exit_code: Its verdict.
         probe: Digest of the probe set.
         probe_uri: Where that was.
+        digest: Of the model's files.
+        baseline: That it was compared with, None where it was not.
         started: When it was checked.
         findings: What it says of each.
     """
@@ -55,6 +56,8 @@ class Recorded:
     exit_code: int
     probe: str
     probe_uri: str
+    digest: str
+    baseline: str | None
     started: str
     findings: Findings = field(repr=False)
 
@@ -143,8 +146,11 @@ def replay(policy: Policy, evidence: Mapping[str, Any], today: date, source: str
 
 def _notes(policy: Policy, recorded: Recorded, findings: Iterable[Finding]) -> Iterator[str]:
     """What a policy leaves open, or the evidence does not have exactly."""
-    if policy.probe and policy.probe.digest is None and Path(policy.probe.uri).name != Path(recorded.probe_uri).name:
-        yield f"measured on {recorded.probe_uri}; the policy names {policy.probe.uri}, and pins no digest"
+    named = policy.probe
+    if named and named.digest is None and named.uri != recorded.probe_uri:
+        yield f"measured on {recorded.probe_uri}; the policy names {named.uri}, and pins no digest"
+    if recorded.baseline and policy.baseline and "@" in policy.baseline.uri:
+        yield f"compared with {recorded.baseline}, which {policy.baseline.uri} was on {recorded.started[:10]}"
     level, defaults = policy.defaults.confidence, policy.defaults
     used = {each.confidence for each in findings if each.check != "worst_gap" and each.confidence is not None}
     if defaults.multiplicity == "none" and (other := sorted(used - {level})):
@@ -160,6 +166,8 @@ def _recorded(evidence: Mapping[str, Any]) -> Recorded:
         exit_code=evidence["exit_code"],
         probe=str(evidence["probe"]["digest"]),
         probe_uri=str(evidence["probe"]["uri"]),
+        digest=str(evidence["model"]["digest"]),
+        baseline=None if evidence["baseline"] is None else str(evidence["baseline"]["resolved"]),
         started=str(evidence["run"]["started"]),
         findings={finding_name(each): Said(each["status"], each["message"]) for each in evidence["results"]},
     )

@@ -23,7 +23,7 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def newest(replays: Iterable[tuple[Replay, ...]]) -> list[tuple[Replay, ...]]:
-    """Of every model the latest evidence that can be replayed, or else the latest.
+    """Of every model the latest evidence, or where that cannot be replayed the latest of the same files that can.
 
     Args:
         replays: Of each bundle, under one policy or several.
@@ -41,12 +41,19 @@ def _age(replays: tuple[Replay, ...]) -> tuple[bool, str]:
 
 def _latest(in_order: Sequence[tuple[Replay, ...]]) -> tuple[Replay, ...]:
     last = in_order[-1]
-    found = next((each for each in reversed(in_order) if not is_stuck(each)), last)
+    same = [each for each in in_order if _files(each) == _files(last) is not None and not is_stuck(each)]
+    found = same[-1] if same else last
     if found is last:
         return last
     (why, *_) = (obstacle for each in last for obstacle in each.obstacles)
     note = f"replayed is the check of {_started(found[0])}, as a later one cannot be, {last[0].source}: {why}"
     return tuple(replace(each, notes=(*each.notes, note)) for each in found)
+
+
+def _files(replays: tuple[Replay, ...]) -> str | None:
+    """Which files of the model were checked, as far as is known."""
+    recorded = replays[0].recorded
+    return None if recorded is None else recorded.digest
 
 
 def is_stuck(replays: Iterable[Replay]) -> bool:

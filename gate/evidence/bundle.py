@@ -104,9 +104,11 @@ def document(
         "probe": {
             **{key: getattr(probe, key) for key in ("uri", "digest", "slices_digest", "rows")},
             "columns": _columns(probe),
+            "shape": None if probe.shape is None else list(probe.shape),
         },
         "baseline": None if isinstance(baseline, Absent) else _model(baseline),
         "baseline_reason": absence,
+        "baseline_asked": baseline.asked if isinstance(baseline, Absent) else None,
         "run": dict(run),
         "notes": [*judgement.notes, *([absence] if absence and policy.policy.baseline else [])],
         "waivers": [_waiver(waiver) | {"state": use} for waiver, use in judgement.waivers],

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 SCHEMA = "gate.evidence/v1"
 _KEYS = {
     "": (
-        "schema status exit_code counts model policy probe baseline baseline_reason run notes waivers layers reads "
-        "baseline_layers slices estimates results"
+        "schema status exit_code counts model policy probe baseline baseline_reason baseline_asked run notes waivers "
+        "layers reads baseline_layers slices estimates results"
     ),
     "model": "uri resolved name version digest flavour serialization run_id model_id",
     "policy": "name version path digest text sources",

@@ -48,7 +48,7 @@ def _completed(content: Mapping[str, Any]) -> dict[str, Any]:
         "notes": content.get("notes", []),
         "waivers": content.get("waivers", []),
         "slices": content.get("slices", []),
-        **{key: content.get(key) for key in ("reads", "baseline_layers")},
+        **{key: content.get(key) for key in ("baseline_asked", "reads", "baseline_layers")},
         "policy": {"sources": [own], **policy},
         "results": results,
         "estimates": estimates,

@@ -16,9 +16,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Absent:
-    """There is nothing to compare with, and why."""
+    """There is nothing to compare with.
+
+    Attributes:
+        reason: Why.
+        asked: The URI that was looked for; None where nothing was.
+    """
 
     reason: str
+    asked: str | None = None
+
+
+def in_full(uri: str, name: str | None) -> str:
+    """The URI of a baseline, where `@ALIAS` is that of the candidate's own registered model.
+
+    Args:
+        uri: As a policy has it.
+        name: Of the candidate's registered model.
+    """
+    return f"models:/{name}{uri}" if uri.startswith("@") else uri
 
 
 def find(
@@ -45,13 +61,12 @@ def find(
         AbsentError: There is no such version, and that is an error; a SameVersionError where it is the candidate.
         GateError: It cannot be loaded.
     """
-    if uri.startswith("@"):
-        if candidate.name is None:
-            raise UsageError(
-                f"baseline {uri!r} is an alias of the candidate's own model, but {candidate.uri} is no registered "
-                "model; name the baseline in full: --baseline URI"
-            )
-        uri = f"models:/{candidate.name}{uri}"
+    if uri.startswith("@") and candidate.name is None:
+        raise UsageError(
+            f"baseline {uri!r} is an alias of the candidate's own model, but {candidate.uri} is no registered "
+            "model; name the baseline in full: --baseline URI"
+        )
+    uri = in_full(uri, candidate.name)
     try:
         found = load(uri, directory=directory, device=device, allow_pickle=allow_pickle)
     except AbsentError as error:
@@ -61,10 +76,10 @@ def find(
             raise AbsentError(
                 f"baseline {error}; `when_absent: skip_relative` lets a first version do without"
             ) from None
-        return Absent(f"there is no baseline {uri}")
+        return Absent(f"there is no baseline {uri}", uri)
     if found.digest == candidate.digest:
         reason = f"the baseline {found.resolved} is the candidate itself"
         if when_absent == "error":
             raise SameVersionError(f"{reason}, so nothing can be compared; name another one: --baseline URI")
-        return Absent(reason)
+        return Absent(reason, uri)
     return found

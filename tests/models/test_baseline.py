@@ -75,14 +75,14 @@ def test_a_version_that_the_registry_does_not_know_is_absent_as_the_policy_says(
     pickled: LoadedModel, tmp_path: Path, uri: str
 ) -> None:
     full = f"models:/encoder{uri}" if uri.startswith("@") else uri
-    assert found(uri, pickled, tmp_path, "skip_relative") == Absent(f"there is no baseline {full}")
+    assert found(uri, pickled, tmp_path, "skip_relative") == Absent(f"there is no baseline {full}", full)
     with pytest.raises(AbsentError, match=f"baseline {full}.*`when_absent: skip_relative` lets a first version do"):
         found(uri, pickled, tmp_path, "error")
 
 
 def test_the_candidate_is_no_baseline_of_itself(registry: Registry, tmp_path: Path) -> None:  # noqa: ARG001
     candidate = load("models:/encoder/1", directory=tmp_path)
-    absent = Absent("the baseline models:/encoder/1 is the candidate itself")
+    absent = Absent("the baseline models:/encoder/1 is the candidate itself", "models:/encoder@champion")
     assert found("@champion", candidate, tmp_path, "skip_relative") == absent
     with pytest.raises(AbsentError, match="is the candidate itself, so nothing can be compared; name another one"):
         found("@champion", candidate, tmp_path, "error")
