@@ -519,7 +519,7 @@ def test_other_probe_sets_are_told_of(tmp_path: Path) -> None:
 
 
 def test_no_evidence_is_no_backtest(tmp_path: Path) -> None:
-    with pytest.raises(NothingEvaluatedError, match="no evidence was found, so nothing was replayed"):
+    with pytest.raises(NothingEvaluatedError, match="there is no evidence, so nothing was replayed"):
         backtest(policy(tmp_path, RULE + LAYER), [], TODAY)
 
 

@@ -91,7 +91,7 @@ def backtest(policy: LoadedPolicy, replays: Sequence[Replay], today: date) -> di
         NothingEvaluatedError: There is no evidence.
     """
     if not replays:
-        raise NothingEvaluatedError("no evidence was found, so nothing was replayed; record some with `gate check`")
+        raise NothingEvaluatedError("there is no evidence, so nothing was replayed; record some with `gate check`")
     return {
         "schema": SCHEMA,
         "policy": named(policy),

@@ -39,14 +39,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
-app.command("backtest", epilog=backtest.EPILOG)(backtest.backtest)
+app.command("demo")(demo.demo)
 app.command("check", epilog=check.EPILOG)(check.check)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
-app.command("demo")(demo.demo)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)
-app.command("metrics", epilog=metrics.EPILOG)(metrics.metrics)
 app.command("report", epilog=report.EPILOG)(report.report)
+app.command("metrics", epilog=metrics.EPILOG)(metrics.metrics)
+app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
+app.command("backtest", epilog=backtest.EPILOG)(backtest.backtest)
 policy.app.command("diff", epilog=policy_diff.EPILOG)(policy_diff.diff)
 policy.app.command("show")(policy_show.show)
 policy.app.command("test", epilog=policy_test.EPILOG)(policy_test.run_tests)

@@ -10,7 +10,7 @@ import typer
 
 from gate.cli import outputs
 from gate.cli.collector import without_collector
-from gate.errors import UsageError
+from gate.errors import NothingEvaluatedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -91,10 +91,15 @@ def replays(
 
     Raises:
         UsageError: The model is no name, or there is no such file.
+        NothingEvaluatedError: There is no evidence.
     """
     from gate import backtest as replaying
 
     found = [*replaying.replays(policies, chain(_recorded(model, every=every), replaying.below(paths)), today)]
+    if not found and (model is not None or paths):
+        raise NothingEvaluatedError(
+            f"no evidence was found{_no_model(model)}, so nothing was replayed; record some with `gate check`"
+        )
     if every:
         return replaying.in_order(found)
     stuck = {each[0].model for each in replaying.newest(found) if replaying.is_stuck(each)}
@@ -103,6 +108,15 @@ def replays(
         older = (each for each in _recorded(model, every=True, only=stuck) if each.source not in sources)
         found += replaying.replays(policies, older, today)
     return replaying.in_order(replaying.newest(found))
+
+
+def _no_model(name: str | None) -> str:
+    if name is None:
+        return ""
+    from gate.mlflow_plugin.recordings import nearest_models
+
+    near = nearest_models(name)
+    return f" of {name!r}" if not near else f", as there is no registered model {name!r}{near}"
 
 
 def _recorded(model: str | None, *, every: bool, only: Collection[str] = ()) -> Iterator[Bundle]:

@@ -76,7 +76,7 @@ FailOn = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Record nothing; exit 0 if evaluated."),
+    typer.Option("--dry-run/--no-dry-run", help="Record nothing; exit 0 if evaluated."),
 ]
 Quiet = Annotated[
     bool,
@@ -124,11 +124,15 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
 
 
 def _record(document: Mapping[str, Any], *, quiet: bool) -> None:
-    from gate.evidence import html
-    from gate.mlflow_plugin.recorder import record
+    from gate.evidence import html, summary
+    from gate.mlflow_plugin.recorder import record, stricter_verdict
 
+    before = stricter_verdict(document)
     with redirect_stdout(sys.stderr):
         run = record(document, html.render(document))
+    if before is not None:
+        version = f"{document['model']['resolved']} said {before} and now says that it {document['status']}"
+        typer.echo(printable(f"note: the tag `gate` of {version} under {summary.policy_name(document)}"), err=True)
     if not quiet:
         typer.echo(f"recorded as MLflow run {run}", err=True)
         if document["status"] != "passed":

@@ -21,7 +21,7 @@ class Command(Protocol):
 SomeCommand = TypeVar("SomeCommand", bound=Command)
 Path: TypeAlias = tuple[str, ...]  # of a command: policy, test
 
-_OF_ITS_OWN = ("--output",)  # formats and files that one command writes mean nothing to another
+_OF_ITS_OWN = ("--output", "--evidence", "--run")  # what one command reads or writes means nothing to another
 _EVIDENCE = (("check",), ("report",))  # these two write the same
 
 

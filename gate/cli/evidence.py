@@ -9,7 +9,7 @@ from typing import Any
 
 from gate.errors import GateError, UsageError
 
-_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_RUN_ID = re.compile(r"[0-9a-f]{8,32}")  # or the beginning of one, as the tag `gate.run` has it
 
 
 def is_run(name: str) -> bool:

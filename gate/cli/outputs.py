@@ -88,7 +88,8 @@ def remove_stale(
     for output in outputs:
         if output.path is None:
             continue
-        if refusal := _input_fault(output.path, read, model) or _foreign_fault(output, recognised):
+        fault = _input_fault(output.path, read, model) or _foreign_fault(output, recognised)
+        if refusal := fault or _folder_fault(output.path):
             refusals.append(refusal)
         elif output.path.is_file():
             output.path.resolve().unlink()  # what a link names, never the link
@@ -107,6 +108,17 @@ def _input_fault(path: Path, read: Collection[Path], model: Path | None) -> str 
     if model and path.resolve().is_relative_to(model):
         return f"{str(path)!r} lies in the folder of the model, which is only read; name a file outside of it"
     return None
+
+
+def _folder_fault(path: Path) -> str | None:
+    """Why nothing can be written there, which nobody should learn after minutes of measuring."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"the folder of {str(path)!r} cannot be made: {error.strerror or error}; name another file"
+    if os.access(path.parent, os.W_OK | os.X_OK):
+        return None
+    return f"{str(path)!r} cannot be written, its folder does not allow it; name another file"
 
 
 def _foreign_fault(output: Output, recognised: Recogniser) -> str | None:

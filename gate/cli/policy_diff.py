@@ -10,7 +10,6 @@ import typer
 from gate.cli import outputs
 from gate.cli.backtest import Day, Model, Requests, parsed_day, replays
 from gate.cli.collector import without_collector
-from gate.errors import NothingEvaluatedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +46,6 @@ def _diff(
     outputs.remove_stale(targets, inputs=[Path(old), Path(new), *against], recognised=diff_rendering.is_report)
     today, before, after = parsed_day(day), load_policy(old), load_policy(new)
     pairs = replays([before.policy, after.policy], model, against, today)
-    if (against or model) and not pairs:
-        raise NothingEvaluatedError("no evidence was found to replay the policies over; record some with `gate check`")
     document = replaying.policy_diff(before, after, pairs, today)
     outputs.write_rendered(
         targets, lambda format_, _: diff_rendering.render(format_, document), recognised=diff_rendering.is_report

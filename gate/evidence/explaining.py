@@ -171,6 +171,10 @@ def _number(document: Document, result: Result) -> str:
     basis = [f"n = {result['n']}"] if result["n"] else []
     basis += [f"{result[key]} {word}" for key, word in (("d", "dimensions"), ("c", "classes")) if result[key]]
     level = f"{100 * _confidence(document, result):g}% interval"
+    change = _estimate(document, result, "change") if result["check"] == "relative" else None
+    basis += (
+        ["the error of the margin in percent is in it"] if change and change["interval"] != result["interval"] else []
+    )
     return f"{wording.measured(result)}, {level}, {', '.join([*basis, str(result['method'])])}"
 
 

@@ -44,7 +44,12 @@ def render(document: Mapping[str, Any]) -> str:
         ],
         rules=[_rule(document, result) for result in summary.worst_first(document)],
         layers=[_layer(layer) for layer in document["layers"]],
-        estimates=[{**estimate, "measured": wording.measured(estimate)} for estimate in document["estimates"]],
+        estimates=[
+            {**estimate, "measured": wording.measured(estimate)}
+            for estimate in document["estimates"]
+            if estimate["value"] is not None
+        ],
+        silent=[estimate for estimate in document["estimates"] if estimate["value"] is None],
         size={"width": plots.WIDTH, "height": plots.HEIGHT, "scale": plots.SCALE_WIDTH},
         frame={"left": plots.LEFT, "right": plots.RIGHT, "top": plots.TOP, "bottom": plots.BOTTOM},
     )

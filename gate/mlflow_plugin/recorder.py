@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "gate"
 FOLDER = "gate"
 _WORDS = {"passed": "PASS", "warned": "WARN", "failed": "FAIL", "inconclusive": "INCONCLUSIVE", "error": "ERROR"}
+_BLOCKING = ("FAIL", "INCONCLUSIVE")
 _BATCH = 1000  # what a tracking server takes in one call
 
 
@@ -66,6 +67,30 @@ def record(
                 f"{without_passwords(tracking_uri or get_tracking_uri())!r}: {reason(error)}; "
                 "mend that and run the check again, or run it with --no-record"
             ) from error
+
+
+def stricter_verdict(document: Mapping[str, Any]) -> str | None:
+    """The verdict of another policy that blocks the version, where this check is about to write a milder one over it.
+
+    Args:
+        document: The evidence.
+
+    Returns:
+        Such as `FAIL under classifier@1.0.0`, None where there is none.
+    """
+    from mlflow import MlflowClient
+
+    model, policy = document["model"], summary.policy_name(document)
+    if not model["version"]:
+        return None
+    try:
+        with quiet_mlflow(), redirect_stdout(sys.stderr):
+            tags = MlflowClient().get_model_version(model["name"], model["version"]).tags
+    except failures():
+        return None  # recording will say what is wrong
+    before, whose = tags.get("gate"), tags.get("gate.policy")
+    milder = before in _BLOCKING and document["status"] in ("passed", "warned")
+    return f"{before} under {whose}" if milder and whose not in (None, policy) else None
 
 
 def _record(client: MlflowClient, document: Mapping[str, Any], report_html: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
@@ -15,7 +16,7 @@ from gate.backtest import Bundle
 from gate.errors import GateError, RegistryError
 from gate.mlflow_plugin.recorder import FOLDER
 from gate.models.quiet import quiet_mlflow
-from gate.models.registry import failures, reason, resolve, without_passwords
+from gate.models.registry import failures, is_registered, neighbours, reason, resolve, without_passwords
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _EVIDENCE = f"{FOLDER}/evidence.json"
 _LOCAL = ("file:", "/")
 _PAGE = 1000
+_BEGINNING = re.compile(r"[0-9a-f]{8,31}")  # of an id, as the tag `gate.run` has it
 _AT_ONCE = 8  # downloads from a remote store
 _IN_MEMORY = 64  # bundles
 
@@ -52,20 +54,39 @@ def of_model(name: str, *, every: bool = False, only: Collection[str] = ()) -> I
                 yield Bundle(f"run {run.info.run_id}", run.data.params["model"], partial(_read, content))
 
 
+def nearest_models(name: str) -> str:
+    """What the registry has in place of a model that it does not know, in words; nothing for one that it knows."""
+    with _asking(f"the model {name!r} cannot be looked up"):
+        from mlflow import MlflowClient
+
+        return "" if is_registered(name) else neighbours(MlflowClient(), name)
+
+
 def of_run(run_id: str) -> bytes:
     """The evidence that a run holds.
 
     Args:
-        run_id: Of the run.
+        run_id: Of the run, or its beginning where no other check has the same.
 
     Raises:
-        RegistryError: MLflow cannot be reached, or knows no such run.
+        RegistryError: MLflow cannot be reached, or knows no such run, or several.
         GateError: The run holds no evidence.
     """
     with _asking(f"the run {run_id!r} cannot be looked up"):
         from mlflow import MlflowClient
 
-        return _read(_content(MlflowClient().get_run(run_id)))
+        client = MlflowClient()
+        return _read(_content(client.get_run(_completed(client, run_id) if _BEGINNING.fullmatch(run_id) else run_id)))
+
+
+def _completed(client: MlflowClient, beginning: str) -> str:
+    """The id of the one check that begins so."""
+    wanted = f"tags.gate LIKE '%' AND attributes.run_id LIKE '{beginning}%'"
+    found = [run.info.run_id for run in client.search_runs(_experiments(client), wanted, max_results=2)]
+    if len(found) != 1:
+        what = "no recorded check has" if not found else "several recorded checks have"
+        raise RegistryError(f"{what} an id that begins with {beginning!r}; give more of it")
+    return str(found[0])
 
 
 @contextmanager

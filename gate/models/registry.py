@@ -116,7 +116,7 @@ def _registered(uri: str, name: str, version: str | None, alias: str) -> Locatio
         found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
         source = str(found.source)
     except failures() as error:
-        kind = AbsentError if _is_absent(error) and _exists(name) else RegistryError
+        kind = AbsentError if _is_absent(error) and is_registered(name) else RegistryError
         raise kind(_sentence(uri, error, "it cannot be looked up") + _known(error, name)) from error
     if found.status != "READY":
         raise RegistryError(f"{uri}: this version is {found.status!r}, expected 'READY'; register it again")
@@ -176,12 +176,12 @@ def _known(error: Exception, name: str) -> str:
     if not _is_absent(error):
         return ""
     try:
-        return _neighbours(MlflowClient(), name)
+        return neighbours(MlflowClient(), name)
     except MlflowException:
         return ""
 
 
-def _exists(name: str) -> bool:
+def is_registered(name: str) -> bool:
     """Whether there is a registered model of this name: without one the name is wrong, and no version is absent."""
     from mlflow import MlflowClient
 
@@ -195,7 +195,13 @@ def _is_absent(error: Exception) -> bool:
     return getattr(error, "error_code", None) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
-def _neighbours(client: MlflowClient, name: str) -> str:
+def neighbours(client: MlflowClient, name: str) -> str:
+    """What there is in place of a version or a model, as the end of a message.
+
+    Args:
+        client: Of the registry.
+        name: Of the registered model.
+    """
     versions = client.search_model_versions(f"name='{name}'", max_results=_SHOWN)
     if versions:
         aliases = client.get_registered_model(name).aliases

@@ -472,7 +472,7 @@ REFUSALS: dict[str, tuple[int, str, list[tuple[str, str]], Callable[[pa.Table], 
     ),
     "a wrong digest": (
         3,
-        f"the policy pins sha256:{'0' * 64}; restore the probe set, or pin the new digest",
+        f"the policy pins sha256:{'0' * 64}; restore the probe set and its columns, or pin the new digest",
         [("  columns", f"  digest: sha256:{'0' * 64}\n  columns")],
         lambda table: table,
     ),
@@ -743,7 +743,7 @@ def test_a_hostile_pickle_does_not_run_before_the_policy_allows_it(check: Check,
 
 
 def test_an_interrupted_check_exits_with_130_and_leaves_no_pass(registry: Registry, tmp_path: Path) -> None:
-    many = 400
+    many = 1600
     table = pa.concat_tables([probe_table()] * many)
     table = table.set_column(2, "id", [[str(row) for row in range(ROWS * many)]])
     policy, uri = written(tmp_path, ("layers:\n", "run: {batch_size: 16}\nlayers:\n"), table=table), registry.again("1")

@@ -41,7 +41,8 @@ def test_an_option_is_set_by_the_variable_of_its_name(
     monkeypatch: pytest.MonkeyPatch, command: Any, option: Any, path: tuple[str, ...]
 ) -> None:
     name = option.opts[0].removeprefix("--")
-    own = "_".join((*path, "")) if name == "output" and path not in (("check",), ("report",)) else ""
+    is_its_own = name in ("output", "evidence", "run") and path not in (("check",), ("report",))
+    own = "_".join((*path, "")) if is_its_own else ""
     monkeypatch.setenv("GATE_POLICY", "needed by check")
     before = given(command, monkeypatch)
     monkeypatch.setenv(f"GATE_{own}{name}".replace("-", "_").upper(), TEXTS.get(name, "1"))

@@ -236,6 +236,20 @@ def test_a_later_check_replaces_the_tags_of_an_earlier_one(registry: Registry) -
     assert registry.tags("1") == {"gate": "FAIL", "gate.run": run.info.run_id[:8], "gate.policy": "classifier@1.0.0"}
 
 
+def test_a_milder_verdict_of_another_policy_is_told_before_it_is_written(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.uri)
+    failed, passed = registry.document(), registry.document("passed", version="2", resolved="models:/digits/2")
+    assert recorder.stricter_verdict(passed) is None
+    registry.record(failed)
+    assert recorder.stricter_verdict(passed) is None  # the policy is the same
+    other = passed | {"policy": passed["policy"] | {"name": "lax"}}
+    assert recorder.stricter_verdict(other) == "FAIL under classifier@1.0.0"
+    assert recorder.stricter_verdict(other | {"status": "failed"}) is None
+    assert recorder.stricter_verdict(other | {"model": other["model"] | {"version": "99"}}) is None
+
+
 def test_the_logged_model_is_the_input_of_the_run(registry: Registry) -> None:
     logged = registry.client.create_logged_model(registry.experiment, name="digits", source_run_id=registry.run_id)
     run = registry.record(registry.document(model_id=logged.model_id))

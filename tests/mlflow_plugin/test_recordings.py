@@ -143,6 +143,19 @@ def test_the_evidence_of_one_run_is_found_by_its_id(store: Store) -> None:
         recordings.of_run("none")
 
 
+def test_the_beginning_of_an_id_is_enough_where_no_other_check_has_it(store: Store) -> None:
+    run = store.record("digits", store.version("digits"), "sample")
+    assert recordings.of_run(run[:8]) == recordings.of_run(run)
+    with pytest.raises(RegistryError, match="no recorded check has an id that begins with '0000ffff'"):
+        recordings.of_run("0000ffff")
+
+
+def test_a_model_that_is_not_there_is_told_with_those_that_are(store: Store) -> None:
+    store.version("digits")
+    assert recordings.nearest_models("digits") == ""
+    assert recordings.nearest_models("digitz") == "; the nearest models are: digits"
+
+
 def test_artifacts_elsewhere_are_downloaded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run = store.record("digits", store.version("digits"))
     read: list[str] = []
