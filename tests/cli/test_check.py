@@ -743,10 +743,10 @@ def test_a_hostile_pickle_does_not_run_before_the_policy_allows_it(check: Check,
 
 
 def test_an_interrupted_check_exits_with_130_and_leaves_no_pass(registry: Registry, tmp_path: Path) -> None:
-    many = 1600
+    many = 400
     table = pa.concat_tables([probe_table()] * many)
     table = table.set_column(2, "id", [[str(row) for row in range(ROWS * many)]])
-    policy, uri = written(tmp_path, ("layers:\n", "run: {batch_size: 16}\nlayers:\n"), table=table), registry.again("1")
+    policy, uri = written(tmp_path, ("layers:\n", "run: {batch_size: 4}\nlayers:\n"), table=table), registry.again("1")
     before = registry.runs()
     ours, theirs = pty.openpty()
     environment = os.environ | {"MLFLOW_TRACKING_URI": registry.uri, "TERM": "xterm", "COLUMNS": "200"}
@@ -758,7 +758,7 @@ def test_an_interrupted_check_exits_with_130_and_leaves_no_pass(registry: Regist
         cwd=tmp_path,
     )
     os.close(theirs)
-    shown = read_until(ours, "6 rows")  # whole batches of 16 are behind it
+    shown = read_until(ours, "4 rows")  # whole batches of 4 are behind it
     process.send_signal(signal.SIGINT)
     shown += read_until(ours, None)
     out, _ = process.communicate(timeout=60)
