@@ -97,10 +97,11 @@ def bound(
         return Unbounded("it does not vary between the good versions, so that nothing says how far another one may lie")
     edge = scale.back(centre - factor * spread.size if side == "min" else centre + factor * spread.size)
     number = _outward(side, edge, fmean(ends))
+    far = f"for {len(good)} good version{'s'[: len(good) > 1]} {side} is {edge:.4g}, {factor:.3g} spreads away"
     if scale.formula and _is_endless(side, number, limits, ends):
-        return Unbounded(f"{side} {edge:.4g} is so far from the good versions that it says nothing")
+        return Unbounded(f"{far}, which says nothing")
     if number <= limits[0] if side == "min" else number >= limits[1]:
-        return Unbounded(f"{side} {edge:.4g} leaves out nothing that is possible")
+        return Unbounded(f"{far}, which leaves out nothing that is possible")
     return Bound(side, number, tuple(ends), centre, spread.size, factor, edge, scale, spread.why)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from gate.errors import ProbeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     import numpy as np
     import pyarrow as pa
@@ -47,7 +47,8 @@ def open_table(path: Path) -> Table:
     if path.is_dir():
         raise ProbeError(f"{path}: is a folder, expected one file ({', '.join(_FORMATS)})")
     if not path.is_file():
-        raise ProbeError(f"{path}: there is no such file; check probe.uri")
+        where = "" if path.is_absolute() else f" in the working folder, {Path.cwd()}"
+        raise ProbeError(f"{path}: there is no such file{where}; check probe.uri")
     reader = _FORMATS.get(path.suffix.lower())
     if reader is None:
         raise ProbeError(f"{path}: the suffix is {path.suffix!r}, expected one of {', '.join(_FORMATS)}")

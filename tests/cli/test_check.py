@@ -460,7 +460,7 @@ REFUSALS: dict[str, tuple[int, str, list[tuple[str, str]], Callable[[pa.Table], 
     ),
     "no probe set": (
         3,
-        "there is no such file; check probe.uri",
+        "there is no such file",
         [("probe.parquet", "prob.parquet")],
         lambda table: table,
     ),
