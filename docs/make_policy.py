@@ -80,7 +80,7 @@ waivers:
   - rule: neighbours
     model: models:/text-encoder/41
     slices: {language: ja}
-    expires: 2026-12-31
+    expires: 2027-12-31
     owner: kenji@acme.example
     reason: The new tokenizer halves what is covered of ja.
 ```
@@ -124,7 +124,7 @@ layers:
   embedding: {path: encoder.pooler}
 rules:
   - id: rank
-    min: 0.25
+    min: 0.3
   - id: neighbours
     min: 0.7
     override: true

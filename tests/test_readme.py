@@ -7,8 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 import mlflow
@@ -19,6 +20,8 @@ from gate.cli import app, main
 from gate.errors import GateError
 from gate.geometry import catalogue
 from gate.models.quiet import quiet_mlflow
+from gate.policy import load_policy
+from gate.policy.reading import read
 from tests.conftest import Demo
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +62,11 @@ class Block(NamedTuple):
     @property
     def is_make(self) -> bool:
         return self.language in SHELLS and all(line.startswith("make ") for line in self.text.splitlines())
+
+
+def yaml_of(block: Block) -> dict[str, Any]:
+    value = read(block.text).value if block.language == "yaml" else None
+    return value if isinstance(value, dict) else {}
 
 
 def blocks_of(readme: str) -> list[Block]:
@@ -231,6 +239,7 @@ def test_the_reference_of_the_metrics_and_its_command_are_named() -> None:
     assert main(["metrics", "effective_rank"]) == 0
 
 
+EXIT_CODES = {"gate policy test": 5, "gate check models:/digits/2 -p team.yaml": 1}  # of all others it is 0
 TEAM = [command for row in cells_of(table_below("Policies")) for command in re.findall(r"`(gate [^`]*)`", row[1])]
 
 
@@ -246,8 +255,25 @@ def test_what_a_team_does_with_its_policy_runs(command: str, newcomer: tuple[Pat
         text=True,
         check=False,
     )
-    assert done.returncode == (5 if command == "gate policy test" else 0), done.stderr
+    assert done.returncode == EXIT_CODES.get(command, 0), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_the_policy_of_a_team_makes_stricter_was_looser_in_its_pack() -> None:
+    for page in ("README.md", "docs/policy.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        blocks = [yaml for yaml in blocks_of(text) if yaml.text.startswith("# team.yaml\n")]
+        (written,) = [rule for rule in yaml_of(blocks[0])["rules"] if rule["id"] == "rank"]
+        pack = {rule.id: rule for rule in load_policy("classifier").policy.rules}
+        assert written["min"] > (pack["rank"].min or 0)
+
+
+def test_the_waivers_of_the_examples_last() -> None:
+    for page in ("README.md", "docs/policy.md"):
+        policies = [yaml_of(block) for block in blocks_of((ROOT / page).read_text(encoding="utf-8"))]
+        ends = [waiver["expires"] for policy in policies for waiver in policy.get("waivers", ())]
+        assert ends
+        assert min(ends) >= date(2027, 12, 31)
 
 
 def test_the_policy_of_a_team_blocks_the_collapsed_model(newcomer: tuple[Path, dict[str, str]]) -> None:
@@ -264,6 +290,8 @@ def test_the_policy_of_a_team_blocks_the_collapsed_model(newcomer: tuple[Path, d
     assert done.returncode == 1, done.stderr
     assert "error[rank (relative)]" in done.stdout
     assert "neighbours[desk=left]" in done.stdout
+    assert "waived[collapse]" in done.stdout
+    assert "note: the waiver" not in done.stdout
 
 
 @pytest.mark.parametrize("name", ["tokens", "reference"])
