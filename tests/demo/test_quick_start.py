@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import mlflow
 import pytest
@@ -40,6 +41,17 @@ def test_the_demo_leaves_the_evidence_as_files_and_in_the_registry(demo: Demo) -
         client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
         tags = [client.get_model_version("digits", version).tags["gate"] for version in ("1", "2")]
     assert tags == ["PASS", "FAIL"]
+
+
+def test_the_classes_that_remedies_point_to_stand_in_the_report(demo: Demo) -> None:
+    report = (demo.folder / "collapsed.html").read_text(encoding="utf-8")
+    table = report.partition("Everything that was measured")[2].partition("Where this comes from")[0]
+    remedies = " ".join(str(rule.fix) for rule in load_policy(POLICY).policy.rules)
+    named = re.findall(r"`(\w+\.\w+)`", remedies)
+    assert len(named) == 2
+    for address in named:
+        (row,) = re.findall(rf"<code>{re.escape(address)}</code>(.*?)</tr>", table, flags=re.DOTALL)
+        assert re.search(r"\bclass &#39;\d&#39;", row), row
 
 
 @pytest.mark.parametrize("codes", [(0, 0), (1, 1), (0, 4), (3, 3), (1, 0)])

@@ -15,7 +15,7 @@ from gate.geometry import catalogue
 from gate.policy import packs
 from gate.policy.loading import load_policy
 from gate.policy.reading import read
-from gate.policy.references import needs_baseline
+from gate.policy.references import addresses, needs_baseline
 
 LABELS = {"classes", "separation", "readout", "neighbours", "regression"}  # families that ask what rows are about
 KINDS = {"spectrum": {"spectral"}, "anisotropy": {"hypersphere"}, "units": {"outliers"}, "labels": LABELS}
@@ -96,6 +96,14 @@ def test_every_rule_has_a_reason_a_remedy_a_source_and_a_plain_name(name: str) -
         for text in (rule.why, rule.fix):
             assert text is not None, rule.id
             assert text.endswith("."), rule.id
+
+
+@EVERY_PACK
+def test_what_a_remedy_names_is_something_that_the_rule_measures(name: str) -> None:
+    for rule in load_policy(path_of(name)).policy.rules:
+        for address in re.findall(r"`(\w+\.\w+)`", rule.fix or ""):
+            assert address in addresses(), rule.id
+            assert address.partition(".")[0] == rule.metric.partition(".")[0], rule.id
 
 
 @EVERY_PACK
