@@ -102,7 +102,10 @@ unit of the metric; a percentage of zero is an error. A first version has nothin
 
 **Slices** cut the probe set by one column or several, and ask the same of each part: `min` and `max`, or `bounds` of
 its own, a `relative` change, and how far the best and the worst may lie apart (`worst_gap`). Parts of fewer than
-`min_rows` rows are listed and not judged; those that are `required` must have as many, or the rule is an error.
+`min_rows` rows are listed and not judged; those that are `required` must have as many, or the rule is an error. A
+metric is measured within the slice: neighbours, for one, are searched among its own rows, which are fewer and lie
+farther apart. A number on a slice can therefore lie below that of the whole where nothing is wrong; choose its bound
+from the slices of versions that you know to be good, not from the whole.
 
 **Dates.** Until `enforce_from` a rule only warns, with a count of the days that are left. `severity: warn` never
 blocks. Neither turns an error into a warning.
