@@ -135,7 +135,8 @@ rules:
 ```
 
 `NAME@MAJOR` is a pack of the folder [policies](../policies), anything else the path of a policy, from the folder of the
-one that names it. They are merged in their order, and the policy itself comes last:
+one that names it (the `uri` of a probe set is looked up from the working folder, wherever the policy lies). They are
+merged in their order, and the policy itself comes last:
 
 - Keys are merged with keys at every depth, rules by their ids. Of numbers, texts and lists the last one counts.
 - Waivers are added to those that are there. `metadata` and `scope` are each file's own.

@@ -90,7 +90,7 @@ class Probe(Keys):
     later: ClassVar[frozenset[str]] = frozenset({"expectations"})
 
     uri: Text
-    """Local file: .parquet, .csv, .npz or .npy."""
+    """Local file: .parquet, .csv, .npz or .npy; a relative path is looked up from the working folder."""
     columns: Columns
     """Which columns hold what."""
     digest: Digest | None = None
@@ -196,7 +196,7 @@ class Policy(Keys):
     metadata: Metadata
     """What the policy is called, and whose it is."""
     extends: tuple[Text, ...] = ()
-    """Packs, `NAME@MAJOR`, and policy files by relative path, that this one adds to; merged in order."""
+    """Packs, `NAME@MAJOR`, and policy files by their path from this one, that it adds to; merged in order."""
     scope: Scope = Scope()
     """Which models it is for."""
     probe: Probe | None = None
