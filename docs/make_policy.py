@@ -148,6 +148,56 @@ merged in their order, and the policy itself comes last:
 - `enabled: false`, with an override, switches a rule off. Reports still list it, with the reason.
 - `probe`, `run`, `layers` and `reads` say where things are, and are not compared.
 
+## Vectors that you already have
+
+Vectors need no model: `gate check features:PATH` takes them from a `.npy`, `.npz` or `.parquet` file. The policy still
+names its probe set, which may be the same file. A `.npy` file is one array (n, d), and its column is called `features`.
+With it, and this policy, `gate check features:vectors.npy -p vectors.yaml` judges them:
+
+```yaml
+# vectors.yaml
+apiVersion: gate/v1
+kind: Policy
+metadata: {name: vectors, version: "1.0.0"}
+probe: {uri: vectors.npy, columns: {input: features}}
+rules:
+  - id: rank
+    metric: effective_rank.share
+    min: 0.2
+```
+
+What else is known of the rows stands beside the vectors, in a `.npz` file or in a Parquet file whose column `features`
+holds a list for each row:
+
+```python
+import numpy as np
+
+np.savez("vectors.npz", features=vectors, label=labels, id=ids)  # (n, d), and n of each
+```
+
+```yaml
+# labelled.yaml
+apiVersion: gate/v1
+kind: Policy
+metadata: {name: labelled, version: "1.0.0"}
+probe: {uri: vectors.npz, columns: {input: features, label: label, id: id}}  # or vectors.parquet
+layers:
+  embedding: {path: output}
+rules:
+  - id: rank
+    metric: effective_rank.share
+    layer: embedding
+    min: 0.2
+  - id: neighbours
+    metric: knn_label_agreement
+    layer: embedding
+    min: 0.8
+```
+
+It is run with `gate check features:vectors.npz -p labelled.yaml`. The only layers of vectors are `input` and `output`,
+which are the same; a rule without `layer` asks about `output`, and a pack is told with `layers`, as above. The vectors
+of another version may lie in a file of their own, one for each row of the probe set, in its order and with its ids.
+
 ## Text, numbers and dates
 
 YAML 1.2: `no` and `on` are words, `1e-3` is a number, a key that is given twice is a fault. Put versions and all text

@@ -12,9 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from docs import make_policy
+from gate.cli import main
 from gate.errors import PolicyError
 from gate.geometry import catalogue
 from gate.geometry.registry import Change
@@ -174,16 +178,45 @@ def test_every_link_of_the_page_leads_somewhere() -> None:
     assert {"#waivers", "#rulesslicesworst_gap", "#readsname"} <= set(links)
 
 
+def examples(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", POLICY, flags=re.DOTALL | re.MULTILINE)
+
+
 def test_the_policies_of_the_page_are_good(tmp_path: Path) -> None:
-    blocks = re.findall(r"^```yaml\n(.*?)^```$", POLICY, flags=re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 2
-    for block in blocks:
+    policies = [block for block in examples("yaml") if "kind: Policy\n" in block]
+    assert len(policies) == 4
+    for block in policies:
         (tmp_path / "policy.yaml").write_text(block, encoding="utf-8")
         assert load_policy(tmp_path / "policy.yaml").policy.rules
 
 
+@pytest.mark.parametrize(
+    ("policy", "file"), [("vectors", "vectors.npy"), ("labelled", "vectors.npz"), ("labelled", "vectors.parquet")]
+)
+def test_vectors_without_a_model_are_judged_as_the_page_says(
+    policy: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    labels = np.arange(400) % 4
+    vectors = draw.normal(size=(4, 16))[labels] * 3 + draw.normal(size=(400, 16))
+    np.save("vectors.npy", vectors)
+    (code,) = examples("python")
+    names = {"vectors": vectors, "labels": labels, "ids": np.array([f"row-{row}" for row in range(400)])}
+    exec(code, names)  # noqa: S102 - our own page
+    columns = {key: list(value) for key, value in np.load("vectors.npz").items()}
+    pa.parquet.write_table(pa.table(columns), "vectors.parquet")
+    (written,) = [block for block in examples("yaml") if block.startswith(f"# {policy}.yaml\n")]
+    suffix = "" if policy == "vectors" else Path(file).suffix
+    Path(f"{policy}.yaml").write_text(written.replace("uri: vectors.npz", f"uri: vectors{suffix}"), encoding="utf-8")
+    assert f"gate check features:{'vectors.npz' if suffix else file} -p {policy}.yaml" in POLICY
+    assert main(["check", f"features:{file}", "-p", f"{policy}.yaml", "--no-record"]) == 0
+    told = capsys.readouterr().out
+    assert ("knn_label_agreement of embedding" in told) == (policy == "labelled")
+
+
 def test_what_the_page_says_of_looser_rules_is_so(tmp_path: Path) -> None:
-    block = re.findall(r"^```yaml\n(.*?)^```$", POLICY, flags=re.DOTALL | re.MULTILINE)[1]
+    block = examples("yaml")[1]
     (tmp_path / "policy.yaml").write_text(re.sub(r" +override.*\n +reason.*\n", "", block), encoding="utf-8")
     with pytest.raises(PolicyError, match=r"rules\.neighbours\.min: loosens classifier@1"):
         load_policy(tmp_path / "policy.yaml")
