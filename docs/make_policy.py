@@ -16,8 +16,11 @@ from gate.policy.kinds import IN_WORDS
 from gate.policy.rules import OwnBounds, Relative, Rule, Slices, WorstGap
 from gate.policy.schema import Baseline, Columns, Defaults, Layer, Metadata, Output, Policy, Probe, Reads, Run, Scope
 from gate.policy.waivers import Waiver
+from gate.policy_tests.schema import Answer, Answers, Case, Expect, PolicyTests, Slice
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pydantic.fields import FieldInfo
 
     from gate.policy.kinds import Keys
@@ -43,13 +46,21 @@ BLOCKS: dict[str, type[Keys]] = {
     "rules[].slices.worst_gap": WorstGap,
     "waivers[]": Waiver,
 }  # where it stands → its keys, in the order of the page
+TESTS: dict[str, type[Keys]] = {
+    "tests[]": Case,
+    "tests[].given.METRIC": Answers,
+    "tests[].given.METRIC.layers.NAME": Answer,
+    "tests[].slices.NAME": Slice,
+    "tests[].expect": Expect,
+}  # the same of a file of policy tests
 
 HEAD = """\
 # Policies
 
 A policy is a YAML file that says what must hold of a model. `gate policy validate FILE` lists all of its faults at
 once, each with line, column and what to write instead; `gate policy show FILE` prints what it comes to with all that it
-extends. `make reference` writes this page from the code, and a test fails when it is stale.
+extends; `gate policy test` holds it to what it must say of numbers that are written by hand ([Testing a
+policy](#testing-a-policy)). `make reference` writes this page from the code, and a test fails when it is stale.
 
 ```yaml
 # yaml-language-server: $schema=policy-v1.schema.json
@@ -207,18 +218,84 @@ Values that begin with `@`, `*` or `%` need quotes.
 """
 
 
+TESTING = """\
+## Testing a policy
+
+`gate policy test [PATH]...` runs the files `NAME.test.yaml` below a folder. Each names a policy and holds **policy
+tests**: what was measured, written by hand, and what the policy must say of it. No model is loaded, so they run in a
+second in a pull request, and a bound that someone moves by mistake fails one of them. The exit code is 0 when all
+passed, 1 when one failed, 2 when a file has faults and 5 when there are none.
+
+With the policy at the top of this page as `policy.yaml`, this beside it is all right:
+
+```yaml
+# policy.test.yaml
+kind: PolicyTests
+policy: policy.yaml                   # by its path from here, or a pack such as classifier@1
+tests:
+  - name: A healthy version passes
+    date: 2027-02-01                  # needed where the policy has dates or waivers
+    given:
+      effective_rank.share: {value: 0.3, interval: [0.29, 0.31]}
+    baseline:
+      effective_rank.share: {value: 0.302, interval: [0.292, 0.312]}
+    change:                           # paired, so narrower than the two intervals tell
+      effective_rank.share: {value: -0.002, interval: [-0.004, 0]}
+    slices:
+      language=en: {rows: 4000, given: {knn_label_agreement: {value: 0.84, interval: [0.83, 0.85]}}}
+      language=de: {rows: 2000, given: {knn_label_agreement: {value: 0.82, interval: [0.8, 0.84]}}}
+      language=ja: {rows: 900, given: {knn_label_agreement: {value: 0.8, interval: [0.78, 0.82]}}}
+      language=sw: {rows: 40, given: {knn_label_agreement: {value: 0.6, interval: [0.4, 0.8]}}}  # below min_rows
+    expect: {status: passed, exit_code: 0, fail: [], warn: []}
+
+  - name: A drop against the baseline is blocked, though the rank keeps its bound
+    date: 2027-02-01
+    given: {effective_rank.share: {value: 0.25, interval: [0.24, 0.26]}}
+    baseline: {effective_rank.share: {value: 0.3, interval: [0.29, 0.31]}}
+    expect: {pass: [rank], fail: [rank (relative)]}
+
+  - name: Without a baseline only the bound is asked for, and an interval across it decides nothing
+    date: 2027-02-01
+    no_baseline: this is the first version
+    given: {effective_rank.share: {value: 0.21, interval: [0.19, 0.23]}}
+    expect: {inconclusive: [rank], not_evaluated: [rank (relative)]}
+
+  - name: Too few rows for a number decide nothing either
+    date: 2027-02-01
+    no_baseline: this is the first version
+    given: {effective_rank.share: {status: inconclusive, reason: "few_rows: 20 rows; it needs at least 30"}}
+    expect: {inconclusive: [rank], fail: []}
+
+  - name: What is low for ja only warns, and is waived for version 41
+    date: 2027-02-01
+    model: models:/text-encoder/41
+    slices:
+      language=ja: {rows: 900, given: {knn_label_agreement: {value: 0.6, interval: [0.58, 0.62]}}}
+    expect: {waived: ["neighbours[language=ja]"], warn: []}
+```
+
+What a rule asks for and a test does not give was not measured: an error of that rule. A test that is about one rule
+gives only what this rule needs, and says in `expect` only what becomes of that rule: `fail: [rank]` means that `rank`
+fails and nothing else does, and leaves open which rules are errors. An interval counts as that of the level at which
+the rule is judged.
+"""
+
+
 def page() -> str:
     """The page."""
-    schema = json_schema.policy_schema()
-    definitions = schema["$defs"]
-    blocks = [HEAD, "## Keys of a policy\n", keys(Policy, schema, "")]
-    for place, model in BLOCKS.items():
-        blocks += [
-            f"### `{place}`\n",
-            f"{escaped(described(model))}\n",
-            keys(model, definitions[model.__name__], place),
-        ]
+    of_tests = json_schema.tidied(PolicyTests.model_json_schema(by_alias=True))
+    blocks = [HEAD, "## Keys of a policy\n", *tables(Policy, json_schema.policy_schema(), BLOCKS)]
+    blocks += [TESTING, "### Keys of a file of policy tests\n", *tables(PolicyTests, of_tests, TESTS)]
     return "\n".join(blocks)
+
+
+def tables(file: type[Keys], schema: dict[str, Any], blocks: dict[str, type[Keys]]) -> Iterator[str]:
+    """The table of a file, and a section for each of its blocks."""
+    yield keys(file, schema, "")
+    for place, model in blocks.items():
+        yield f"### `{place}`\n"
+        yield f"{escaped(described(model))}\n"
+        yield keys(model, schema["$defs"][model.__name__], place)
 
 
 def keys(model: type[Keys], schema: dict[str, Any], place: str) -> str:
@@ -251,11 +328,8 @@ def in_words(schema: dict[str, Any], where: str) -> str:
 def of_type(schema: dict[str, Any], where: str) -> str:
     """What a value may be that is not one of a few."""
     match schema["type"]:
-        case "array" if "$ref" in schema["items"]:
-            return f"a list of {link(f'{where}[]')}"
         case "array":
-            each = in_words(schema["items"], where)
-            return "a list of text" if each == "text" else f"a list, each entry {each}"
+            return of_list(schema, where)
         case "object":
             inner = schema.get("additionalProperties") or next(iter(schema["patternProperties"].values()))
             return f"names, each with {in_words(inner, f'{where}.NAME')}"
@@ -265,6 +339,16 @@ def of_type(schema: dict[str, Any], where: str) -> str:
             return text(schema)
         case number:
             return f"{'a whole number' if number == 'integer' else 'a number'}{limits(schema)}"
+
+
+def of_list(schema: dict[str, Any], where: str) -> str:
+    """What a list may hold."""
+    if "prefixItems" in schema:
+        return f"a list of {len(schema['prefixItems'])} numbers"
+    if "$ref" in schema["items"]:
+        return f"a list of {link(f'{where}[]')}"
+    each = in_words(schema["items"], where)
+    return "a list of text" if each == "text" else f"a list, each entry {each}"
 
 
 def text(schema: dict[str, Any]) -> str:
@@ -290,9 +374,10 @@ def one_of(allowed: list[str]) -> str:
 
 
 def link(where: str) -> str:
-    """To the section of a block; what slices share with a rule has one section."""
-    where = where.replace("slices.relative", "relative")
-    where = where if where in BLOCKS else re.sub(r"\.\w+$", ".NAME", where).replace("baseline.", "")
+    """To the section of a block; what slices share with a rule or a test, and what was measured, has one section."""
+    where = where.replace("slices.relative", "relative").replace("tests[].slices.NAME.", "tests[].")
+    where = re.sub(r"^tests\[\]\.(?:given|baseline|change)\.NAME", "tests[].given.METRIC", where)
+    where = where if where in BLOCKS or where in TESTS else re.sub(r"\.\w+$", ".NAME", where).replace("baseline.", "")
     return f"[keys](#{re.sub(r'[^a-z_]', '', where.lower())})"
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet
 import pytest
 
 from docs import make_policy
+from gate import policy_tests
 from gate.cli import main
 from gate.errors import PolicyError
 from gate.geometry import catalogue
@@ -28,6 +29,7 @@ from gate.policy import load_policy
 from gate.policy.kinds import Keys
 from gate.policy.references import Given, input_fault
 from gate.policy.schema import Columns, Policy, Reads
+from gate.policy_tests.schema import PolicyTests
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "metrics.md").read_text(encoding="utf-8")
@@ -143,7 +145,8 @@ def test_the_page_of_the_policy_is_what_the_code_says() -> None:
 def test_every_key_of_a_policy_is_on_its_page_with_what_it_holds_and_what_it_is() -> None:
     parts = re.split(r"^#+ ", POLICY, flags=re.MULTILINE)
     sections = {re.sub(r"[`\n]", "", part.partition("\n")[0]): part for part in parts}
-    blocks: dict[str, type[Keys]] = {"Keys of a policy": Policy, **make_policy.BLOCKS}
+    files: dict[str, type[Keys]] = {"Keys of a policy": Policy, "Keys of a file of policy tests": PolicyTests}
+    blocks = {**files, **make_policy.BLOCKS, **make_policy.TESTS}
     for place, model in blocks.items():
         rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+) \|$", sections[place], flags=re.MULTILINE)
         assert {key for key, *_ in rows} == {field.alias or name for name, field in model.model_fields.items()}
@@ -155,9 +158,10 @@ def test_every_key_of_a_policy_is_on_its_page_with_what_it_holds_and_what_it_is(
             assert (default == "required") == field.is_required()
 
 
-def test_every_block_of_a_policy_has_a_section() -> None:
-    everywhere: set[type[Keys]] = {Policy, *make_policy.BLOCKS.values()}
-    reached: set[type[Keys]] = {Policy}
+@pytest.mark.parametrize(("file", "blocks"), [(Policy, make_policy.BLOCKS), (PolicyTests, make_policy.TESTS)])
+def test_every_block_has_a_section(file: type[Keys], blocks: dict[str, type[Keys]]) -> None:
+    everywhere: set[type[Keys]] = {file, *blocks.values()}
+    reached: set[type[Keys]] = {file}
     for model in everywhere:
         reached |= {inner for field in model.model_fields.values() if (inner := inside(field.annotation))}
     assert reached == everywhere
@@ -175,7 +179,7 @@ def test_every_link_of_the_page_leads_somewhere() -> None:
     links = re.findall(r"\]\(([^)]*)\)", POLICY)
     assert {link for link in links if link.startswith("#") and link[1:] not in anchors} == set()
     assert {link for link in links if not link.startswith("#") and not (DOCS / link).exists()} == set()
-    assert {"#waivers", "#rulesslicesworst_gap", "#readsname"} <= set(links)
+    assert {"#waivers", "#rulesslicesworst_gap", "#readsname", "#testsgivenmetric", "#testsslicesname"} <= set(links)
 
 
 def examples(language: str) -> list[str]:
@@ -188,6 +192,14 @@ def test_the_policies_of_the_page_are_good(tmp_path: Path) -> None:
     for block in policies:
         (tmp_path / "policy.yaml").write_text(block, encoding="utf-8")
         assert load_policy(tmp_path / "policy.yaml").policy.rules
+
+
+def test_the_policy_tests_of_the_page_pass(tmp_path: Path) -> None:
+    (tests,) = [block for block in examples("yaml") if "kind: PolicyTests\n" in block]
+    (tmp_path / "policy.yaml").write_text(examples("yaml")[0], encoding="utf-8")
+    (tmp_path / "policy.test.yaml").write_text(tests, encoding="utf-8")
+    tested = policy_tests.run(policy_tests.load(tmp_path / "policy.test.yaml"))
+    assert [each.complaints for each in tested] == [()] * 5
 
 
 @pytest.mark.parametrize(

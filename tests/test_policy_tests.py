@@ -324,7 +324,7 @@ def test_a_file_that_may_be_meant_is_not_left_out(tmp_path: Path, content: str) 
 
 
 def test_finding_nothing_is_no_pass(tmp_path: Path) -> None:
-    with pytest.raises(NothingEvaluatedError, match=r"no policy tests: no file NAME\.test\.yaml"):
+    with pytest.raises(NothingEvaluatedError, match=r"no file NAME\.test\.yaml .*\"Testing a policy\""):
         found([tmp_path])
     with pytest.raises(UsageError, match="there is no file or folder"):
         found([tmp_path / "none"])

@@ -35,8 +35,13 @@ Requests = Annotated[
     ),
 ]
 
+# The help wraps and strips its lines, so the example is YAML that needs neither lines nor indentation.
 EPILOG = (
-    "A file of tests is called NAME.test.yaml, says kind: PolicyTests and names its policy. "
+    "A file of tests is called NAME.test.yaml, says kind: PolicyTests and names its policy, by its path from there. "
+    "A metric that a rule asks for and a test does not give is an error of that rule. Such as:\n\n"
+    "{kind: PolicyTests, policy: policy.yaml, tests: [{name: few directions are blocked, "
+    "given: {effective_rank: {value: 20, interval: [18, 22]}}, expect: {status: failed, exit_code: 1}}]}\n\n"
+    'All keys: docs/policy.md, "Testing a policy". '
     "Exit codes: 0 all passed, 1 a test failed, 2 a file has faults, 5 there is no test."
 )
 

@@ -27,7 +27,7 @@ def policy_schema() -> Schema:
 
     A file that extends others may leave out what these have, so what a block must hold is asked of the rest only.
     """
-    schema = _tidied(Policy.model_json_schema(by_alias=True))
+    schema = tidied(Policy.model_json_schema(by_alias=True))
     definitions: dict[str, Schema] = schema["$defs"]
     definitions["Rule"]["properties"]["metric"]["enum"] = addresses()
     shared = {key: each for key, each in schema["properties"].items() if key not in (*OF_THE_CHILD, "waivers")}
@@ -46,18 +46,18 @@ def policy_schema() -> Schema:
     }
 
 
-def _tidied(schema: Schema) -> Schema:
+def tidied(schema: Schema) -> Schema:
     """Without titles that repeat a key, defaults that are empty, null, which no file may say, and code marks."""
     result: Schema = {}
     for key, value in schema.items():
         if key in _NAMED_SCHEMAS:
-            result[key] = {name: _tidied(each) for name, each in value.items()}
+            result[key] = {name: tidied(each) for name, each in value.items()}
         elif key == "anyOf":
-            result |= _alternatives([_tidied(each) for each in value if each != _NULL])
+            result |= _alternatives([tidied(each) for each in value if each != _NULL])
         elif key == "description":
             result[key] = value.replace("`", "").replace("\n", " ")
         elif key in ("items", "additionalProperties") and isinstance(value, dict):
-            result[key] = _tidied(value)
+            result[key] = tidied(value)
         elif key != "title" and not (key == "default" and (value is None or isinstance(value, dict | list))):
             result[key] = value
     return result | ({"additionalProperties": False} if "patternProperties" in result else {})

@@ -71,7 +71,7 @@ def found(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
         left = f"; left out for their kind: {', '.join(map(str, others))}" if others else ""
         raise NothingEvaluatedError(
             f"no policy tests: no file NAME.test.yaml of the kind {_KIND} below {where}{left}; "
-            "write one, or name the files"
+            'write one (docs/policy.md, "Testing a policy"; in short `gate policy test --help`), or name the files'
         )
     return list(dict.fromkeys(kept)), others
 

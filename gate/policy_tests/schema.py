@@ -61,11 +61,11 @@ class Measured(Keys):
     """What was measured; metrics by their address, `ID` or `ID.READOUT`."""
 
     given: dict[Text, Answers] = Field(default_factory=dict)
-    """Of the candidate."""
+    """Metric, `ID` or `ID.READOUT` → what it says of the candidate."""
     baseline: dict[Text, Answers] = Field(default_factory=dict)
-    """Of the baseline."""
+    """The same of the baseline."""
     change: dict[Text, Answers] = Field(default_factory=dict)
-    """Paired difference, candidate less baseline; without it the two intervals count as independent."""
+    """The same of the paired difference, candidate less baseline; without it the two intervals count as independent."""
 
 
 class Slice(Measured):

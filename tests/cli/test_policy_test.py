@@ -71,6 +71,14 @@ def test_a_policy_with_faults_exits_with_2(folder: Path, capsys: pytest.CaptureF
     assert "policy.yaml:5:40: error[policy]: rules.0.mni" in capsys.readouterr().err
 
 
+def test_the_example_of_the_help_passes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "test", "--help"]) == 0
+    example = capsys.readouterr().out.partition("Such as:")[2].partition("All keys")[0]
+    (folder / "policy.test.yaml").write_text(example, encoding="utf-8")
+    assert main(["policy", "test"]) == 0
+    assert "1 policy test: 1 passed" in capsys.readouterr().out
+
+
 def test_no_tests_exit_with_5(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

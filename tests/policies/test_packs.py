@@ -10,6 +10,7 @@ import pytest
 from benchmarks.packs import regression
 from benchmarks.packs.__main__ import RESULTS, SEEDS
 from benchmarks.packs.judging import findings, pack
+from gate import policy_tests
 from gate.errors import PolicyError
 from gate.geometry import catalogue
 from gate.policy import packs
@@ -142,6 +143,24 @@ def test_a_successor_is_compared_with_its_champion_in_two_ways() -> None:
     assert {"compatibility", "behaviour", "forgetting", "overlap", "comparison"} <= {
         family(rule.metric) for rule in policy.rules
     }
+
+
+TESTED = sorted(path.name.removesuffix(".test.yaml") for path in packs.folder().glob("*.test.yaml"))
+
+
+def test_the_tests_beside_the_packs_are_those_of_packs() -> None:
+    assert "classifier" in TESTED
+    assert set(TESTED) <= set(PACKS)
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_a_pack_passes_the_tests_beside_it_and_each_of_its_rules_is_seen_to_fail_or_pass(name: str) -> None:
+    suite = policy_tests.load(packs.folder() / f"{name}.test.yaml")
+    assert suite.policy.policy.metadata.name == name
+    assert [(each.name, each.complaints) for each in policy_tests.run(suite) if not each.passed] == []
+    assert {case.expect.status for case in suite.tests} == {"passed", "failed", "inconclusive", "error"}
+    rules = {rule.id for rule in suite.policy.policy.rules}
+    assert {each for case in suite.tests for names in case.expect.lists.values() for each in names} == rules
 
 
 def measured(name: str) -> dict[str, dict[str, str]]:
