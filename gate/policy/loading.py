@@ -112,7 +112,7 @@ def _loaded(found: Found, above: tuple[Path, ...], baseline: str | None = None) 
     entries = {each.path: entry for entry, base in reversed(bases.items()) for each in base.sources}
     written = _compared_with(baseline, replace(written, entries=entries))
     policy = validated(Policy, tree, written)
-    if faults := list(_against(policy, written, bases.values(), asked=baseline)):
+    if faults := list(_against(policy, written, own, bases.values(), asked=baseline)):
         raise refusal(faults)
     sources = {each.path: each for each in (source, *(more for base in bases.values() for more in base.sources))}
     return LoadedPolicy(policy, written, tuple(sources.values()))
@@ -158,10 +158,10 @@ def _compared_with(uri: str | None, written: Written) -> Written:
 
 
 def _against(
-    policy: Policy, written: Written, bases: Collection[LoadedPolicy], *, asked: str | None
+    policy: Policy, written: Written, own: Written, bases: Collection[LoadedPolicy], *, asked: str | None
 ) -> Iterator[Fault]:
     """What may not be, beside what the policy extends; a baseline that was asked for in place of theirs may."""
-    for location, message in needless([base.policy for base in bases], policy):
+    for location, message in needless([base.policy for base in bases], policy, own.value):
         yield fault_at(written, location, message)
     for base in bases:
         for location, what in loosened(base.policy, policy, written.value):

@@ -45,17 +45,24 @@ def loosened(base: Policy, child: Policy, written: Mapping[str, Any]) -> Iterato
                 yield ("defaults", *location), what
 
 
-def needless(bases: Sequence[Policy], child: Policy) -> Iterator[tuple[Location, str]]:
-    """Permissions to be looser than nothing: where they are, and what to do about them."""
+def needless(bases: Sequence[Policy], child: Policy, own: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    """What has no effect on what the policy extends: where it is, and what to do about it.
+
+    Args:
+        bases: The policies that are extended.
+        child: The one that extends them, with all that it took over.
+        own: The keys of the child's own file; a rule that is taken over switched off is no fault.
+    """
     nothing = "there is nothing in what this policy extends that it could override; remove it"
     if child.defaults.override and not bases:
         yield ("defaults", "override"), nothing
     if child.baseline and child.baseline.override and not any(base.baseline for base in bases):
         yield ("baseline", "override"), nothing
     known = {rule.id for base in bases for rule in base.rules}
-    off = {rule.id: rule for base in bases for rule in base.rules if not rule.enabled}
+    off = {rule.id for base in bases for rule in base.rules if not rule.enabled}
+    changed = {rule["id"] for rule in own.get("rules", ()) if rule.keys() - {"id"} and "enabled" not in rule}
     for index, rule in enumerate(child.rules):
-        if rule.id in off and not rule.enabled and rule != off[rule.id]:
+        if rule.id in off & changed and not rule.enabled:
             was = "is switched off in what this policy extends; write `enabled: true` to have it judged, or remove this"
             yield ("rules", index, "id"), f"the rule {rule.id!r} {was}"
         if rule.id not in known:

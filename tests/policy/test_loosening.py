@@ -282,3 +282,32 @@ def test_a_rule_that_is_switched_off_has_nothing_to_loosen(tmp_path: Path) -> No
     top = written(tmp_path, "top.yaml", f"{HEAD}extends: [middle.yaml]\nrules: [{{id: rank, enabled: true, min: 1}}]\n")
     rank = load_policy(top).policy.rules[0]
     assert (rank.enabled, rank.min, rank.reason) == (True, 1, "Agreed in RQ-204")
+
+
+@pytest.mark.parametrize(
+    ("rules", "refused"),
+    [
+        ("", False),
+        ("rules: [{id: new, metric: vci, max: 1}]", False),
+        ("rules: [{id: rank, enabled: false}]", False),
+        (f"rules: [{{id: rank, enabled: false{WHY}}}]", False),
+        ("rules: [{id: rank, enabled: true, min: 21}]", False),
+        ("rules: [{id: rank, min: 21}]", True),
+        ("rules: [{id: rank, why: Small sites}]", True),
+    ],
+)
+def test_a_switched_off_rule_is_taken_over_and_changes_to_it_are_refused(
+    tmp_path: Path, rules: str, *, refused: bool
+) -> None:
+    written(tmp_path, "base.yaml", BASE)
+    off = f"rules: [{{id: rank, enabled: false{WHY}}}]"
+    written(tmp_path, "middle.yaml", f"{HEAD}extends: [base.yaml]\n{off}\n")
+    top = written(tmp_path, "top.yaml", f"{HEAD}extends: [middle.yaml]\n{rules}\n")
+    if not refused:
+        assert load_policy(top).policy.rules[0].enabled == ("enabled: true" in rules)
+        return
+    with pytest.raises(PolicyError) as raised:
+        load_policy(top)
+    (fault,) = raised.value.faults
+    assert fault.message.startswith("rules.rank.id: the rule 'rank' is switched off in what this policy extends;")
+    assert (fault.line, fault.column) == (5, 10)
