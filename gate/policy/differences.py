@@ -118,10 +118,10 @@ def _rules(old: Policy, new: Policy) -> Iterator[Difference]:
 
 
 def _waivers(old: Policy, new: Policy) -> Iterator[Difference]:
-    """A waiver is the same where it is of the same rule, model and slices."""
+    """A waiver is the same where it is of the same rule, model and slices; of several, the one that lasts longest."""
     before, after = (
-        {(each.rule, each.model, tuple(sorted(each.slices.items()))): each for each in policy.waivers}
-        for policy in (old, new)
+        {(each.rule, each.model, tuple(sorted(each.slices.items()))): each for each in by_day}
+        for by_day in (sorted(policy.waivers, key=lambda each: each.expires) for policy in (old, new))
     )
     for key in {**before, **after}:
         where = "".join(f", {column}={value}" for column, value in key[2])

@@ -1,7 +1,7 @@
 """One policy on top of another: keys are added or replaced, every value keeps the place that it was written at.
 
-Mappings are merged key by key at every depth, rules by their ids; waivers are appended. Anything else, such as a number
-or another list, is replaced.
+Mappings are merged key by key at every depth, rules by their ids; waivers are appended, apart from those that are there
+already. Anything else, such as a number or another list, is replaced.
 """
 
 from __future__ import annotations
@@ -113,9 +113,12 @@ class _Merge:
         return result
 
     def appended(self, base: list[Any], child: list[Any], here: Location) -> list[Any]:
-        for number in range(len(child)):
-            self.graft((*here, len(base) + number), (*here, number))
-        return [*base, *child]
+        result = list(base)
+        for number, each in enumerate(child):
+            if each not in base:
+                self.graft((*here, len(result)), (*here, number))
+                result.append(each)
+        return result
 
     def without_permissions(self, base: dict[str, Any]) -> dict[str, Any]:
         result = dict(base)

@@ -85,12 +85,29 @@ def _messages(
         details = []
     if model is Policy:
         yield from policy_faults(written.value, partial=partial)
+        yield from _repeated_waivers(written)
     for detail in details:
         location = tuple(part for part in detail["loc"] if part != "[key]")
         lacking = detail["type"] in _OF_A_PART
         elsewhere = partial and location[0] not in OF_THE_CHILD
         if not (lacking and (elsewhere or location[:-1] in known)):
             yield location, sentence(model, location, detail)
+
+
+def _repeated_waivers(written: Written) -> Iterator[tuple[Location, str]]:
+    """Waivers of the policy's own file for what an earlier one there is for; one of another file may be prolonged."""
+    waivers = written.value.get("waivers")
+    earlier: list[tuple[object, int]] = []
+    for index, waiver in enumerate(waivers if isinstance(waivers, list) else ()):
+        place = written.place(("waivers", index))
+        if not isinstance(waiver, Mapping) or place.path != written.path:
+            continue
+        of_what = (waiver.get("rule"), waiver.get("model"), waiver.get("slices") or {})
+        line = next((line for found, line in earlier if found == of_what), None)
+        if line is None:
+            earlier.append((of_what, place.line))
+        elif None not in of_what:
+            yield ("waivers", index), f"waives the same as the waiver on line {line}; keep one of the two"
 
 
 def _worded(written: Written, location: Location, message: str) -> str:

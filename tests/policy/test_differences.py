@@ -137,6 +137,14 @@ def test_waivers_come_go_and_last_longer(tmp_path: Path) -> None:
     assert compared(tmp_path, waived, rules + WAIVER % ("2027-01-01", "anna"))[0].kind == "reworded"
 
 
+def test_of_two_waivers_of_one_thing_the_one_that_lasts_longest_counts(tmp_path: Path) -> None:
+    rules = f"rules:\n{RULE % 'min: 1'}"
+    short = rules + WAIVER % ("2026-01-01", "kenji")
+    (tmp_path / "base.yaml").write_text(HEAD + rules + WAIVER % ("2030-01-01", "kenji"), encoding="utf-8")
+    (found,) = compared(tmp_path, short, "extends: [base.yaml]\n" + WAIVER % ("2026-01-01", "kenji"))
+    assert (found.kind, found.details) == ("loosened", (Detail("expires", "loosened", "2026-01-01", "2030-01-01"),))
+
+
 @pytest.mark.parametrize(
     ("looser", "tighter", "what"),
     [

@@ -100,6 +100,18 @@ def test_a_file_that_two_others_extend_is_one_source() -> None:
     assert [rule.id for rule in loaded.policy.rules] == ["rank"]
 
 
+WAIVED = "waivers:\n  - {rule: rank, model: 'models:/e/1', expires: %s, owner: ann, reason: the tokenizer is new}\n"
+
+
+def test_a_waiver_that_two_others_take_over_is_one() -> None:
+    write("company.yaml", COMPANY + WAIVED % "2027-01-01")
+    write("a.yaml", f"{HEAD}extends: [company.yaml]\n")
+    write("b.yaml", f"{HEAD}extends: [company.yaml]\n{WAIVED % '2027-02-01'}")
+    loaded = load_policy(child("a.yaml", "b.yaml"))
+    assert [str(each.expires) for each in loaded.policy.waivers] == ["2027-01-01", "2027-02-01"]
+    assert [loaded.position("waivers", index).path for index in (0, 1)] == ["company.yaml", "b.yaml"]
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

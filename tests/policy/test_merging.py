@@ -91,6 +91,16 @@ def test_waivers_are_appended(both: Written) -> None:
     assert both.value["waivers"] == [{"rule": "rank", "owner": "ann"}, {"rule": "cone", "owner": "bob"}]
 
 
+def test_a_waiver_that_is_there_already_is_not_appended_again() -> None:
+    both = merged(
+        written("waivers: [{owner: ann}, {owner: bob}]", "b"), written("waivers:\n- {owner: bob}\n- {owner: cy}", "c")
+    )
+    assert both.value == {"waivers": [{"owner": "ann"}, {"owner": "bob"}, {"owner": "cy"}]}
+    assert leaves(both.value) == set(both.places)
+    assert both.places["waivers", 1] == Place("b", 1, 25)
+    assert both.places["waivers", 2] == Place("c", 3, 3)
+
+
 def test_what_a_policy_says_of_itself_is_not_handed_down(both: Written) -> None:
     assert both.value["metadata"] == {"name": "child"}
     assert {"extends", "scope"} & both.value.keys() == set()
