@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 Kind = Literal["removed", "loosened", "changed", "tightened", "added", "reworded"]
 KINDS: tuple[Kind, ...] = ("removed", "loosened", "changed", "tightened", "added", "reworded")
 
-_WORDS = ("why", "fix", "paper", "docs", "reason", "override", "owner", "ticket", "approver")  # decide nothing
+_WORDS = {
+    "rule": ("why", "fix", "paper", "docs", "reason", "override"),
+    "waiver": ("owner", "reason", "ticket", "approver"),
+    "defaults": ("reason", "override"),
+    "baseline": ("reason", "override"),
+}  # what → its fields that decide nothing
 _OF_WHAT = ("rule", "model", "slices")  # a waiver holds for
 
 
@@ -144,8 +149,14 @@ def _judged(
 ) -> Difference:
     """What differs between two values of one block, by what each key does to the verdict."""
     more, less = list(looser), list(tighter)
+    words = [(key,) for key in _WORDS.get(what, ())]
     details = tuple(
-        Detail(".".join(map(str, location)), _kind(location, more, less), _text(was), _text(now))
+        Detail(
+            ".".join(map(str, location)),
+            "reworded" if location in words else _kind(location, more, less),
+            _text(was),
+            _text(now),
+        )
         for location, was, now in _unlike(*values)
     )
     kinds = {detail.kind for detail in details} - {"reworded"}
@@ -154,8 +165,6 @@ def _judged(
 
 
 def _kind(location: Location, more: Iterable[Location], less: Iterable[Location]) -> Kind:
-    if location and location[-1] in _WORDS:
-        return "reworded"
     lets_more, lets_less = (any(_touch(location, each) for each in found) for found in (more, less))
     if lets_more == lets_less:
         return "changed"

@@ -100,6 +100,18 @@ def test_words_decide_nothing(tmp_path: Path) -> None:
     assert of_rules(tmp_path, "min: 1, why: a", "min: 2, why: b")[0][0] == "tightened"
 
 
+def test_names_that_users_choose_are_no_words(tmp_path: Path) -> None:
+    rules = f"rules:\n{RULE % 'min: 1'}"
+    (found,) = compared(
+        tmp_path, f"scope: {{aliases: {{owner: block}}}}\n{rules}", f"scope: {{aliases: {{owner: warn}}}}\n{rules}"
+    )
+    assert (found.kind, found.details) == ("loosened", (Detail("aliases.owner", "loosened", "block", "warn"),))
+    asks = "slices: {by: source, min: 3, bounds: {docs: {min: 8}%s}}"
+    assert of_rules(tmp_path, asks % ", why: {min: 5}", asks % "") == [("loosened", "slices.bounds.why", "loosened")]
+    (found,) = compared(tmp_path, rules, f"layers: {{reason: {{path: a}}}}\n{rules}")
+    assert [(detail.key, detail.kind) for detail in found.details] == [("reason", "changed")]
+
+
 def test_values_are_told_as_they_are_written(tmp_path: Path) -> None:
     old = "min: 1, relative: {max_drop: 5%}, enforce_from: 2027-01-01, slices: {by: [a, b], min: 1}"
     (found,) = compared(tmp_path, f"rules:\n{RULE % old}", f"rules:\n{RULE % 'min: 1e-3'}")
