@@ -86,7 +86,7 @@ def _looser(old: Policy, new: Policy) -> Iterator[Location]:
 def _less_compared(old: Policy, new: Policy) -> Iterator[Location]:
     """Where comparisons are no longer made; of another version nobody can tell whether it is a worse one."""
     if old.baseline and new.baseline:
-        yield from (place for place in _places(loosened_baseline(old.baseline, new.baseline)) if place != ("uri",))
+        yield from (place for place in _places(loosened_baseline(old, new)) if place != ("uri",))
     elif old.baseline and any(rule.enabled and rule.compares for rule in old.rules):
         yield ()
 

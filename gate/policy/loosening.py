@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gate.policy.kinds import Location, Margin
     from gate.policy.rules import Bounds, Relative, Rule, Slices
-    from gate.policy.schema import Baseline, Defaults, Policy
+    from gate.policy.schema import Defaults, Policy, Scope
 
 _STRICTNESS = {"pass": 0, "warn": 1, "block": 2}
 Loosened = tuple["Location", str]  # the key, and what it was and became
@@ -33,8 +33,8 @@ def loosened(base: Policy, child: Policy, written: Mapping[str, Any]) -> Iterato
     """
     if not child.defaults.override:
         yield from _within("defaults", loosened_defaults(base.defaults, child.defaults))
-    if base.baseline and child.baseline and not child.baseline.override:
-        yield from _within("baseline", loosened_baseline(base.baseline, child.baseline))
+    if child.baseline and not child.baseline.override:
+        yield from _within("baseline", loosened_baseline(base, child))
     after = {rule.id: (index, rule) for index, rule in enumerate(child.rules)}
     for rule in base.rules:
         index, own = after[rule.id]
@@ -92,16 +92,22 @@ def _aside(blocks: bool) -> str:  # noqa: FBT001 - a fact, not a switch
     return "" if blocks else ", and what is inconclusive then does not block"
 
 
-def loosened_baseline(base: Baseline, child: Baseline) -> Iterator[Loosened]:
-    """Whether comparisons are left out that the base insists on, or made with another, perhaps worse version.
+def loosened_baseline(base: Policy, child: Policy) -> Iterator[Loosened]:
+    """Whether comparisons are left out that the base insists on, or made with another, perhaps worse version."""
+    was, now = base.baseline, child.baseline
+    if was is None or now is None:
+        return
+    if was.uri != now.uri and not _is_the_alias(was.uri, now.uri, child.scope):
+        yield ("uri",), f"compares with another version, {_from_to(was.uri, now.uri)}"
+    if was.when_absent == "error" != now.when_absent:
+        yield ("when_absent",), _from_to(was.when_absent, now.when_absent)
 
-    `@champion` and `models:/NAME@champion` are one version of NAME.
-    """
-    named = base.uri.startswith("@") and child.uri.startswith("models:/") and child.uri.endswith(base.uri)
-    if base.uri != child.uri and not named:
-        yield ("uri",), f"compares with another version, {_from_to(base.uri, child.uri)}"
-    if base.when_absent == "error" != child.when_absent:
-        yield ("when_absent",), _from_to(base.when_absent, child.when_absent)
+
+def _is_the_alias(alias: str, uri: str, scope: Scope) -> bool:
+    """Whether `models:/NAME@champion` is what `@champion` means: NAME is the one model that the policy is for."""
+    name, at, found = uri.removeprefix("models:/").rpartition("@")
+    one = scope.models == (name,) and not set(name) & set("*?[")
+    return uri.startswith("models:/") and one and alias == at + found
 
 
 def loosened_rule(base: Rule, child: Rule) -> Iterator[Loosened]:

@@ -104,8 +104,8 @@ def _overridden(base: Policy, own: Policy) -> Iterator[tuple[Location, Location,
     if own.defaults.override:
         found = loosened_defaults(base.defaults, own.defaults)
         yield ("defaults",), ("defaults",), own.defaults.reason, found
-    if own.baseline and own.baseline.override and base.baseline:
-        found = loosened_baseline(base.baseline, own.baseline)
+    if own.baseline and own.baseline.override:
+        found = loosened_baseline(base, own)
         yield ("baseline",), ("baseline",), own.baseline.reason, found
     ids = [rule.id for rule in own.rules]
     for number, rule in enumerate(base.rules):

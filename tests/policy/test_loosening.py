@@ -138,7 +138,6 @@ def test_override_without_a_reason_is_refused(tmp_path: Path, block: str, conten
         ("rules", "id: new, metric: mean_cosine, max: 1, severity: warn, enforce_from: 2030-01-01"),
         ("defaults", "confidence: 0.99"),
         ("defaults", "severity: block, inconclusive: block, multiplicity: holm"),
-        ("baseline", 'uri: "models:/other@champion"'),
         ("run", "seed: 7"),
         ("layers", "embedding: {path: '3'}"),
         ("scope", "models: [text-*], aliases: {challenger: warn}"),
@@ -189,6 +188,42 @@ def test_a_version_that_the_base_names_stays_the_one_that_is_compared_with(tmp_p
         assert "baseline.uri: loosens" in fault.message
     loaded(tmp_path, "baseline: {uri: models:/e@champion}", base=base)
     assert faults(tmp_path, "baseline: {uri: models:/e/1}", base=BASE.replace('"@champion"', "'1'"))  # a folder
+
+
+@pytest.mark.parametrize(
+    ("models", "uri", "same"),
+    [
+        ("[e]", "models:/e@champion", True),
+        ("[e]", "models:/garbage@champion", False),
+        ("[e]", "models:/e@first", False),
+        ("[e]", "models:/e/1", False),
+        ("[e]", "models:/e@x@champion", False),
+        ("['e@x']", "models:/e@x@champion", True),
+        ("[e]", "e@champion", False),
+        ("[e, f]", "models:/e@champion", False),
+        ("['*']", "models:/e@champion", False),
+        ("['e*']", "models:/e*@champion", False),
+        ("['[e]']", "models:/[e]@champion", False),
+        (None, "models:/e@champion", False),
+        (None, "models:/*@champion", False),
+    ],
+)
+def test_an_alias_may_be_written_out_for_the_one_model_of_the_scope(
+    tmp_path: Path, models: str | None, uri: str, *, same: bool
+) -> None:
+    child = f"baseline: {{uri: '{uri}'}}" + (f"\nscope: {{models: {models}}}" if models else "")
+    if same:
+        assert loaded(tmp_path, child).policy.baseline is not None
+    else:
+        (fault,) = faults(tmp_path, child)
+        assert fault.message.startswith(
+            f"baseline.uri: loosens {tmp_path / 'base.yaml'}, compares with another version"
+        )
+
+
+def test_an_alias_is_the_whole_of_what_stands_after_the_last_at(tmp_path: Path) -> None:
+    base = BASE.replace('"@champion"', '"@x@champion"')
+    assert faults(tmp_path, "baseline: {uri: models:/e@x@champion}\nscope: {models: [e@x]}", base=base)
 
 
 def test_a_baseline_that_is_asked_for_takes_the_place_of_any(tmp_path: Path) -> None:
