@@ -84,9 +84,9 @@ def _looser(old: Policy, new: Policy) -> Iterator[Location]:
 
 
 def _less_compared(old: Policy, new: Policy) -> Iterator[Location]:
-    """Where comparisons are no longer made; of another version nobody can tell whether it is a worse one."""
+    """Where comparisons are no longer made; of another version or layer nobody can tell whether it is a worse one."""
     if old.baseline and new.baseline:
-        yield from (place for place in _places(loosened_baseline(old, new)) if place != ("uri",))
+        yield from (place for place in _places(loosened_baseline(old, new)) if place == ("when_absent",))
     elif old.baseline and any(rule.enabled and rule.compares for rule in old.rules):
         yield ()
 

@@ -1,7 +1,7 @@
 """What of a policy would let pass what the policy that it extends stops.
 
-Compared are rules, defaults and the baseline. Where the model, its layers and the probe set are, is each policy's own
-business, as is its scope.
+Compared are rules, defaults and the baseline with the layers that are read of it. Where the model, its layers and the
+probe set are, is each policy's own business, as is its scope.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gate.policy.kinds import Location, Margin
     from gate.policy.rules import Bounds, Relative, Rule, Slices
-    from gate.policy.schema import Defaults, Policy, Scope
+    from gate.policy.schema import Defaults, Layer, Policy, Scope
 
 _STRICTNESS = {"pass": 0, "warn": 1, "block": 2}
 Loosened = tuple["Location", str]  # the key, and what it was and became
@@ -93,7 +93,10 @@ def _aside(blocks: bool) -> str:  # noqa: FBT001 - a fact, not a switch
 
 
 def loosened_baseline(base: Policy, child: Policy) -> Iterator[Loosened]:
-    """Whether comparisons are left out that the base insists on, or made with another, perhaps worse version."""
+    """Whether comparisons are left out that the base insists on, or made with another, perhaps worse version or layer.
+
+    A layer that only the child has is none that the base asks for.
+    """
     was, now = base.baseline, child.baseline
     if was is None or now is None:
         return
@@ -101,6 +104,14 @@ def loosened_baseline(base: Policy, child: Policy) -> Iterator[Loosened]:
         yield ("uri",), f"compares with another version, {_from_to(was.uri, now.uri)}"
     if was.when_absent == "error" != now.when_absent:
         yield ("when_absent",), _from_to(was.when_absent, now.when_absent)
+    for name in base.layers:
+        before, after = was.layers.get(name), now.layers.get(name)
+        if before != after:
+            yield ("layers", name), f"asks another layer of the baseline, {_from_to(_path(before), _path(after))}"
+
+
+def _path(layer: Layer | None) -> str:
+    return "its own path" if layer is None else f"{layer.path} ({layer.pooling})"
 
 
 def _is_the_alias(alias: str, uri: str, scope: Scope) -> bool:

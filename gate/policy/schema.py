@@ -166,7 +166,7 @@ class Baseline(Keys):
     reason: Text | None = None
     """Why it is looser than that of a policy that this one extends; needed with `override`."""
     override: Permission = False
-    """Lets it be looser: compare with another version, or leave out what compares where the other stops."""
+    """Lets it be looser: compare with another version or layer, or leave out what compares where the other stops."""
 
 
 class Defaults(Keys):

@@ -197,6 +197,16 @@ def test_a_comparison_with_another_version_is_changed_both_ways(tmp_path: Path, 
         assert [(found.what, detail.key, detail.kind) for detail in found.details] == [("baseline", "uri", "changed")]
 
 
+def test_a_comparison_with_another_layer_is_changed_both_ways(tmp_path: Path) -> None:
+    where = ("", ", layers: {a: {path: b}}", ", layers: {a: {path: c}}")
+    texts = [f"layers: {{a: {{path: b}}}}\nbaseline: {{uri: x{each}}}\nrules:\n{RULE % 'min: 1'}" for each in where]
+    texts.append(texts[0].partition("\n")[2])  # has no such layer itself
+    for old, new in ((0, 1), (1, 0), (1, 2), (3, 1), (1, 3)):
+        found, *others = differences(_bare(tmp_path, texts[old]), _bare(tmp_path, texts[new]))
+        assert (found.what, found.kind) == ("baseline", "changed")
+        assert [each.what for each in others] == (["layers"] if 3 in (old, new) else [])
+
+
 @pytest.mark.parametrize(
     "asks",
     [

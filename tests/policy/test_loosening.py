@@ -226,6 +226,34 @@ def test_an_alias_is_the_whole_of_what_stands_after_the_last_at(tmp_path: Path) 
     assert faults(tmp_path, "baseline: {uri: models:/e@x@champion}\nscope: {models: [e@x]}", base=base)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "what"),
+    [
+        (
+            "",
+            "layers: {emb: {path: '2'}}",
+            "emb: loosens PATH, asks another layer of the baseline, from its own path to 2",
+        ),
+        ("layers: {emb: {path: '1'}}", "layers: {emb: {path: '2'}}", "emb: loosens PATH, asks another layer of the b"),
+        ("layers: {emb: {path: '1'}}", "layers: {emb: {pooling: mean}}", "from 1 (none) to 1 (mean); take it out"),
+        ("layers: {emb: {path: '1'}}", "layers: {emb: {path: '1'}}", None),
+        ("", "layers: {own: {path: '2'}}", None),
+    ],
+)
+def test_another_layer_of_the_baseline_is_overridden(tmp_path: Path, before: str, after: str, what: str | None) -> None:
+    named = "layers: {emb: {path: '1'}}\nrules:"
+    base = BASE.replace('"@champion"', f'"@champion", {before}').replace("rules:", named)
+    child = "layers: {own: {path: '3'}}\nbaseline: {" + after
+    if what is None:
+        assert loaded(tmp_path, child + "}", base=base).policy.rules
+        return
+    (fault,) = faults(tmp_path, child + "}", base=base)
+    assert fault.line == 6
+    assert fault.message.startswith("baseline.layers.emb: loosens")
+    assert what.replace("PATH", str(tmp_path / "base.yaml")) in fault.message
+    assert loaded(tmp_path, child + WHY + "}", base=base).policy.rules
+
+
 def test_a_baseline_that_is_asked_for_takes_the_place_of_any(tmp_path: Path) -> None:
     loaded(tmp_path, "rules: [{id: rank, min: 21}]")
     policy = load_policy(tmp_path / "child.yaml", baseline="models:/e/1").policy
