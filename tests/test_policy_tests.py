@@ -174,6 +174,25 @@ def test_without_a_baseline_rules_are_left_out_or_the_check_stops(tmp_path: Path
     )
 
 
+def test_a_version_that_is_named_must_be_there_unless_it_is_the_candidate(tmp_path: Path) -> None:
+    test = f"given: {{{GOOD}}}, no_baseline: gone, %s expect: {{status: error, exit_code: %d}}"
+    for when in ("skip_relative", "error"):
+        named = COMPARED.replace("WHEN", when).replace("@champion", "models:/enc/37")
+        assert complaints(tmp_path, test % ("", 3), named) == ()
+        assert complaints(tmp_path, test % ("model: models:/enc/38,", 3), named) == ()
+        itself = test % ("model: models:/enc/37,", 5 if when == "skip_relative" else 3)
+        assert complaints(tmp_path, itself, named) == ()
+    (told,) = complaints(
+        tmp_path, test % ("", 5), COMPARED.replace("WHEN", "skip_relative").replace("@champion", "m/1")
+    )
+    assert told == (
+        "exit_code: expected 5, found 3: there is no baseline (gone), and m/1, which is named, must be there "
+        "unless the `model` of the test is that version"
+    )
+    aliased = COMPARED.replace("WHEN", "skip_relative").replace("@champion", "models:/enc@champion")
+    assert complaints(tmp_path, test % ("", 5), aliased) == ()
+
+
 def test_slices_are_judged_by_their_rows_and_numbers(tmp_path: Path) -> None:
     def given(ja: str, en: str, rows: int = 300) -> str:
         parts = f"'language=ja': {{rows: 300, given: {{{ja}}}}}, 'language=en': {{rows: {rows}, given: {{{en}}}}}"

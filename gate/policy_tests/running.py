@@ -15,7 +15,7 @@ from gate.verdict import Occasion, judge
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gate.policy.schema import Policy
+    from gate.policy.schema import Baseline, Policy
     from gate.policy_tests.files import Suite
     from gate.policy_tests.schema import Case
     from gate.verdict import Finding, Outcome, Status
@@ -70,13 +70,23 @@ def _said(case: Case, policy: Policy) -> _Said:
             require_in_scope(policy, case.model.removeprefix("models:/").rpartition("/")[0], case.model)
         except NothingEvaluatedError as error:
             return _Said("error", error.exit_code, (), str(error))
-    if case.no_baseline is not None and policy.baseline and policy.baseline.when_absent == "error":
-        instead = f"there is no baseline ({case.no_baseline}), and `when_absent: error` stops a check then"
-        return _Said("error", RegistryError.exit_code, (), instead)
+    if case.no_baseline is not None and (stop := _needs_the_baseline(case, policy.baseline)):
+        return _Said("error", RegistryError.exit_code, (), f"there is no baseline ({case.no_baseline}), and {stop}")
     alias = "" if case.alias is None else f"models:/any@{case.alias}"
     on = Occasion(() if case.model is None else (case.model,), case.date or _ANY_DAY, enforcement(policy, alias))
     judgement = judge(policy, measurements(case, policy), on)
     return _Said(judgement.verdict.status, judgement.verdict.exit_code, judgement.findings)
+
+
+def _needs_the_baseline(case: Case, baseline: Baseline | None) -> str | None:
+    """Why a check stops without the baseline, None where it goes on."""
+    if baseline is None:
+        return None
+    if baseline.when_absent == "error":
+        return "`when_absent: error` stops a check then"
+    if "@" in baseline.uri or case.model == baseline.uri:  # of a named version, only the candidate itself is left out
+        return None
+    return f"{baseline.uri}, which is named, must be there unless the `model` of the test is that version"
 
 
 def _complaints(case: Case, said: _Said) -> Iterator[str]:
