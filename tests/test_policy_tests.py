@@ -244,7 +244,7 @@ def test_answers_may_differ_by_layer(tmp_path: Path) -> None:
     ("test", "fault"),
     [
         ("expect: {}", "tests.0.expect: a test that expects nothing would always pass"),
-        ("gven: {}, expect: {status: passed}", "tests.0.gven: Extra inputs are not permitted. Did you mean `given`?"),
+        ("gven: {}, expect: {status: passed}", "tests.0.gven: there is no key `gven`. Did you mean `given`?"),
         ("given: {efective_rank: {status: error}}, expect: {pass: []}", "Did you mean `effective_rank`?"),
         ("given: {cdnv: {status: error}}, expect: {pass: []}", "no rule of the policy asks for 'cdnv'"),
         ("given: {effective_rank: {value: 1}}, expect: {pass: []}", "needs `value` and `interval`, or the `status`"),

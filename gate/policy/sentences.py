@@ -130,7 +130,7 @@ def _unknown_key(model: type[BaseModel], key: str) -> str:
     inside = [name for name, field in model.model_fields.items() if key in _keys_inside(field.annotation)]
     below = f" It belongs under {' or '.join(f'`{name}`' for name in inside)}." if inside else ""
     offer = did_you_mean(key, keys, cutoff=_SURELY) or below or did_you_mean(key, keys)
-    return "Extra inputs are not permitted." + (offer or f" The keys here are: {', '.join(keys)}.")
+    return f"there is no key `{key}`." + (offer or f" The keys here are: {', '.join(keys)}.")
 
 
 def _keys_inside(annotation: object) -> list[str]:

@@ -514,13 +514,13 @@ def test_what_cannot_be_evaluated_is_one_message_and_leaves_nothing_behind(
 @pytest.mark.parametrize(
     ("right", "wrong", "suggestion"),
     [
-        ("min: 6", "mni: 6", "rules.1.mni: Extra inputs are not permitted. Did you mean `min`?"),
+        ("min: 6", "mni: 6", "rules.1.mni: there is no key `mni`. Did you mean `min`?"),
         (
             "metric: effective_rank",
             "metric: efective_rank",
             "rules.1.metric: there is no metric 'efective_rank'. Did you mean `effective_rank`?",
         ),
-        ("layers:", "layer:", "layer: Extra inputs are not permitted. Did you mean `layers`?"),
+        ("layers:", "layer:", "layer: there is no key `layer`. Did you mean `layers`?"),
     ],
 )
 def test_a_typo_in_the_policy_exits_with_2_and_says_where_and_what_was_meant(

@@ -172,7 +172,7 @@ def test_every_fault_of_every_policy_is_listed(policy: Path, tmp_path: Path) -> 
     assert done.stdout == f"{policy}: ok, encoder@1.0.0, 1 rule\n"
     lines = done.stderr.splitlines()
     assert [line.split(": ")[0] for line in lines] == [f"{typo}:5:40", f"{other}:5:16", f"{other}:6:1"]
-    assert lines[0].endswith("rules.0.mni: Extra inputs are not permitted. Did you mean `min`?")
+    assert lines[0].endswith("rules.0.mni: there is no key `mni`. Did you mean `min`?")
     assert lines[1].endswith("Did you mean `effective_rank`?")
     assert lines[2].endswith("Did you mean `waivers`?")
 

@@ -97,7 +97,7 @@ def test_a_policy_stands_in_for_the_flags_and_is_not_judged(ask: Callable[..., A
             "--layer 'vectors': expected NAME=PATH or NAME=PATH:POOLING",
         ),
         (["--probe", "probe.yaml", "--layer", "v=output", "--layer", "v=input"], 2, "'v' is given twice"),
-        (["--probe", "probe.yaml", "--reads", "logit=output"], 2, "reads.logit: Extra inputs"),
+        (["--probe", "probe.yaml", "--reads", "logit=output"], 2, "reads.logit: there is no key `logit`"),
         (["--probe", "probe.yaml", "--layer", "v=deep"], 3, "error[layer]:"),
         (["--probe", "probe.yaml", "-o", "sarif"], 2, "there is no format 'sarif'. There are: text, json, markdown."),
         (["--probe", "probe.yaml", "-o", "json=probe.yaml"], 2, "is an input of this command"),

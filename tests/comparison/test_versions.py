@@ -249,7 +249,7 @@ def test_the_same_version_twice_is_refused(folder: Path) -> None:
         (
             {"reads": {"logit": "output"}},
             UsageError,
-            "reads.logit: Extra inputs are not permitted. Did you mean `logits`",
+            "reads.logit: there is no key `logit`. Did you mean `logits`",
         ),
         ({"layers": {"x": "deep"}}, LayerError, "has no layer 'deep'"),
         ({"a": "missing"}, GateError, "no such file"),

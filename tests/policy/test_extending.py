@@ -143,9 +143,7 @@ def test_an_entry_that_means_no_policy_is_a_fault_at_its_line(entry: str, messag
     write("company.yaml", COMPANY)
     found = faults(child("company.yaml", entry, more="rules: [{id: rank, min: 21}, {id: mine, mni: 3}]\n"))
     assert found[0].startswith(f"child.yaml:6:5: error[policy]: extends.1: {message}")
-    assert found[-1] == (
-        "child.yaml:7:41: error[policy]: rules.1.mni: Extra inputs are not permitted. Did you mean `min`?"
-    )
+    assert found[-1] == ("child.yaml:7:41: error[policy]: rules.1.mni: there is no key `mni`. Did you mean `min`?")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +192,7 @@ def test_faults_of_an_extended_file_are_shown_with_its_path_and_those_of_all_fil
         "child.yaml:9:20: error[policy]: rules.0.min: should be a number, found 'no'; leave the key out for none",
         "child.yaml:9:29: error[policy]: rules.0.enforce_from: should be a day such as 2027-01-31, found 'soon'",
         "child.yaml:9:51: error[policy]: rules.1.id: 'rank' is already the id of rules.0; give it another",
-        "company.yaml:6:40: error[policy]: rules.0.mni: Extra inputs are not permitted. Did you mean `min`?",
+        "company.yaml:6:40: error[policy]: rules.0.mni: there is no key `mni`. Did you mean `min`?",
         "other.yaml:4:17: error[policy]: rules.0.metric: there is no metric 'vcii'. Did you mean `vci`?",
         "other.yaml:4:31: error[policy]: rules.0.max: should be a finite number, found nan",
     ]

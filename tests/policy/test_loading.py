@@ -68,7 +68,7 @@ def test_a_place_that_is_not_written_is_the_nearest_around_it(tmp_path: Path) ->
 
 def test_a_typo_is_shown_with_its_place_and_the_nearest_key(tmp_path: Path) -> None:
     found = faults(tmp_path, GOOD.replace("    min: 96", "    mni: 96"))
-    assert found == ["13:5: rules.1.mni: Extra inputs are not permitted. Did you mean `min`?"]
+    assert found == ["13:5: rules.1.mni: there is no key `mni`. Did you mean `min`?"]
 
 
 def test_a_printed_fault_begins_with_file_line_and_column(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_all_faults_of_a_file_come_at_once_in_the_order_of_its_lines(tmp_path: P
         ("layers:", "layers:\n  3: {path: x}", "layers: a key should be text, found '3'; write it in quotes"),
         ("layers:", "layers:\n  [a]: {path: x}", "layers: a key should be text, found a list or mapping"),
         ("layers:", "layers: 3\nlayer:", "layers: should hold keys with values, found 3"),
-        ("layers:", "threshold: 3\nlayers:", "Extra inputs are not permitted. The keys here are: apiVersion, kind,"),
+        ("layers:", "threshold: 3\nlayers:", "there is no key `threshold`. The keys here are: apiVersion, kind,"),
         ("min: 96", "min: !bound 96", "13:10: not valid YAML: the tag '!bound' is not allowed"),
         ("min: 96", "min: !!binary aGk=", "13:10: not valid YAML: the tag 'tag:yaml.org,2002:binary' is not allowed"),
         ("min: 96", "min: !!int abc", "13:5: rules.1.min: 'abc' is no whole number; write another value"),
@@ -314,7 +314,7 @@ def test_a_probe_spec_is_refused_like_a_policy(tmp_path: Path) -> None:
         load_probe_spec(path)
     assert [fault.message for fault in raised.value.faults] == [
         "columns: is required, and not there; add it",
-        "colums: Extra inputs are not permitted. Did you mean `columns`?",
+        "colums: there is no key `colums`. Did you mean `columns`?",
         "expectations: `expectations` is not supported yet; remove it",
     ]
 
