@@ -12,6 +12,7 @@ from ruamel.yaml.error import MarkedYAMLError, StreamMark
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
+from gate.policy.indentation import out_of_line
 from gate.policy.kinds import Location, shown
 
 Position = tuple[int, int]
@@ -76,8 +77,7 @@ def read(text: str) -> Tree:
             return _nothing((1, 1), "the file is empty, expected keys with values")
         value = walk.value(root, ())
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        return _nothing(_mark(mark), f"not valid YAML: {_in_words(str(error.problem or error.context))}")
+        return _no_yaml(text, error)
     except ReaderError as error:
         return _nothing(
             _place(text, error.position), f"not valid YAML: the character {chr(error.character)!r} is not allowed"
@@ -89,6 +89,14 @@ def read(text: str) -> Tree:
 
 def _nothing(position: Position, message: str) -> Tree:
     return Tree(None, {(): position}, (Problem((), position, message),))
+
+
+def _no_yaml(text: str, error: MarkedYAMLError) -> Tree:
+    mark, problem = error.problem_mark or error.context_mark, str(error.problem or error.context)
+    if mark and (found := out_of_line(text, problem, mark.line, mark.column)):
+        column, message = found
+        return _nothing((mark.line + 1, column + 1), f"not valid YAML: {message}")
+    return _nothing(_mark(mark), f"not valid YAML: {_in_words(problem)}")
 
 
 def _misread(text: str) -> Tree | None:

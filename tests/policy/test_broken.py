@@ -63,7 +63,9 @@ def test_a_fault_is_at_a_place_of_a_file_and_in_words_for_people(name: str) -> N
         text = Path(found[1]).read_text(encoding="utf-8").splitlines()[int(found[2]) - 1]
         assert 1 <= int(found[3]) <= len(text) + 1, line
         assert not text[int(found[3]) - 1 :][:1].isspace() or "a tab" in line, line
-        assert not re.search(r"Input should|Extra inputs|valid (string|number|tuple)|Value error|Field required", line), line
+        assert not re.search(
+            r"Input should|Extra inputs|valid (string|number|tuple)|Value error|Field required", line
+        ), line
         assert re.search(r"should|is required|needs|did you mean|there is no|;|\. ", found["message"], re.IGNORECASE), (
             line
         )
