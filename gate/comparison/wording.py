@@ -61,11 +61,11 @@ def footnotes(document: Document) -> list[str]:
         notes[0] = notes[0].replace(f"paired, at {level}", "paired")
         notes.append(f"They are so wide that all differences hold at once, at {level} (Holm).")
     else:
-        chance = compared * (1 - document["run"]["confidence"])
-        notes.append(
-            f"Of {compared} numbers about {max(round(chance), 1)} would differ by chance if nothing had changed; "
-            "--holm allows for that."
+        chance = round(compared * (1 - document["run"]["confidence"]))
+        of_all = (
+            f"Of {compared} number{'' if compared == 1 else 's'} {f'about {chance}' if chance else 'fewer than one'}"
         )
+        notes.append(f"{of_all} would differ by chance if nothing had changed; --holm allows for that.")
     few = summary.caution(_as_evidence(document))
     return [*notes, *([few.removeprefix("note: ").capitalize() + "."] if few else [])]
 

@@ -131,6 +131,19 @@ def test_the_page_says_that_intervals_are_paired_and_how_many_differ_by_chance()
     assert "by chance" not in at_once
 
 
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (1, "Of 1 number fewer than one would"),
+        (2, "Of 2 numbers fewer than one would"),
+        (20, "Of 20 numbers about 1 would"),
+        (40, "Of 40 numbers about 2 would"),
+    ],
+)
+def test_of_few_numbers_fewer_than_one_differ_by_chance(count: int, words: str) -> None:
+    assert words in text.render(document(*[difference("ece", "no_difference")] * count))
+
+
 def test_clusters_are_named_and_few_of_them_warned_of() -> None:
     clustered = difference("ece", "worse", method="paired difference, delta method, 12 clusters")
     page = text.render(document(clustered))
