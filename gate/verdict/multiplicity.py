@@ -56,15 +56,24 @@ def all_judged(cases: Sequence[Case], defaults: Defaults) -> list[Finding]:
     waiting = [index for index, finding in enumerate(findings) if finding.interval is not None]
     levels = holm([cases[index] for index in waiting], defaults.confidence, _is_decided)
     for index, level in zip(waiting, levels, strict=True):
-        findings[index] = judged(cases[index], level)
-    return [_explained(finding) for finding in findings]
+        findings[index] = _explained(judged(cases[index], level), findings[index])
+    return findings
 
 
 def _is_decided(case: Case, level: float) -> bool:
     return judged(case, level).status != "inconclusive"
 
 
-def _explained(finding: Finding) -> Finding:
-    if finding.status != "inconclusive" or finding.interval is None:
+def _explained(finding: Finding, alone: Finding) -> Finding:
+    """With what the other rules have to do with it that it is open: nothing where it is open by itself, too."""
+    if finding.status != "inconclusive" or finding.interval is None or alone.confidence == finding.confidence:
         return finding
-    return replace(finding, message=f"{finding.message}; all rules hold at once at this level")
+    many, one = (_percent(each.confidence) for each in (finding, alone))
+    if alone.status == "inconclusive":
+        return replace(finding, message=f"{finding.message}; at {one}, by itself, it is not decided either")
+    at_once = f"all rules at once ask for {many} of it, and at {one}, by itself, it would be decided"
+    return replace(finding, message=f"{finding.message}; {at_once}")
+
+
+def _percent(level: float | None) -> str:
+    return "-" if level is None else f"{100 * level:.4f}".rstrip("0").rstrip(".") + "%"

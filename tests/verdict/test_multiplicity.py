@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gate.estimate import Estimate
+from gate.evidence.wording import miss
 from gate.verdict import Measurements, judge, levels, question_of
 from gate.verdict.multiplicity import _SHARES
 from tests.verdict.made import ON, estimate, policy, rule
@@ -85,15 +86,25 @@ def test_holm_makes_one_false_decision_in_at_most_one_run_of_twenty() -> None:
     assert false["none"] / draws > 0.15
 
 
-def test_what_is_left_open_at_the_level_of_all_says_so_with_its_level() -> None:
+@pytest.mark.parametrize(
+    ("other", "value", "level", "shown", "says"),
+    [
+        (9.0, 1.9, 0.95, "95", None),
+        (0.5, 2.1, 0.975, "97.5", "all rules at once ask for 97.5% of it, and at 95%, by itself, it would be decided"),
+        (0.5, 1.9, 0.975, "97.5", "at 95%, by itself, it is not decided either"),
+    ],
+)
+def test_what_is_left_open_says_at_which_level_and_whether_it_is_because_of_the_others(
+    other: float, value: float, level: float, shown: str, says: str | None
+) -> None:
     rules = [rule(id=name, layer=name, min=0) for name in ("a", "b")]
-    found = {question_of(rules[0]): exact(9.0, 1.0, 2), question_of(rules[1]): exact(1.9, 1.0, 2)}
+    found = {question_of(rules[0]): exact(other, 1.0, 2), question_of(rules[1]): exact(value, 1.0, 2)}
     layers = {each.layer: {"path": each.layer} for each in rules}
     keys: Any = {"layers": layers, "defaults": {"multiplicity": "holm"}}
-    sure, open_ = judge(policy(*rules, **keys), Measurements(found), ON).findings
-    assert (sure.status, sure.confidence) == ("pass", 0.975)
-    assert (open_.status, open_.confidence) == ("inconclusive", 0.95)
-    assert open_.message.endswith("; all rules hold at once at this level")
+    _, open_ = judge(policy(*rules, **keys), Measurements(found), ON).findings
+    assert (open_.status, open_.confidence) == ("inconclusive", level)
+    assert open_.message.endswith(f" (n = {open_.n})" + (f"; {says}" if says else ""))
+    assert f"not decided ({shown}% interval" in miss(vars(open_), 0.95)
 
 
 def test_errors_and_what_is_not_judged_take_no_share_of_the_level() -> None:
