@@ -153,7 +153,8 @@ merged in their order, and the policy itself comes last:
 - Waivers are added to those that are there. `metadata` and `scope` are each file's own.
 - A policy may be **stricter** freely. Whatever would let pass what an extended policy stops is refused, with its line:
   a lower `min`, a larger margin, fewer slices, a later date, a weaker severity, another question, less confidence, a
-  comparison that is left out, another baseline (`models:/NAME@champion` for `@champion` is none). `override: true` and
+  comparison that is left out, another baseline or another layer of it (`models:/NAME@champion` is `@champion` where
+  NAME is the one model of the scope). `override: true` and
   a `reason` in the same rule, or in the same block `defaults` or `baseline`, allow it. Both are for this policy alone:
   one that extends it is held against what it made of the rule.
 - `enabled: false`, with an override, switches a rule off. Reports still list it, with the reason.

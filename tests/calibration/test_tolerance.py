@@ -145,7 +145,8 @@ def test_a_share_never_leaves_its_limits_and_a_bound_on_the_limit_is_none() -> N
 def test_a_bound_far_beyond_what_a_version_could_have_is_none_and_only_where_there_is_no_limit() -> None:
     good = readings([1.0, 1.5, 0.7, 1.2, 0.9], half=0.1)
     assert found("max", good, (0, INF), 20).number < 1000 * 1.6
-    assert "for 5 good versions max is 1.432e+04, 36 spreads away, which says nothing" in str(bound("max", good, limits=(0, INF), factor=36))
+    told = "for 5 good versions max is 1.432e+04, 36 spreads away, which says nothing"
+    assert told in str(bound("max", good, limits=(0, INF), factor=36))
     below = [Reading(-each.value, -each.high, -each.low) for each in good]
     assert found("min", below, (-INF, 0), 20).number > -1000 * 1.6
     assert "36 spreads away, which says nothing" in str(bound("min", below, limits=(-INF, 0), factor=36))
