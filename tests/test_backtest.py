@@ -480,6 +480,16 @@ def test_what_is_no_evidence_is_told_and_does_not_stop_the_others(tmp_path: Path
     assert backtest(loaded, found, TODAY)["versions"][0]["before"] is None
 
 
+@pytest.mark.parametrize("metric", [[1], {}, None, 3])
+def test_an_estimate_of_no_metric_is_the_obstacle_of_its_file(tmp_path: Path, metric: object) -> None:
+    document = sample("passed")
+    document["estimates"][1]["metric"] = metric
+    loaded = policy(tmp_path, RULE + LAYER)
+    found = [only for (only,) in replays([loaded.policy], [bundle(document), bundle(sample("passed"))], TODAY)]
+    assert [each.verdict is None for each in found] == [True, False]
+    assert f".metric is {metric!r}, expected a text" in found[0].obstacles[0]
+
+
 def test_evidence_that_contradicts_itself_is_not_replayed(tmp_path: Path) -> None:
     document = sample("passed")
     document["results"].pop()

@@ -102,7 +102,7 @@ def document(content: bytes, asked: Asked) -> dict[str, Any]:
         found["estimates"] = [
             _narrowed(each, asked.levels) if isinstance(each, dict) else each
             for each in estimates
-            if not isinstance(each, dict) or each.get("metric") in asked.metrics
+            if _is_asked(each, asked.metrics)
         ]
     known = validated(found)
     if not isinstance(known["probe"]["columns"], dict):
@@ -111,6 +111,12 @@ def document(content: bytes, asked: Asked) -> dict[str, Any]:
         if not isinstance(layer, dict) or not {"name", "path", "pooling"} <= layer.keys():
             raise UsageError(f"layers[{number}] does not say where features were read")
     return known
+
+
+def _is_asked(estimate: object, metrics: frozenset[str]) -> bool:
+    """Whether an estimate is of one of the metrics; of what is no estimate that cannot be said."""
+    metric = estimate.get("metric") if isinstance(estimate, dict) else None
+    return metric in metrics if isinstance(metric, str) else True
 
 
 def _narrowed(estimate: dict[str, Any], levels: frozenset[float] | None) -> dict[str, Any]:
