@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard
@@ -144,7 +145,7 @@ class Estimate:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite number; True is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def qualified(reason: str | None, whose: str) -> str | None:
@@ -154,6 +155,7 @@ def qualified(reason: str | None, whose: str) -> str | None:
 
 
 _SAME_LEVEL = 1e-12
+_LARGEST = sys.float_info.max  # of whole numbers some are larger, and no float
 _NOTHING: dict[str, Any] = {
     "value": None,
     "interval": None,

@@ -469,6 +469,7 @@ def test_a_number_that_is_none_never_passes(tmp_path: Path, key: str, value: obj
         (b'{"schema": "gate.evidence/v1"}', "lacks"),
         (b'{"schema": "gate.evidence/v1", "a": NaN}', "is not evidence in JSON"),
         (b"\xff", "is not evidence in JSON"),
+        (b"[" * 200_000, "is not evidence in JSON"),
     ],
 )
 def test_what_is_no_evidence_is_told_and_does_not_stop_the_others(tmp_path: Path, content: bytes, message: str) -> None:

@@ -107,9 +107,6 @@ def document(content: bytes, asked: Asked) -> dict[str, Any]:
     known = validated(found)
     if not isinstance(known["probe"]["columns"], dict):
         raise UsageError("probe.columns does not say what was read")
-    for number, layer in enumerate(known["layers"]):
-        if not isinstance(layer, dict) or not {"name", "path", "pooling"} <= layer.keys():
-            raise UsageError(f"layers[{number}] does not say where features were read")
     return known
 
 

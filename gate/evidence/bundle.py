@@ -185,6 +185,8 @@ def loads(text: str) -> dict[str, Any]:
         content = json.loads(text, parse_constant=_refuse, parse_float=_parse_float)
     except ValueError as error:
         raise UsageError(f"is not evidence in JSON: {error}; {_AGAIN}") from None
+    except RecursionError:
+        raise UsageError(f"is not evidence in JSON: it is nested too deeply; {_AGAIN}") from None
     return validated(content)
 
 

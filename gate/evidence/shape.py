@@ -5,12 +5,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import UsageError
-from gate.estimate import is_number
+from gate.evidence.kinds import (
+    COLUMNS,
+    COSINES,
+    COUNT,
+    ENDS,
+    LEVEL,
+    LEVELS,
+    LIST,
+    NUMBER,
+    NUMBERS,
+    POINTS,
+    SCALARS,
+    SOME_COLUMNS,
+    TEXT,
+    TIME,
+    TRUTH,
+    WHOLE,
+    Kind,
+    keys_of,
+    list_of,
+    one_of,
+    or_null,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    Kinds: TypeAlias = Mapping[str, Kind]
 
 SCHEMA = "gate.evidence/v1"
+_AGAIN = "write it again with `gate check -o json=PATH`"
 _KEYS = {
     "": (
         "schema status exit_code counts model policy probe baseline baseline_reason baseline_asked run notes waivers "
@@ -20,13 +46,105 @@ _KEYS = {
     "policy": "name version path digest text sources",
     "probe": "uri digest rows columns",
     "run": "version python torch mlflow platform device precision seed confidence git started seconds",
+    "waivers": "rule state expires owner reason",
+    "layers": "name path pooling n d spectrum class_similarity scatter",
+    "slices": "slice rows",
+    "estimates": ("of model metric layer slice value interval intervals status reason n d c method confidence params"),
+    "results": (
+        "rule metric layer check slice status severity value interval confidence min max margin baseline n d c method "
+        "n_needed policy_path policy_line policy_column anchor message reason why fix paper docs enforce_from waiver "
+        "rows"
+    ),
 }
-_LISTS = ("notes", "waivers", "layers", "slices", "estimates", "results")
-_RESULT = (
-    "rule metric layer check slice status severity value interval confidence min max margin baseline n d c method "
-    "n_needed policy_path policy_line policy_column anchor message reason why fix paper docs enforce_from waiver rows"
+_PLACE = keys_of("a path and a pooling", path=TEXT, pooling=TEXT)
+_PLACES = or_null(
+    Kind(
+        lambda value: isinstance(value, dict) and all(map(_PLACE.fits, value.values())), "a path and a pooling by name"
+    )
 )
-_ESTIMATE = "of model metric layer slice value interval intervals status reason n d c method confidence params"
+_MAYBE = or_null(TEXT)
+_MODEL = {
+    "uri": TEXT,
+    "resolved": TEXT,
+    **dict.fromkeys(("name", "version"), _MAYBE),
+    "digest": TEXT,
+    **dict.fromkeys(("flavour", "serialization", "run_id", "model_id"), _MAYBE),
+}
+# Of a list the kinds of its entries. What a key says that is not here is held against another one in
+# `gate.evidence.validation`: a status, a count, a bound, a digest.
+_KINDS: dict[str, Kinds] = {
+    "": {
+        "counts": Kind(lambda value: isinstance(value, dict), "numbers by outcome"),
+        "baseline_reason": _MAYBE,
+        "reads": _PLACES,
+        "baseline_layers": _PLACES,
+        **dict.fromkeys(("waivers", "layers", "slices", "estimates", "results"), LIST),
+    },
+    "model": _MODEL,
+    "policy": {"name": TEXT, "version": _MAYBE, "path": TEXT, "text": TEXT},
+    "probe": {"uri": TEXT, "digest": TEXT, "rows": COUNT},
+    "run": {
+        **dict.fromkeys(("version", "python", "torch", "mlflow", "platform", "device", "precision"), _MAYBE),
+        "seed": WHOLE,
+        "confidence": LEVEL,
+        "git": or_null(keys_of("a commit", commit=TEXT, dirty=TRUTH)),
+        "started": TIME,
+        "seconds": NUMBER,
+    },
+    "waivers": dict.fromkeys(("rule", "state", "expires", "owner", "reason"), TEXT),
+    "layers": {
+        "name": TEXT,
+        "path": TEXT,
+        "pooling": TEXT,
+        "n": COUNT,
+        "d": WHOLE,
+        "spectrum": NUMBERS,
+        "class_similarity": or_null(COSINES),
+        "scatter": or_null(POINTS),
+    },
+    "slices": {"slice": SOME_COLUMNS, "rows": COUNT},
+    "estimates": {
+        "of": one_of("candidate", "baseline", "change"),
+        "model": _MAYBE,
+        "metric": TEXT,
+        "layer": TEXT,
+        "status": TEXT,
+        "method": TEXT,
+        "reason": _MAYBE,
+        "slice": or_null(COLUMNS),
+        "params": SCALARS,
+        "n": COUNT,
+        "confidence": LEVEL,
+        "value": or_null(NUMBER),
+        "interval": or_null(ENDS),
+        "intervals": LEVELS,
+        **dict.fromkeys(("d", "c", "k", "n_needed"), or_null(WHOLE)),
+        "detail": _MAYBE,
+    },
+    "results": {
+        "rule": TEXT,
+        "metric": TEXT,
+        "layer": TEXT,
+        "slice": _MAYBE,
+        "severity": one_of("block", "warn"),
+        "message": TEXT,
+        **dict.fromkeys(("reason", "why", "fix", "paper", "docs", "enforce_from", "method"), _MAYBE),
+        "confidence": or_null(LEVEL),
+        **dict.fromkeys(("margin", "baseline"), or_null(NUMBER)),
+        **dict.fromkeys(("n", "d", "c", "n_needed"), or_null(WHOLE)),
+        "policy_path": TEXT,
+        **dict.fromkeys(("policy_line", "policy_column"), or_null(WHOLE)),
+        "anchor": keys_of("a path, a line and a column", path=TEXT, line=or_null(WHOLE), column=or_null(WHOLE)),
+        "waiver": or_null(
+            keys_of(
+                "an owner, a reason and a date",
+                **dict.fromkeys(("owner", "reason", "expires"), TEXT),
+                **dict.fromkeys(("ticket", "approver"), _MAYBE),
+            )
+        ),
+        "rows": list_of(keys_of("a row", id=TEXT, influence=or_null(NUMBER)), "rows with an id and an influence"),
+    },
+}
 
 
 def require_shape(content: object) -> dict[str, Any]:
@@ -40,103 +158,49 @@ def require_shape(content: object) -> dict[str, Any]:
         raise UsageError(
             f"its schema is {found!r}, expected {SCHEMA!r}; read it with the version of gate that wrote it"
         )
-    for part, keys in _KEYS.items():
-        _check_keys(content[part] if part else content, keys, part or "the document")
-    for key in _LISTS:
-        _check(content[key], key, lambda value: isinstance(value, list), "a list")
-    _check(content["counts"], "counts", lambda value: isinstance(value, dict), "numbers by outcome")
-    _check_texts(content)
-    for key in ("reads", "baseline_layers"):
-        _check(content[key], key, lambda value: value is None or _are_places(value), "a path and a pooling by name")
-    for number, result in enumerate(content["results"]):
-        _check_keys(result, _RESULT, f"results[{number}]")
-    for number, estimate in enumerate(content["estimates"]):
-        _check_estimate(estimate, f"estimates[{number}]")
-    for number, cut in enumerate(content["slices"]):
-        _check_keys(cut, "slice rows", f"slices[{number}]")
-        _check(cut["slice"], f"slices[{number}].slice", lambda value: bool(value) and _is_slice(value), "columns")
-        _check(cut["rows"], f"slices[{number}].rows", _is_count, "a number of rows")
-    _check_sources(content["policy"]["sources"])
+    _require_part(content, "", "")
+    for part in ("model", "policy", "probe", "run"):
+        _require_part(content[part], part, part)
+    if content["baseline"] is not None:
+        _require_part(content["baseline"], "model", "baseline")
+    for part in ("waivers", "layers", "slices", "estimates", "results"):
+        for number, entry in enumerate(content[part]):
+            _require_part(entry, part, f"{part}[{number}]")
+    _require_texts(content["notes"])
+    _require_sources(content["policy"]["sources"])
     return content
 
 
-def _check_texts(content: dict[str, Any]) -> None:
-    if content["baseline"] is not None:
-        _check_keys(content["baseline"], _KEYS["model"], "baseline")
-    for number, note in enumerate(content["notes"]):
-        _check(note, f"notes[{number}]", _is_text, "a text")
-    _check(content["run"]["started"], "run.started", _is_text, "a time")
+def _require_part(found: object, part: str, where: str) -> None:
+    """A part of a document with all keys and values of their kinds."""
+    _check_keys(found, _KEYS[part], where or "the document")
+    values = found if isinstance(found, dict) else {}
+    for key, kind in _KINDS[part].items():
+        if not kind.fits(values.get(key)):
+            _check(values.get(key), f"{where}.{key}" if where else key, kind)
+
+
+def _require_texts(notes: object) -> None:
+    _check(notes, "notes", LIST)
+    for number, note in enumerate(notes if isinstance(notes, list) else ()):
+        _check(note, f"notes[{number}]", TEXT)
+
+
+def _require_sources(sources: object) -> None:
+    _check(sources, "policy.sources", Kind(lambda value: isinstance(value, list) and bool(value), "at least one file"))
+    for number, source in enumerate(sources if isinstance(sources, list) else ()):
+        where = f"policy.sources[{number}]"
+        _check_keys(source, "path digest text", where)
+        for key in ("path", "text"):
+            _check(source[key], f"{where}.{key}", TEXT)
 
 
 def _check_keys(found: object, keys: str, where: str) -> None:
     missing = set(keys.split()) - set(found if isinstance(found, dict) else ())
     if missing:
-        raise UsageError(f"{where} lacks {', '.join(sorted(missing))}; write it again with `gate check -o json=PATH`")
+        raise UsageError(f"{where} lacks {', '.join(sorted(missing))}; {_AGAIN}")
 
 
-def _check(found: object, where: str, fits: Callable[[Any], bool], expected: str) -> None:
-    if not fits(found):
-        raise UsageError(f"{where} is {found!r}, expected {expected}; write it again with `gate check -o json=PATH`")
-
-
-def _check_estimate(estimate: Any, where: str) -> None:  # noqa: ANN401 - whatever a file held
-    _check_keys(estimate, _ESTIMATE, where)
-    for key, (fits, expected) in _OF_AN_ESTIMATE.items():
-        _check(estimate[key], f"{where}.{key}", fits, expected)
-
-
-def _check_sources(sources: object) -> None:
-    _check(sources, "policy.sources", lambda value: isinstance(value, list) and bool(value), "at least one file")
-    for number, source in enumerate(sources if isinstance(sources, list) else ()):
-        _check_keys(source, "path digest text", f"policy.sources[{number}]")
-
-
-def _is_slice(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
-
-
-def _are_places(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(each, dict) and _is_text(each.get("path")) and _is_text(each.get("pooling"))
-        for each in value.values()
-    )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _are_numbers(value: object, count: int) -> bool:
-    return isinstance(value, list) and len(value) == count and all(map(is_number, value))
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_scalar(value: object) -> bool:
-    return value is None or isinstance(value, str) or is_number(value)
-
-
-_MODELS = ("candidate", "baseline", "change")
-_OF_AN_ESTIMATE: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "of": (lambda value: value in _MODELS, f"one of {', '.join(_MODELS)}"),
-    "metric": (_is_text, "a text"),
-    "layer": (_is_text, "a text"),
-    "status": (_is_text, "a text"),
-    "method": (_is_text, "a text"),
-    "reason": (lambda value: value is None or _is_text(value), "a text or null"),
-    "slice": (lambda value: value is None or _is_slice(value), "columns or null"),
-    "params": (
-        lambda value: isinstance(value, dict) and all(map(_is_scalar, value.values())),
-        "numbers and texts by name",
-    ),
-    "n": (_is_count, "a number of rows"),
-    "confidence": (is_number, "a level"),
-    "value": (lambda value: value is None or is_number(value), "a number or null"),
-    "interval": (lambda value: value is None or _are_numbers(value, 2), "two numbers or null"),
-    "intervals": (
-        lambda value: isinstance(value, list) and all(_are_numbers(each, 3) for each in value),
-        "a level and two numbers each",
-    ),
-}
+def _check(found: object, where: str, kind: Kind) -> None:
+    if not kind.fits(found):
+        raise UsageError(f"{where} is {found!r}, expected {kind.expected}; {_AGAIN}")

@@ -90,16 +90,17 @@ def _check_result(result: Mapping[str, Any]) -> None:
 def _fault(result: Mapping[str, Any]) -> str | None:
     """What a result contradicts itself in."""
     status, bounds = result["status"], [bound for bound in (result["min"], result["max"]) if bound is not None]
-    if status not in OUTCOMES:
-        return f"has the unknown status {status!r}"
-    if result["check"] not in CHECKS:
-        return f"has the unknown check {result['check']!r}"
-    if (status == "waived") != bool(result["waiver"]):
+    for key, known in (("status", OUTCOMES), ("check", CHECKS)):
+        if result[key] not in known:
+            return f"has the unknown {key} {result[key]!r}"
+    if (status == "waived") != (result["waiver"] is not None):
         return f"has the status {status!r} and the waiver {result['waiver']!r}"
     if not all(is_number(bound) for bound in bounds) or not (bounds or status in _UNBOUNDED or _lacks(result)):
         return f"has the bounds {result['min']!r} and {result['max']!r}, expected one number or two"
     if status == "pass" and not (is_number(result["value"]) and result["interval"]):
         return "passed without a finite value and interval"
+    if result["value"] is not None and not is_number(result["value"]):
+        return f"has the value {result['value']!r}, expected a number or null"
     return None if result["interval"] is None else _interval_fault(result)
 
 

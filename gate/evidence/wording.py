@@ -54,7 +54,7 @@ def number(value: float | None) -> str:
     """
     if value is None:
         return "-"
-    return str(round(value)) if value == round(value) and abs(value) < _LARGE else f"{value:.4g}"
+    return str(round(value)) if abs(value) < _LARGE and value == round(value) else f"{value:.4g}"
 
 
 def measured(result: Mapping[str, Any]) -> str:

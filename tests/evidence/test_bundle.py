@@ -235,7 +235,7 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "\x00\x01", '{"schema": NaN}', '{"schema": -Infinity}', '{"schema": 1e999}']
+    "content", ["", "{", "\x00\x01", '{"schema": NaN}', '{"schema": -Infinity}', '{"schema": 1e999}', "[" * 200_000]
 )
 def test_what_is_not_json_is_a_usage_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "evidence.json").write_text(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +13,15 @@ from typing import Any
 import pytest
 
 from gate.errors import GateError, UsageError
-from gate.evidence import bundle, recorded
+from gate.evidence import bundle, explaining, github, html, junit, markdown, recorded, sarif, text
 from gate.evidence.shape import require_shape
 from gate.evidence.validation import validated
 
 HERE = Path(__file__).parent / "v1"
-NONSENSE: tuple[Any, ...] = (None, True, 0, -1.5, "1", [], {}, [None], {"a": None}, [[0.5, "1", 2]])
+NONSENSE: tuple[Any, ...] = (
+    *(None, True, 0, -1.5, 1e308, 10**400, "", "1", "\x1b[31m"),
+    *([], {}, [None], [1], {"a": None}, {"a": 1}, [[0.5, "1", 2]]),
+)
 
 
 def compared() -> dict[str, Any]:
@@ -51,6 +55,24 @@ def compared() -> dict[str, Any]:
         (("estimates", 3, "intervals"), [[0.9, 1]], "expected a level and two numbers each"),
         (("estimates", 3, "intervals"), [[0.9, 1, True]], "expected a level and two numbers each"),
         (("estimates", 3, "intervals"), None, "expected a level and two numbers each"),
+        (("estimates", 3, "d"), -1, "expected a whole number or null"),
+        (("model", "resolved"), None, "model.resolved is None, expected a text"),
+        (("probe", "rows"), 10**400, "probe.rows is 1000.*, expected a number of rows"),
+        (("run", "confidence"), None, "run.confidence is None, expected a level"),
+        (("run", "git"), {}, "run.git is {}, expected a commit or null"),
+        (("run", "started"), "soon", "run.started is 'soon', expected a time"),
+        (("layers", 0, "spectrum"), [1.0, None], "expected numbers"),
+        (("layers", 0, "spectrum"), [1.0, math.inf], "expected numbers"),
+        (("layers", 0, "scatter"), {"x": [1.0], "y": [], "label": None}, "expected as many x, y and labels, if any"),
+        (("layers", 0, "class_similarity"), {"classes": ["a"], "matrix": [[2.0]]}, "for each pair a cosine or null"),
+        (("results", 0, "message"), None, r"results\[0\].message is None, expected a text"),
+        (("results", 0, "policy_column"), "1", "expected a whole number or null"),
+        (("results", 0, "margin"), 10**400, r"results\[0\].margin is 1000.*, expected a number or null"),
+        (("results", 0, "anchor"), {}, "expected a path, a line and a column"),
+        (("results", 0, "waiver"), {}, "is {}, expected an owner, a reason and a date or null"),
+        (("results", 0, "rows"), [{"id": 1, "influence": 0.5}], "expected rows with an id and an influence"),
+        (("results", 0, "severity"), "fatal", "expected one of block, warn"),
+        (("waivers", 0, "state"), None, r"waivers\[0\].state is None, expected a text"),
     ],
 )
 def test_a_value_of_another_kind_is_named_with_its_place(path: tuple[Any, ...], value: Any, expected: str) -> None:
@@ -80,9 +102,18 @@ def spoilt(document: Any, path: tuple[Any, ...], value: Any) -> Any:
     return copied
 
 
+def show(document: dict[str, Any]) -> None:
+    """In every way that there is."""
+    for format_ in (bundle.dumps, text.render, junit.render, sarif.render, github.render, markdown.render, html.render):
+        assert format_(document)
+    assert explaining.overview(document, source="--run x")
+    for rule in explaining.rules_of(document):
+        assert explaining.rule(document, rule)
+
+
 @pytest.mark.parametrize("name", ["compared", "passed"])
 def test_no_value_at_any_place_makes_a_crash(name: str) -> None:
-    """It is refused, or it can be judged again; the document of a failure is never one of a pass."""
+    """It is refused, or it can be shown and judged again; the document of a failure is never one of a pass."""
     document = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
     document = {"slices": [], **document}
     draw = random.Random(0)  # noqa: S311
@@ -95,6 +126,7 @@ def test_no_value_at_any_place_makes_a_crash(name: str) -> None:
                 refused += 1
                 continue
             recorded.measurements(read)
+            show(read)
             assert (read["status"], read["exit_code"]) == (document["status"], document["exit_code"]), path
     assert refused > 100
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -98,3 +99,8 @@ def test_few_clusters_are_a_note_of_the_run() -> None:
 @pytest.mark.parametrize(("text", "longest", "line"), [("a\n b\x00", None, r"a b\x00"), ("abcdef", 4, "abc…")])
 def test_a_text_becomes_one_line(text: str, longest: int | None, line: str) -> None:
     assert wording.one_line(text, longest) == line
+
+
+def test_a_number_too_large_to_be_one_is_written_all_the_same() -> None:
+    """A sum of what a file holds can leave the range of floating-point numbers."""
+    assert wording.number(-math.inf) == "-inf"
