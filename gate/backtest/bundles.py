@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import from_json
 
 from gate.errors import GateError, UsageError
+from gate.estimate import is_number
 from gate.evidence.recognition import beginning, is_report
 from gate.evidence.validation import validated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gate.policy.schema import Policy
@@ -99,12 +100,9 @@ def document(content: bytes, asked: Asked) -> dict[str, Any]:
         raise UsageError(f"is not evidence in JSON: {error}") from None
     estimates = found.get("estimates") if isinstance(found, dict) else None
     if isinstance(estimates, list):
-        found["estimates"] = [
-            _narrowed(each, asked.levels) if isinstance(each, dict) else each
-            for each in estimates
-            if _is_asked(each, asked.metrics)
-        ]
-    known = validated(found)
+        levels = None if asked.levels is None else asked.levels | _judged_at(found)
+        found["estimates"] = [_narrowed(each, levels) for each in estimates if _is_asked(each, asked.metrics)]
+    known = validated(found, asked.metrics)
     if not isinstance(known["probe"]["columns"], dict):
         raise UsageError("probe.columns does not say what was read")
     return known
@@ -116,11 +114,22 @@ def _is_asked(estimate: object, metrics: frozenset[str]) -> bool:
     return metric in metrics if isinstance(metric, str) else True
 
 
-def _narrowed(estimate: dict[str, Any], levels: frozenset[float] | None) -> dict[str, Any]:
+def _judged_at(found: Mapping[str, Any]) -> frozenset[float]:
+    """The levels of the results, at which they are held against their estimates."""
+    results = found.get("results")
+    levels = [each.get("confidence") for each in results if isinstance(each, dict)] if isinstance(results, list) else []
+    return frozenset(filter(is_number, levels))
+
+
+def _narrowed(estimate: Any, levels: frozenset[float] | None) -> Any:  # noqa: ANN401 - whatever a file held
     """The estimate without the intervals that `Estimate.at` would not choose; what it cannot tell apart, it keeps."""
+    if levels is None:
+        return estimate
     try:
-        known = {each[0]: each for each in estimate["intervals"]}
-        kept = [min(level for level in known if level >= wanted - _SAME_LEVEL) for wanted in levels or ()]
+        intervals = estimate["intervals"]
+        known = {each[0]: each for each in intervals}
+        kept = {min(level for level in known if level >= wanted - _SAME_LEVEL) for wanted in levels}
     except (KeyError, IndexError, TypeError, ValueError):
         return estimate
-    return estimate if levels is None else {**estimate, "intervals": [known[level] for level in kept]}
+    told_apart = len(known) == len(intervals)
+    return {**estimate, "intervals": [known[level] for level in sorted(kept)]} if told_apart else estimate

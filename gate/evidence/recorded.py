@@ -24,14 +24,18 @@ def measurements(document: Mapping[str, Any]) -> Measurements:
     """
     found: dict[str, dict[Question, Estimate]] = {"candidate": {}, "baseline": {}, "change": {}}
     for each in document["estimates"]:
-        params = tuple(sorted(each["params"].items()))
-        question = Question(each["layer"], each["metric"], params, _slice(each["slice"]))
-        found[each["of"]][question] = _estimate(each)
+        found[each["of"]][question_of(each)] = _estimate(each)
     slices: dict[tuple[str, ...], dict[Slice, int]] = defaultdict(dict)
     for cut in document["slices"]:
         slices[tuple(cut["slice"])][_slice(cut["slice"])] = cut["rows"]
     absent = None if document["baseline"] else document["baseline_reason"] or "none was recorded"
     return Measurements(found["candidate"], found["baseline"], found["change"], slices, absent)
+
+
+def question_of(estimate: Mapping[str, Any]) -> Question:
+    """What an entry of `estimates` answers."""
+    params = tuple(sorted(estimate["params"].items()))
+    return Question(estimate["layer"], estimate["metric"], params, _slice(estimate["slice"]))
 
 
 def occasion(document: Mapping[str, Any], today: date, enforcement: Severity = "block") -> Occasion:

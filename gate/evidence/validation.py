@@ -10,26 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 from gate.errors import GateError, NothingEvaluatedError
 from gate.estimate import is_number
+from gate.evidence.agreement import check_agreement
 from gate.evidence.shape import SCHEMA, require_shape
 from gate.policy.merging import combined_digest
 from gate.verdict import CHECKS, OUTCOMES, Verdict, exit_code
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _STATUS_BY_WORST = {"error": "error", "fail": "failed", "inconclusive": "inconclusive", "warn": "warned"}
+_DECIDED = {"pass": "passed", "fail": "failed"}
 _UNBOUNDED = ("error", "not_evaluated")  # there may be nothing that could be judged
 
 
-def validated(content: object) -> dict[str, Any]:
+def validated(content: object, metrics: Collection[str] | None = None) -> dict[str, Any]:
     """A document that was read, with the keys that earlier versions did not write yet; checked like any other.
+
+    Args:
+        content: What was read.
+        metrics: As for `validate`.
 
     Raises:
         UsageError: It is not a `gate.evidence/v1` document, or lacks a key.
         GateError: It contradicts itself.
     """
     known = _completed(content) if isinstance(content, dict) and content.get("schema") == SCHEMA else content
-    validate(known)
+    validate(known, metrics)
     return dict(known) if isinstance(known, dict) else {}
 
 
@@ -63,16 +69,17 @@ def _with_place(result: object, path: object) -> object:
     return {**added, "policy_path": path, "anchor": place, **result}
 
 
-def validate(content: object) -> None:
+def validate(content: object, metrics: Collection[str] | None = None) -> None:
     """Check that a document is evidence of a version we know and does not contradict itself.
 
     Args:
         content: What was read from a file, or is about to be written.
+        metrics: Those whose estimates are still in it; None where all of them are.
 
     Raises:
         UsageError: It is not a `gate.evidence/v1` document, lacks a key, or holds a value of another kind.
         GateError: It contradicts itself: its exit code, status, counts and results, a result's status, value, interval
-            and bounds, or the policy's text and digest.
+            and bounds, its results and estimates, or the policy's text and digest.
     """
     document = require_shape(content)
     for result in document["results"]:
@@ -80,6 +87,7 @@ def validate(content: object) -> None:
     _check_counts(document)
     _check_exit_code(document)
     _check_digest(document["policy"])
+    check_agreement(document, metrics)
 
 
 def _check_result(result: Mapping[str, Any]) -> None:
@@ -97,8 +105,8 @@ def _fault(result: Mapping[str, Any]) -> str | None:
         return f"has the status {status!r} and the waiver {result['waiver']!r}"
     if not all(is_number(bound) for bound in bounds) or not (bounds or status in _UNBOUNDED or _lacks(result)):
         return f"has the bounds {result['min']!r} and {result['max']!r}, expected one number or two"
-    if status == "pass" and not (is_number(result["value"]) and result["interval"]):
-        return "passed without a finite value and interval"
+    if status in _DECIDED and not (is_number(result["value"]) and result["interval"]):
+        return f"{_DECIDED[status]} without a finite value and interval"
     if result["value"] is not None and not is_number(result["value"]):
         return f"has the value {result['value']!r}, expected a number or null"
     return None if result["interval"] is None else _interval_fault(result)

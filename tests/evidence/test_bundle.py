@@ -281,7 +281,7 @@ def test_estimates_say_of_which_model_and_slice_they_are(policy: LoadedPolicy, p
         {question: replace(ESTIMATE, value=-1.0, interval=(-2.0, 0.0), intervals={0.99: (-3.0, 1.0)})},
         {("site", "language"): {part.slice: 40}},
     )
-    earlier = replace(MODEL, resolved="models:/encoder/3")
+    earlier = replace(MODEL, resolved="models:/encoder/3", version="3")
     document = built(policy, probe, ESTIMATE, baseline=earlier, measured=measured)
     told = [(each["of"], each["model"], each["slice"], each["value"], each["n"]) for each in document["estimates"]]
     assert told == [

@@ -51,7 +51,9 @@ def written(policy: Policy, measured: Measurements, judgement: Judgement, probe:
     absent = measured.no_baseline is not None
     document = bundle.document(
         model=CANDIDATE,
-        baseline=Absent(measured.no_baseline or "") if absent else replace(CANDIDATE, resolved="models:/encoder/3"),
+        baseline=Absent(measured.no_baseline or "")
+        if absent
+        else replace(CANDIDATE, resolved="models:/encoder/3", version="3"),
         policy=loaded(policy),
         probe=probe,
         places={"layers": [], "reads": {}, "baseline_layers": {}},
