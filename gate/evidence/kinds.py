@@ -20,15 +20,18 @@ class Kind(NamedTuple):
     Attributes:
         fits: Whether a value is of it.
         expected: What a value is of it, in words.
+        sure: Types of which every value fits: a document has thousands of them.
     """
 
     fits: Callable[[Any], bool]
     expected: str
+    sure: frozenset[type] = frozenset()
 
 
 def or_null(kind: Kind) -> Kind:
     """Values of a kind, and null."""
-    return Kind(lambda value: value is None or kind.fits(value), f"{kind.expected} or null")
+    sure = kind.sure | {type(None)}
+    return Kind(lambda value: value is None or kind.fits(value), f"{kind.expected} or null", sure)
 
 
 def one_of(*words: str) -> Kind:
@@ -40,9 +43,18 @@ def keys_of(what: str, **kinds: Kind) -> Kind:
     """Values under keys, each of its own kind; a key that is not there is null."""
 
     def fits(value: object) -> bool:
-        return isinstance(value, dict) and all(kind.fits(value.get(key)) for key, kind in kinds.items())
+        return isinstance(value, dict) and misfit(value, kinds) is None
 
     return Kind(fits, what)
+
+
+def misfit(found: Mapping[str, Any], kinds: Mapping[str, Kind]) -> str | None:
+    """The first key whose value is not of its kind."""
+    for key, kind in kinds.items():
+        value = found.get(key)
+        if type(value) not in kind.sure and not kind.fits(value):
+            return key
+    return None
 
 
 def list_of(kind: Kind, what: str) -> Kind:
@@ -62,7 +74,7 @@ def _is_time(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+    return type(value) is int and 0 <= value <= _LARGEST
 
 
 def _is_scalar(value: object) -> bool:
@@ -114,7 +126,7 @@ def _are_points(value: Mapping[str, Any]) -> bool:
     )
 
 
-TEXT = Kind(_is_text, "a text")
+TEXT = Kind(_is_text, "a text", frozenset({str}))
 TIME = Kind(_is_time, "a time")
 TRUTH = Kind(lambda value: isinstance(value, bool), "true or false")
 NUMBER = Kind(is_number, "a number")

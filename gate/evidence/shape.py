@@ -25,12 +25,14 @@ from gate.evidence.kinds import (
     Kind,
     keys_of,
     list_of,
+    misfit,
     one_of,
     or_null,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
     from typing import TypeAlias
 
     Kinds: TypeAlias = Mapping[str, Kind]
@@ -56,6 +58,7 @@ _KEYS = {
         "rows"
     ),
 }
+_REQUIRED = {part: frozenset(keys.split()) for part, keys in _KEYS.items()}
 _PLACE = keys_of("a path and a pooling", path=TEXT, pooling=TEXT)
 _PLACES = or_null(
     Kind(
@@ -173,11 +176,11 @@ def require_shape(content: object) -> dict[str, Any]:
 
 def _require_part(found: object, part: str, where: str) -> None:
     """A part of a document with all keys and values of their kinds."""
-    _check_keys(found, _KEYS[part], where or "the document")
+    _check_keys(found, _REQUIRED[part], where or "the document")
     values = found if isinstance(found, dict) else {}
-    for key, kind in _KINDS[part].items():
-        if not kind.fits(values.get(key)):
-            _check(values.get(key), f"{where}.{key}" if where else key, kind)
+    key = misfit(values, _KINDS[part])
+    if key is not None:
+        _check(values.get(key), f"{where}.{key}" if where else key, _KINDS[part][key])
 
 
 def _require_texts(notes: object) -> None:
@@ -190,13 +193,13 @@ def _require_sources(sources: object) -> None:
     _check(sources, "policy.sources", Kind(lambda value: isinstance(value, list) and bool(value), "at least one file"))
     for number, source in enumerate(sources if isinstance(sources, list) else ()):
         where = f"policy.sources[{number}]"
-        _check_keys(source, "path digest text", where)
+        _check_keys(source, {"path", "digest", "text"}, where)
         for key in ("path", "text"):
             _check(source[key], f"{where}.{key}", TEXT)
 
 
-def _check_keys(found: object, keys: str, where: str) -> None:
-    missing = set(keys.split()) - set(found if isinstance(found, dict) else ())
+def _check_keys(found: object, keys: AbstractSet[str], where: str) -> None:
+    missing = keys - (found.keys() if isinstance(found, dict) else set())
     if missing:
         raise UsageError(f"{where} lacks {', '.join(sorted(missing))}; {_AGAIN}")
 
