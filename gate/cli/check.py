@@ -145,11 +145,22 @@ def _exit_code(document: Mapping[str, Any], fail_on: Literal["error", "fail", "i
     return exit_code(Verdict(document["status"], document["exit_code"], document["counts"]), fail_on)
 
 
+def tell_silenced(document: Mapping[str, Any], code: int, *, silencer: str) -> None:
+    """Say on stderr that a verdict which exits non-zero by default does not set the exit code here.
+
+    Args:
+        document: The evidence.
+        code: What the command exits with.
+        silencer: The option that makes it so, as it is written.
+    """
+    if code == 0 != document["exit_code"]:
+        typer.echo(f"the verdict is {document['status']}; with {silencer} it does not set the exit code", err=True)
+
+
 def _log(document: Mapping[str, Any], targets: Sequence[outputs.Output], code: int, *, silencer: str) -> None:
     for target in targets:
         if target.path is not None:
             typer.echo(printable(f"wrote {target.path}"), err=True)
-    if code == 0 != document["exit_code"]:
-        typer.echo(f"the verdict is {document['status']}; with {silencer} it does not set the exit code", err=True)
+    tell_silenced(document, code, silencer=silencer)
     if all(target.path is not None for target in targets):
         typer.echo(f"{document['status']}, exit code {code}", err=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gate.cli import evidence, outputs
-from gate.cli.check import FailOn, Requests  # noqa: TC001 - typer reads annotations when it runs
+from gate.cli.check import FailOn, Requests, tell_silenced
 
 Result = Annotated[
     str,
@@ -30,4 +30,6 @@ def report(result: Result, *, output: Requests = None, fail_on: FailOn = "inconc
     outputs.remove_stale(targets, inputs=[Path(result)], model_uri=result)
     document = evidence.of_run(result) if evidence.is_run(result) else evidence.of_file(result)
     outputs.write(targets, document)
-    raise typer.Exit(exit_code(Verdict(document["status"], document["exit_code"], document["counts"]), fail_on))
+    code = exit_code(Verdict(document["status"], document["exit_code"], document["counts"]), fail_on)
+    tell_silenced(document, code, silencer=f"--fail-on {fail_on}")
+    raise typer.Exit(code)
