@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import typer
 
+from gate.cli.outputs import discard_stdout
 from gate.errors import GateError, PolicyError
 from gate.evidence.wording import printable
 
@@ -62,6 +63,9 @@ def guarded(command: Command, arguments: Sequence[str] | None) -> int:
     except _Crash as crash:
         return _report_crash(crash.raised)
     except BaseException as error:  # noqa: BLE001 - the one place that may
+        if _is_unread_help(error):
+            discard_stdout()
+            return 0
         return _report(error)
     if result == INTERRUPTED:  # typer's word for an interrupt
         return _report_interrupt()
@@ -74,6 +78,13 @@ def describe(error: GateError) -> str:
         return "\n".join(printable(str(fault)) for fault in error.faults)
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__.removesuffix("Error")).lower()
     return printable(f"error[{kind}]: {error}")
+
+
+def _is_unread_help(error: BaseException) -> bool:
+    """Whether the reader of a help text has gone, as `| head` does: rich writes nothing else, and exits by 1."""
+    if not isinstance(error, SystemExit) or not isinstance(error.__context__, BrokenPipeError):
+        return False
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)][-1:] == ["on_broken_pipe"]
 
 
 def _report(error: BaseException) -> int:

@@ -556,6 +556,25 @@ def test_a_reader_that_has_gone_takes_nothing_from_the_verdict() -> None:
     assert (process.returncode, errors) == (4, "")
 
 
+@pytest.mark.parametrize("command", ["--help", "check --help", "policy diff -h"])
+def test_a_reader_of_help_that_has_gone_is_no_crash(command: str) -> None:
+    pipe = subprocess.PIPE
+    code = f"import sys; from gate.cli import main; sys.stdin.readline(); sys.exit(main({command.split()}))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, errors = process.communicate("go\n", timeout=60)
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_another_broken_pipe_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    failure = SystemExit(1)
+    failure.__context__ = BrokenPipeError(32, "m")
+    assert guarded(Failing(failure), []) == 3
+    assert "error[crash]: SystemExit: 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("fail_on", get_args(FailOn))
 def test_the_exit_code_of_a_document_is_that_of_its_verdict(fail_on: FailOn) -> None:
     failed, error = (bundle.load(SAMPLES / name) for name in ("sample.json", "error.json"))
