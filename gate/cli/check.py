@@ -80,7 +80,7 @@ DryRun = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Nothing but errors on stderr."),
+    typer.Option("--quiet", "-q", help="Nothing on stderr but errors, and that a verdict does not set the exit code."),
 ]
 NoProgress = Annotated[
     bool,
@@ -118,8 +118,9 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
     if not dry_run and (record or (record is None and evidence.document["model"]["version"])):
         _record(evidence.document, quiet=quiet)
     code = _exit_code(evidence.document, "never" if dry_run else fail_on)
+    tell_silenced(evidence.document, code, silencer="--dry-run" if dry_run else f"--fail-on {fail_on}")
     if not quiet:
-        _log(evidence.document, targets, code, silencer="--dry-run" if dry_run else f"--fail-on {fail_on}")
+        _log(evidence.document, targets, code)
     raise typer.Exit(code)
 
 
@@ -157,10 +158,9 @@ def tell_silenced(document: Mapping[str, Any], code: int, *, silencer: str) -> N
         typer.echo(f"the verdict is {document['status']}; with {silencer} it does not set the exit code", err=True)
 
 
-def _log(document: Mapping[str, Any], targets: Sequence[outputs.Output], code: int, *, silencer: str) -> None:
+def _log(document: Mapping[str, Any], targets: Sequence[outputs.Output], code: int) -> None:
     for target in targets:
         if target.path is not None:
             typer.echo(printable(f"wrote {target.path}"), err=True)
-    tell_silenced(document, code, silencer=silencer)
     if all(target.path is not None for target in targets):
         typer.echo(f"{document['status']}, exit code {code}", err=True)

@@ -66,6 +66,7 @@ _PLACES = or_null(
     )
 )
 _MAYBE = or_null(TEXT)
+_SHAPE = list_of(COUNT, "numbers of values")
 _MODEL = {
     "uri": TEXT,
     "resolved": TEXT,
@@ -78,14 +79,14 @@ _MODEL = {
 _KINDS: dict[str, Kinds] = {
     "": {
         "counts": Kind(lambda value: isinstance(value, dict), "numbers by outcome"),
-        "baseline_reason": _MAYBE,
+        **dict.fromkeys(("baseline_reason", "baseline_asked"), _MAYBE),
         "reads": _PLACES,
         "baseline_layers": _PLACES,
         **dict.fromkeys(("waivers", "layers", "slices", "estimates", "results"), LIST),
     },
     "model": _MODEL,
     "policy": {"name": TEXT, "version": _MAYBE, "path": TEXT, "text": TEXT},
-    "probe": {"uri": TEXT, "digest": TEXT, "rows": COUNT},
+    "probe": {"uri": TEXT, "digest": TEXT, "slices_digest": _MAYBE, "rows": COUNT, "shape": or_null(_SHAPE)},
     "run": {
         **dict.fromkeys(("version", "python", "torch", "mlflow", "platform", "device", "precision"), _MAYBE),
         "seed": WHOLE,

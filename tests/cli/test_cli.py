@@ -513,8 +513,14 @@ def test_a_failing_verdict_that_does_not_set_the_exit_code_is_told_on_stderr(
     assert main(["check", uri, "-p", str(policy), "--probe", str(tmp_path / "probe.yaml"), *options]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("FAILED  ")
-    line = f"the verdict is failed; with {cause} it does not set the exit code\n"
-    assert printed.err == ("" if quiet else line)
+    assert printed.err == f"the verdict is failed; with {cause} it does not set the exit code\n"
+
+
+def test_an_option_undoes_the_dry_run_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, policy = vectors(tmp_path, bound="min: 50")
+    monkeypatch.setenv("GATE_DRY_RUN", "1")
+    arguments = ["check", uri, "-p", str(policy), "--probe", str(tmp_path / "probe.yaml"), "-q"]
+    assert [main(arguments), main([*arguments, "--no-dry-run"])] == [0, 1]
 
 
 def test_a_verdict_that_sets_the_exit_code_is_told_by_nothing_else(

@@ -105,7 +105,7 @@ def test_evidence_that_contradicts_itself_is_not_rendered(
     assert not stale.exists()  # no verdict, and none of before
 
 
-@pytest.mark.parametrize("result", ["nowhere.json", "f" * 31, ""])
+@pytest.mark.parametrize("result", ["nowhere.json", "f" * 33, ""])
 def test_what_is_not_there_is_2(capsys: pytest.CaptureFixture[str], result: str) -> None:
     assert main(["report", result]) == 2
     assert "cannot read evidence" in capsys.readouterr().err
