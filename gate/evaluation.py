@@ -156,7 +156,7 @@ def evaluate(
         rows = streaming.open_rows(spec, plan.tags)
         stream = streaming.batches(model, baseline, rows, plan, device=where, run=run, on_progress=on_progress)
         collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
-    streaming.require_pinned(rows, spec.digest)
+    streaming.require_pinned(rows, spec)
     measured = questions.answers(plan.rules, collections, policy.defaults.confidence, baseline)
     return Evaluated(model, baseline, rows, plan, collections, measured, where)
 

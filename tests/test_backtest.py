@@ -391,6 +391,48 @@ def test_a_pickle_is_not_replayed_by_a_policy_that_does_not_load_it(tmp_path: Pa
     assert obstacle == f"{document['model']['resolved']} is a pickle, which the policy does not load"
 
 
+@pytest.mark.parametrize(
+    ("metric", "more", "obstacle"),
+    [
+        (
+            "knn_label_agreement",
+            {"sublabel": "fine"},
+            "the column sublabel: fine, the policy has no column sublabel",
+        ),
+        ("effective_rank", {"sublabel": "fine"}, None),
+        ("effective_rank", {"cluster": "site"}, "with the column cluster: site, the policy has no column cluster"),
+    ],
+)
+def test_a_column_that_the_policy_does_not_have_made_another_number(
+    tmp_path: Path, metric: str, more: dict[str, str], obstacle: str | None
+) -> None:
+    text = RULE.replace("effective_rank", metric) + PROBE.replace("LABEL", "digit").replace(", cluster: CLUSTER", "")
+    loaded = policy(tmp_path, text + LAYER)
+    document = sample("passed") | {"reads": {}}
+    document["probe"]["columns"] |= more
+    found = list(others(loaded.policy, loaded.policy.rules, document))
+    assert len(found) == (obstacle is not None)
+    assert all(obstacle is not None and obstacle in each for each in found), found
+
+
+def test_outputs_that_the_policy_does_not_read_made_another_number(tmp_path: Path) -> None:
+    text = RULE.replace("effective_rank", "ncc_head_disagreement") + LAYER
+    loaded = policy(tmp_path, text)
+    document = sample("passed") | {"reads": {"logits": HEAD_OUTPUT}}
+    assert list(others(loaded.policy, loaded.policy.rules, document)) == [
+        "logits of the model were read at 'head', pooling none; the policy reads none"
+    ]
+
+
+def test_slices_of_another_digest_are_other_slices(tmp_path: Path) -> None:
+    text = RULE + LAYER + PROBE.replace("LABEL", "digit").replace(", cluster: CLUSTER", "")
+    pinned = text.replace("uri: digits.npz", f"uri: digits.npz, slices_digest: 'sha256:{'1' * 64}'")
+    document = sample("passed")
+    for cut, count in ((f"sha256:{'1' * 64}", 0), (f"sha256:{'2' * 64}", 1), (None, 1)):
+        document["probe"]["slices_digest"] = cut
+        assert len(replayed(policy(tmp_path, pinned), document).obstacles) == count
+
+
 def test_rows_of_another_shape_are_other_rows(tmp_path: Path) -> None:
     text = RULE + LAYER + PROBE.replace("LABEL", "digit").replace(", cluster: CLUSTER", "")
     document = sample("passed")

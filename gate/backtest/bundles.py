@@ -9,6 +9,7 @@ from pydantic_core import from_json
 from gate.errors import GateError, UsageError
 from gate.estimate import is_number
 from gate.evidence.recognition import beginning, is_report
+from gate.evidence.shape import AGAIN
 from gate.evidence.validation import validated
 
 if TYPE_CHECKING:
@@ -97,14 +98,14 @@ def document(content: bytes, asked: Asked) -> dict[str, Any]:
     try:
         found = from_json(content, allow_inf_nan=False)  # a third faster than json.loads, over hundreds of documents
     except ValueError as error:
-        raise UsageError(f"is not evidence in JSON: {error}") from None
+        raise UsageError(f"is not evidence in JSON: {error}; {AGAIN}") from None
     estimates = found.get("estimates") if isinstance(found, dict) else None
     if isinstance(estimates, list):
         levels = None if asked.levels is None else asked.levels | _judged_at(found)
         found["estimates"] = [_narrowed(each, levels) for each in estimates if _is_asked(each, asked.metrics)]
     known = validated(found, asked.metrics)
     if not isinstance(known["probe"]["columns"], dict):
-        raise UsageError("probe.columns does not say what was read")
+        raise UsageError(f"probe.columns does not say what was read; {AGAIN}")
     return known
 
 

@@ -38,7 +38,7 @@ def _inputs(metric: str) -> Iterator[str]:
 
 
 def _columns(policy: Policy, asked: Collection[str], recorded: Mapping[str, Any]) -> Iterator[str]:
-    """Columns of another name, or that are not there.
+    """Columns of another name, that are not there, or that are there beyond what the policy names.
 
     A policy without a probe block says nothing of columns.
     """
@@ -47,7 +47,7 @@ def _columns(policy: Policy, asked: Collection[str], recorded: Mapping[str, Any]
     keys = ("input", *_EVERY_NUMBER, *(key for name, key in OF_THE_PROBE.items() if name in asked))
     for key in dict.fromkeys(keys):
         named, found = getattr(policy.probe.columns, key), recorded.get(key)
-        if _listed(named) != _listed(found) and (named is not None or key in _EVERY_NUMBER):
+        if _listed(named) != _listed(found):
             yield f"was measured with {_column(key, found)}, the policy has {_column(key, named)}"
 
 
@@ -68,6 +68,9 @@ def _outputs(policy: Policy, names: Iterable[str], document: Mapping[str, Any]) 
     for name in names:
         where, found = policy.reads.given.get(name), document["reads"].get(name)
         if where is None:
+            if found is not None:
+                told = _place((found["path"], found["pooling"]))
+                yield f"{name} of the model were read {told}; the policy reads none"
             continue
         meant = (where.path, where.pooling)
         if found is None or (found["path"], found["pooling"]) != meant:

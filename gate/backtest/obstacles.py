@@ -46,6 +46,9 @@ def _probe(named: Probe, recorded: Mapping[str, Any], *, own: bool) -> Iterator[
     Precomputed vectors may bring a probe set of their own.
     """
     uris = named.uri, str(recorded["uri"])
+    cut = recorded.get("slices_digest")
+    if named.slices_digest not in (None, cut):
+        yield f"was measured on slices of the digest {cut}, the policy pins {named.slices_digest}"
     if named.digest is not None and named.digest != recorded["digest"]:
         yield f"was measured on the probe set {recorded['digest']}, the policy pins {named.digest}"
     elif named.digest is None and not own and len(set(map(os.path.abspath, uris))) > 1:

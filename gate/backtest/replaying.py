@@ -141,6 +141,9 @@ def replay(policy: Policy, evidence: Mapping[str, Any], today: date, source: str
     said |= {name: Said("not_recorded", what) for name, what in unanswered.items()}
     verdict = None if unanswered else judgement.verdict
     noted = tuple(_notes(policy, recorded, judgement.findings))
+    compares = any(each.check == "relative" for each in judgement.findings)
+    if recorded.baseline and compares and evidence["baseline_layers"] is None:
+        noted += ("does not say where layers of the baseline were read: it was written by an earlier version of gate",)
     return Replay(source, recorded.model, recorded, verdict, said, tuple(unanswered.values()), noted)
 
 

@@ -80,7 +80,7 @@ DryRun = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Nothing on stderr but errors, and that a verdict does not set the exit code."),
+    typer.Option("--quiet", "-q", help="Nothing on stderr but errors, and notes on a verdict that is overruled."),
 ]
 NoProgress = Annotated[
     bool,

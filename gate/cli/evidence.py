@@ -43,10 +43,11 @@ def of_run(run: str) -> dict[str, Any]:
 
 def _parsed(name: str, content: bytes) -> dict[str, Any]:
     from gate.evidence import bundle
+    from gate.evidence.shape import AGAIN
 
     try:
         return bundle.loads(content.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name}: is not evidence in JSON: {error}") from None
+        raise UsageError(f"{name}: is not evidence in JSON: {error}; {AGAIN}") from None
     except GateError as error:
         raise type(error)(f"{name}: {error}") from None

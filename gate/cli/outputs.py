@@ -81,7 +81,8 @@ def remove_stale(
         recognised: Whether a file that begins with a text is an earlier report of a format.
 
     Raises:
-        UsageError: An output is an input, or a file that is no earlier report; all of them. Those are left alone.
+        UsageError: An output is an input, a file that is no earlier report, or where nothing can be written; all of
+            them. Those are left alone.
     """
     read, model = {path.resolve() for path in inputs}, None if model_uri is None else _local_folder(model_uri)
     refusals = []
@@ -112,13 +113,12 @@ def _input_fault(path: Path, read: Collection[Path], model: Path | None) -> str 
 
 def _folder_fault(path: Path) -> str | None:
     """Why nothing can be written there, which nobody should learn after minutes of measuring."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        return f"the folder of {str(path)!r} cannot be made: {error.strerror or error}; name another file"
-    if os.access(path.parent, os.W_OK | os.X_OK):
+    if path.exists() and not path.is_file():
+        return None  # a device or a pipe
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return None
-    return f"{str(path)!r} cannot be written, its folder does not allow it; name another file"
+    return f"{str(path)!r} cannot be written, {str(folder)!r} does not allow it; name another file"
 
 
 def _foreign_fault(output: Output, recognised: Recogniser) -> str | None:

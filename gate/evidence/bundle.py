@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from gate.errors import GateError, UsageError
 from gate.evidence.environment import in_repository
-from gate.evidence.shape import SCHEMA
+from gate.evidence.shape import AGAIN, SCHEMA
 from gate.evidence.validation import validate, validated
 from gate.verdict import OUTCOMES
 from gate.verdict.readings import reading, why_unsound
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from gate.policy.waivers import Waiver
     from gate.probes.probe_set import ProbeSet
     from gate.verdict import Finding, Judgement, Measurements, Question
-
-
-_AGAIN = "write it again with `gate check -o json=PATH`"
 
 
 @dataclass(frozen=True)
@@ -167,7 +164,7 @@ def load(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{path}: cannot read evidence: {error.strerror}; give the path of an evidence.json") from None
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not evidence in JSON: {error}; {_AGAIN}") from None
+        raise UsageError(f"{path}: is not evidence in JSON: {error}; {AGAIN}") from None
     try:
         return loads(text)
     except GateError as error:
@@ -184,9 +181,9 @@ def loads(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text, parse_constant=_refuse, parse_float=_parse_float)
     except ValueError as error:
-        raise UsageError(f"is not evidence in JSON: {error}; {_AGAIN}") from None
+        raise UsageError(f"is not evidence in JSON: {error}; {AGAIN}") from None
     except RecursionError:
-        raise UsageError(f"is not evidence in JSON: it is nested too deeply; {_AGAIN}") from None
+        raise UsageError(f"is not evidence in JSON: it is nested too deeply; {AGAIN}") from None
     return validated(content)
 
 

@@ -126,11 +126,15 @@ def _are_points(value: Mapping[str, Any]) -> bool:
     )
 
 
+def _is_level(value: object) -> bool:
+    return is_number(value) and 0 < value < 1
+
+
 TEXT = Kind(_is_text, "a text", frozenset({str}))
 TIME = Kind(_is_time, "a time")
 TRUTH = Kind(lambda value: isinstance(value, bool), "true or false")
 NUMBER = Kind(is_number, "a number")
-LEVEL = Kind(is_number, "a level")
+LEVEL = Kind(_is_level, "a level between 0 and 1")
 COUNT = Kind(_is_count, "a number of rows")
 WHOLE = Kind(_is_count, "a whole number")
 LIST = Kind(lambda value: isinstance(value, list), "a list")
@@ -141,7 +145,7 @@ SCALARS = Kind(
 )
 ENDS = Kind(lambda value: _are_numbers(value, 2), "two numbers")
 LEVELS = Kind(
-    lambda value: isinstance(value, list) and all(_are_numbers(each, 3) for each in value),
+    lambda value: isinstance(value, list) and all(_are_numbers(each, 3) and _is_level(each[0]) for each in value),
     "a level and two numbers each",
 )
 NUMBERS = Kind(_are_many_numbers, "numbers")

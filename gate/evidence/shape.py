@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Kinds: TypeAlias = Mapping[str, Kind]
 
 SCHEMA = "gate.evidence/v1"
-_AGAIN = "write it again with `gate check -o json=PATH`"
+AGAIN = "write it again with `gate check -o json=PATH`"
 _KEYS = {
     "": (
         "schema status exit_code counts model policy probe baseline baseline_reason baseline_asked run notes waivers "
@@ -202,9 +202,9 @@ def _require_sources(sources: object) -> None:
 def _check_keys(found: object, keys: AbstractSet[str], where: str) -> None:
     missing = keys - (found.keys() if isinstance(found, dict) else set())
     if missing:
-        raise UsageError(f"{where} lacks {', '.join(sorted(missing))}; {_AGAIN}")
+        raise UsageError(f"{where} lacks {', '.join(sorted(missing))}; {AGAIN}")
 
 
 def _check(found: object, where: str, kind: Kind) -> None:
     if not kind.fits(found):
-        raise UsageError(f"{where} is {found!r}, expected {kind.expected}; {_AGAIN}")
+        raise UsageError(f"{where} is {found!r}, expected {kind.expected}; {AGAIN}")

@@ -104,8 +104,9 @@ def _runs_code(old: Run, new: Run) -> Iterator[Location]:
 
 
 def _unpinned(old: Probe | None, new: Probe | None) -> Iterator[Location]:
-    if old and new and old.digest and not new.digest:
-        yield ("digest",)
+    for key in ("digest", "slices_digest") if old and new else ():
+        if getattr(old, key) and not getattr(new, key):
+            yield (key,)
 
 
 def _places(found: Iterable[Loosened]) -> Iterator[Location]:

@@ -94,8 +94,10 @@ class Probe(Keys):
     columns: Columns
     """Which columns hold what."""
     digest: Digest | None = None
-    """Of the columns that are named here; a probe set with another content is an error. Columns by which slices cut are
-    recorded apart."""
+    """Of the columns that are named here; a probe set with another content is an error. It does not hold the columns by
+    which slices alone cut the rows."""
+    slices_digest: Digest | None = None
+    """The same with these columns: rows that are cut otherwise are an error."""
     shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Shape of one input row, where the file holds flat ones."""
 

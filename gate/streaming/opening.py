@@ -40,8 +40,8 @@ def resolved_probe(block: Probe | None, override: str | None) -> Probe:
         return block
     if Path(override).suffix in (".yaml", ".yml"):
         spec = load_probe_spec(override)
-        pinned = spec.digest if block is None or block.digest is None else block.digest
-        return spec.model_copy(update={"digest": pinned})
+        pins = {} if block is None else {key: getattr(block, key) for key in ("digest", "slices_digest")}
+        return spec.model_copy(update={key: pin for key, pin in pins.items() if pin is not None})
     if block is None:
         raise UsageError(
             f"--probe {override!r} names a file, but the policy has no `probe:` block that names its columns; "
@@ -65,13 +65,18 @@ def resolved_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def require_pinned(probe: ProbeSet, digest: str | None) -> None:
+def require_pinned(probe: ProbeSet, spec: Probe) -> None:
     """Refuses a probe set whose content is not the pinned one.
 
     Raises:
-        ProbeError: The digest differs.
+        ProbeError: A digest differs.
     """
-    if digest is not None and probe.digest != digest:
+    if spec.slices_digest not in (None, probe.slices_digest):
+        raise ProbeError(
+            f"{probe.uri}: with the columns by which slices cut it, it has the digest {probe.slices_digest}, the "
+            f"policy pins {spec.slices_digest} as `slices_digest`; restore these columns, or pin the new digest"
+        )
+    if (digest := spec.digest) not in (None, probe.digest):
         raise ProbeError(
             f"{probe.uri}: what `probe.columns` names there has the digest {probe.digest}, the policy pins {digest}; "
             "restore the probe set and its columns, or pin the new digest"

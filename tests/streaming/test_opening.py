@@ -14,12 +14,26 @@ from tests.streaming.made import probe
 
 
 def test_another_content_than_the_pinned_one_is_refused(rows: Path) -> None:
-    opened = streaming.open_rows(probe(rows, input="x", id="id"))
+    spec = probe(rows, input="x", id="id")
+    opened = streaming.open_rows(spec)
     list(opened.batches(10))
-    streaming.require_pinned(opened, None)
-    streaming.require_pinned(opened, opened.digest)
+    streaming.require_pinned(opened, spec)
+    streaming.require_pinned(opened, spec.model_copy(update={"digest": opened.digest}))
     with pytest.raises(ProbeError, match="the policy pins sha256:0"):
-        streaming.require_pinned(opened, "sha256:" + "0" * 64)
+        streaming.require_pinned(opened, spec.model_copy(update={"digest": "sha256:" + "0" * 64}))
+
+
+def test_other_slices_than_the_pinned_ones_are_refused(rows: Path) -> None:
+    spec = probe(rows, input="x")
+    cut, whole = streaming.open_rows(spec, ("id",)), streaming.open_rows(spec)
+    for opened in (cut, whole):
+        list(opened.batches(10))
+    assert cut.digest == whole.digest
+    pinned = spec.model_copy(update={"digest": cut.digest, "slices_digest": cut.slices_digest})
+    streaming.require_pinned(cut, pinned)
+    for opened, spec in ((whole, pinned), (cut, pinned.model_copy(update={"slices_digest": "sha256:" + "0" * 64}))):
+        with pytest.raises(ProbeError, match=r"by which slices cut it, it has the digest .* as `slices_digest`"):
+            streaming.require_pinned(opened, spec)
 
 
 def test_the_probe_that_counts_is_the_override_under_the_policys_digest(rows: Path, tmp_path: Path) -> None:
