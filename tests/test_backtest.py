@@ -395,7 +395,7 @@ def test_a_pickle_is_not_replayed_by_a_policy_that_does_not_load_it(tmp_path: Pa
     ("metric", "more", "obstacle"),
     [
         (
-            "knn_label_agreement",
+            "knn_label_agreement.vote",
             {"sublabel": "fine"},
             "the column sublabel: fine, the policy has no column sublabel",
         ),
