@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 from gate.errors import MetricError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch import Tensor
 
@@ -101,11 +101,10 @@ class Estimate:
             known[self.confidence] = self.interval
         if self.status != "ok" or not known:
             return self
-        enough = [level for level in known if level >= confidence - _SAME_LEVEL]
-        if not enough:
+        level = level_for(confidence, known)
+        if level is None:
             reason = f"no_interval: an interval of {confidence:.6g} is asked for, the widest known is {max(known):.6g}"
             return replace(self, status="inconclusive", reason=reason, interval=None, confidence=confidence)
-        level = min(enough)
         return replace(self, interval=known[level], confidence=level)
 
     def minus(self, baseline: Estimate) -> Estimate:
@@ -148,6 +147,11 @@ def is_number(value: object) -> TypeGuard[float]:
     if type(value) is float:  # nearly always; a document has thousands of them
         return -_LARGEST <= value <= _LARGEST
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def level_for(confidence: float, known: Iterable[float]) -> float | None:
+    """Which of some levels answers for a confidence: the next one above it, None where all are lower."""
+    return min((level for level in known if level >= confidence - _SAME_LEVEL), default=None)
 
 
 def qualified(reason: str | None, whose: str) -> str | None:

@@ -135,7 +135,7 @@ def _of_the_baseline(rule: Rule) -> Iterator[str]:
         yield _FEATURES
     if "baseline_logits" in needed:
         yield "logits"
-    if rule.relative is not None or (rule.slices is not None and rule.slices.relative is not None):
+    if rule.is_relative:
         yield _FEATURES
         yield from entry.read_by(readout)
 

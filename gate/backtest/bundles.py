@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic_core import from_json
 
 from gate.errors import GateError, UsageError
-from gate.estimate import is_number
+from gate.estimate import is_number, level_for
 from gate.evidence.recognition import beginning, is_report
 from gate.evidence.shape import AGAIN
 from gate.evidence.validation import validated
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gate.policy.schema import Policy
-
-_SAME_LEVEL = 1e-12  # as `Estimate.at` has it
 
 
 class Bundle(NamedTuple):
@@ -129,8 +127,10 @@ def _narrowed(estimate: Any, levels: frozenset[float] | None) -> Any:  # noqa: A
     try:
         intervals = estimate["intervals"]
         known = {each[0]: each for each in intervals}
-        kept = {min(level for level in known if level >= wanted - _SAME_LEVEL) for wanted in levels}
-    except (KeyError, IndexError, TypeError, ValueError):
+        answering = [level_for(wanted, known) for wanted in levels]
+    except (KeyError, IndexError, TypeError):
         return estimate
-    told_apart = len(known) == len(intervals)
-    return {**estimate, "intervals": [known[level] for level in sorted(kept)]} if told_apart else estimate
+    kept = {level for level in answering if level is not None}
+    if None in answering or len(known) < len(intervals):
+        return estimate
+    return {**estimate, "intervals": [known[level] for level in sorted(kept)]}

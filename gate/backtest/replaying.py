@@ -43,9 +43,7 @@ class Recorded:
         policy: Name and version of the policy that it was checked under.
         status, exit_code: Its verdict.
         probe: Digest of the probe set.
-        probe_uri: Where that was.
         digest: Of the model's files.
-        baseline: That it was compared with, None where it was not.
         started: When it was checked.
         findings: What it says of each.
     """
@@ -55,9 +53,7 @@ class Recorded:
     status: str
     exit_code: int
     probe: str
-    probe_uri: str
     digest: str
-    baseline: str | None
     started: str
     findings: Findings = field(repr=False)
 
@@ -140,20 +136,19 @@ def replay(policy: Policy, evidence: Mapping[str, Any], today: date, source: str
     said = {finding_name(vars(each)): Said(each.status, one_line(each.message)) for each in judgement.findings}
     said |= {name: Said("not_recorded", what) for name, what in unanswered.items()}
     verdict = None if unanswered else judgement.verdict
-    noted = tuple(_notes(policy, recorded, judgement.findings))
-    compares = any(each.check == "relative" for each in judgement.findings)
-    if recorded.baseline and compares and evidence["baseline_layers"] is None:
-        noted += ("does not say where layers of the baseline were read: it was written by an earlier version of gate",)
+    noted = tuple(_notes(policy, evidence, judgement.findings))
     return Replay(source, recorded.model, recorded, verdict, said, tuple(unanswered.values()), noted)
 
 
-def _notes(policy: Policy, recorded: Recorded, findings: Iterable[Finding]) -> Iterator[str]:
+def _notes(policy: Policy, evidence: Mapping[str, Any], findings: Sequence[Finding]) -> Iterator[str]:
     """What a policy leaves open, or the evidence does not have exactly."""
-    named = policy.probe
-    if named and named.digest is None and named.uri != recorded.probe_uri:
-        yield f"measured on {recorded.probe_uri}; the policy names {named.uri}, and pins no digest"
-    if recorded.baseline and policy.baseline and "@" in policy.baseline.uri:
-        yield f"compared with {recorded.baseline}, which {policy.baseline.uri} was on {recorded.started[:10]}"
+    probe, named, baseline, against = evidence["probe"], policy.probe, evidence["baseline"], policy.baseline
+    if named and named.digest is None and named.uri != probe["uri"]:
+        yield f"measured on {probe['uri']}; the policy names {named.uri}, and pins no digest"
+    if baseline and against and "@" in against.uri:
+        yield f"compared with {baseline['resolved']}, which {against.uri} was on {evidence['run']['started'][:10]}"
+    if baseline and evidence["baseline_layers"] is None and any(each.check == "relative" for each in findings):
+        yield "does not say where layers of the baseline were read: it was written by an earlier version of gate"
     level, defaults = policy.defaults.confidence, policy.defaults
     used = {each.confidence for each in findings if each.check != "worst_gap" and each.confidence is not None}
     if defaults.multiplicity == "none" and (other := sorted(used - {level})):
@@ -168,9 +163,7 @@ def _recorded(evidence: Mapping[str, Any]) -> Recorded:
         status=evidence["status"],
         exit_code=evidence["exit_code"],
         probe=str(evidence["probe"]["digest"]),
-        probe_uri=str(evidence["probe"]["uri"]),
         digest=str(evidence["model"]["digest"]),
-        baseline=None if evidence["baseline"] is None else str(evidence["baseline"]["resolved"]),
         started=str(evidence["run"]["started"]),
         findings={finding_name(each): Said(each["status"], each["message"]) for each in evidence["results"]},
     )

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gate.errors import GateError, UsageError
-
 _RUN_ID = re.compile(r"[0-9a-f]{8,32}")  # or the beginning of one, as the tag `gate.run` has it
 
 
@@ -26,7 +24,7 @@ def of_file(path: str) -> dict[str, Any]:
     """
     from gate.evidence import bundle
 
-    return _parsed("standard input", sys.stdin.buffer.read()) if path == "-" else bundle.load(Path(path))
+    return bundle.read("standard input", sys.stdin.buffer.read()) if path == "-" else bundle.load(Path(path))
 
 
 def of_run(run: str) -> dict[str, Any]:
@@ -36,18 +34,7 @@ def of_run(run: str) -> dict[str, Any]:
         RegistryError: MLflow cannot be reached, or knows no such run.
         GateError: The run holds no evidence, or some that contradicts itself.
     """
+    from gate.evidence import bundle
     from gate.mlflow_plugin.recordings import of_run as recorded
 
-    return _parsed(run, recorded(run.removeprefix("runs:/").strip("/").partition("/")[0]))
-
-
-def _parsed(name: str, content: bytes) -> dict[str, Any]:
-    from gate.evidence import bundle
-    from gate.evidence.shape import AGAIN
-
-    try:
-        return bundle.loads(content.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name}: is not evidence in JSON: {error}; {AGAIN}") from None
-    except GateError as error:
-        raise type(error)(f"{name}: {error}") from None
+    return bundle.read(run, recorded(run.removeprefix("runs:/").strip("/").partition("/")[0]))

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import GateError
-from gate.evidence.recorded import question_of
+from gate.evidence.recorded import as_slice, question_of
 from gate.verdict import slice_name
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def check_agreement(document: Document, metrics: Collection[str] | None = None) 
     for model in (document["model"], document["baseline"]):
         _check_version(model or {})
     estimates = _by_subject(document["estimates"])
-    slices = {None, *(_named(cut["slice"]) for cut in document["slices"])}
+    slices = {None, *(slice_name(as_slice(cut["slice"])) for cut in document["slices"])}
     for result in document["results"]:
         _check_slice(result, slices)
         if result["value"] is not None and (metrics is None or result["metric"] in metrics):
@@ -67,10 +67,6 @@ def _by_subject(estimates: Sequence[Mapping[str, Any]]) -> Estimates:
 
 def _words(of: str, metric: str, layer: str, slice_: str | None) -> str:
     return f"the {of}: {metric} of layer {layer!r}{'' if slice_ is None else f' on {slice_}'}"
-
-
-def _named(columns: Mapping[str, str]) -> str | None:
-    return slice_name(tuple(columns.items()))
 
 
 def _narrows(estimate: Mapping[str, Any]) -> bool:

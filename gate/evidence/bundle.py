@@ -160,18 +160,30 @@ def load(path: Path) -> dict[str, Any]:
         GateError: The document contradicts itself.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot read evidence: {error.strerror}; give the path of an evidence.json") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not evidence in JSON: {error}; {AGAIN}") from None
+    return read(str(path), content)
+
+
+def read(name: str, content: bytes) -> dict[str, Any]:
+    """The document of a JSON text, checked; what is wrong with it is told with its name.
+
+    Args:
+        name: Where the text is from.
+        content: JSON in UTF-8.
+
+    Raises:
+        UsageError: It is not evidence that this version can read.
+        GateError: The document contradicts itself.
+    """
     try:
-        return loads(text)
+        return loads(content)
     except GateError as error:
-        raise type(error)(f"{path}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
 
 
-def loads(text: str) -> dict[str, Any]:
+def loads(text: str | bytes) -> dict[str, Any]:
     """The document of a JSON text, checked.
 
     Raises:
@@ -179,6 +191,7 @@ def loads(text: str) -> dict[str, Any]:
         GateError: The document contradicts itself.
     """
     try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
         content = json.loads(text, parse_constant=_refuse, parse_float=_parse_float)
     except ValueError as error:
         raise UsageError(f"is not evidence in JSON: {error}; {AGAIN}") from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gate.evidence import summary, wording
 from gate.evidence.layout import facts, painter, paragraph, section, table
 from gate.evidence.meaning import meaning, recorded
+from gate.evidence.recorded import as_slice
 from gate.verdict import slice_name
 
 if TYPE_CHECKING:
@@ -122,14 +123,12 @@ def _waiver_to_write(document: Document, result: Result) -> str:
         return ""
     model = document["model"]
     named = model["resolved"] if model["version"] else model["digest"]
-    columns = next((each["slice"] for each in document["slices"] if _named(each["slice"]) == result["slice"]), None)
+    columns = next(
+        (each["slice"] for each in document["slices"] if slice_name(as_slice(each["slice"])) == result["slice"]), None
+    )
     slices = {} if columns is None else {"slices": columns}
     written = json.dumps({"rule": result["rule"], "model": named, **slices}, ensure_ascii=False)
     return f"{written[:-1]}, expires: YYYY-MM-DD, owner: WHO, reason: WHY}}"
-
-
-def _named(columns: Mapping[str, str]) -> str | None:
-    return slice_name(tuple(columns.items()))
 
 
 def _idle_waivers(document: Document, name: str) -> Iterator[str]:

@@ -27,7 +27,7 @@ def measurements(document: Mapping[str, Any]) -> Measurements:
         found[each["of"]][question_of(each)] = _estimate(each)
     slices: dict[tuple[str, ...], dict[Slice, int]] = defaultdict(dict)
     for cut in document["slices"]:
-        slices[tuple(cut["slice"])][_slice(cut["slice"])] = cut["rows"]
+        slices[tuple(cut["slice"])][as_slice(cut["slice"])] = cut["rows"]
     absent = None if document["baseline"] else document["baseline_reason"] or "none was recorded"
     return Measurements(found["candidate"], found["baseline"], found["change"], slices, absent)
 
@@ -35,7 +35,7 @@ def measurements(document: Mapping[str, Any]) -> Measurements:
 def question_of(estimate: Mapping[str, Any]) -> Question:
     """What an entry of `estimates` answers."""
     params = tuple(sorted(estimate["params"].items()))
-    return Question(estimate["layer"], estimate["metric"], params, _slice(estimate["slice"]))
+    return Question(estimate["layer"], estimate["metric"], params, as_slice(estimate["slice"]))
 
 
 def occasion(document: Mapping[str, Any], today: date, enforcement: Severity = "block") -> Occasion:
@@ -49,7 +49,8 @@ def occasion(document: Mapping[str, Any], today: date, enforcement: Severity = "
     return Occasion((document["model"]["resolved"], document["model"]["digest"]), today, enforcement)
 
 
-def _slice(columns: Mapping[str, str] | None) -> Slice:
+def as_slice(columns: Mapping[str, str] | None) -> Slice:
+    """The columns of a slice as the document has them; none for the whole probe set."""
     return tuple((columns or {}).items())
 
 

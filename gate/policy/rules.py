@@ -179,8 +179,12 @@ class Rule(Bounds):
     @property
     def compares(self) -> bool:
         """Whether it asks anything of the baseline."""
-        in_slices = self.slices is not None and self.slices.relative is not None
-        return self.relative is not None or in_slices or needs_baseline(self.metric)
+        return self.is_relative or needs_baseline(self.metric)
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether it bounds a change, of all rows or of slices."""
+        return self.relative is not None or (self.slices is not None and self.slices.relative is not None)
 
     @field_validator("metric")
     @classmethod
