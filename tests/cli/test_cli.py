@@ -547,31 +547,30 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
         write(parse([f"json={tmp_path}/file/e.json"]), bundle.load(SAMPLES / "sample.json"))
 
 
+def without_a_reader(code: str) -> tuple[int, str]:
+    """Exit code and stderr of a program that begins when nobody reads its stdout any more."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, errors = process.communicate("go\n", timeout=60)
+    return process.returncode, errors
+
+
 def test_a_reader_that_has_gone_takes_nothing_from_the_verdict() -> None:
     code = (
         "import sys; from pathlib import Path; from gate.cli.outputs import parse, write\n"
         "from gate.evidence import bundle; sys.stdin.readline()\n"
         f"write(parse(['json']), bundle.load(Path({str(SAMPLES / 'sample.json')!r}))); sys.exit(4)"
     )
-    pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-    assert process.stdout is not None
-    process.stdout.close()
-    process.stdout = None
-    _, errors = process.communicate("go\n", timeout=60)
-    assert (process.returncode, errors) == (4, "")
+    assert without_a_reader(code) == (4, "")
 
 
 @pytest.mark.parametrize("command", ["--help", "check --help", "policy diff -h"])
 def test_a_reader_of_help_that_has_gone_is_no_crash(command: str) -> None:
-    pipe = subprocess.PIPE
     code = f"import sys; from gate.cli import main; sys.stdin.readline(); sys.exit(main({command.split()}))"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-    assert process.stdout is not None
-    process.stdout.close()
-    process.stdout = None
-    _, errors = process.communicate("go\n", timeout=60)
-    assert (process.returncode, errors) == (0, "")
+    assert without_a_reader(code) == (0, "")
 
 
 def test_another_broken_pipe_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
