@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from gate.geometry.statistics import Collection
     from gate.models.baseline import Absent
-    from gate.models.loading import LoadedModel
+    from gate.models.finding import FoundModel
+    from gate.models.mlmodel import Permissions
     from gate.policy.schema import Policy
     from gate.probes.probe_set import ProbeSet
     from gate.questions import Part, Plan
@@ -39,8 +40,8 @@ class Evaluated:
         device: Where the model ran.
     """
 
-    model: LoadedModel
-    baseline: LoadedModel | Absent
+    model: FoundModel
+    baseline: FoundModel | Absent
     probe: ProbeSet
     plan: Plan
     collections: Mapping[Part, Collection]
@@ -143,27 +144,33 @@ def evaluate(
         GateError: It could not be measured.
     """
     from gate.engines import local
-    from gate.models.loading import load
+    from gate.models.finding import found
     from gate.policy.scope import require_in_scope
 
-    plan, run = questions.plan(policy), policy.run
+    plan = questions.plan(policy)
     spec = streaming.resolved_probe(policy.probe, probe)
     where = streaming.resolved_device(device)
     with TemporaryDirectory(prefix="gate-") as folder:
-        model = load(model_uri, directory=Path(folder), device=where, allow_pickle=run.allow_pickle)
+        model = found(model_uri, directory=Path(folder), permissions=_permissions(policy))
         require_in_scope(policy, model.name, model_uri)
-        baseline = _baseline(policy, model, Path(folder), where, compares=plan.compares)
+        baseline = _baseline(policy, model, Path(folder), compares=plan.compares)
         rows = streaming.open_rows(spec, plan.tags)
-        stream = streaming.batches(model, baseline, rows, plan, device=where, run=run, on_progress=on_progress)
-        collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
+        with streaming.running(model, baseline, plan, device=where, run=policy.run) as models:
+            stream = streaming.batches(models, rows, plan, seed=policy.run.seed, on_progress=on_progress)
+            collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
     streaming.require_pinned(rows, spec)
     measured = questions.answers(plan.rules, collections, policy.defaults.confidence, baseline)
     return Evaluated(model, baseline, rows, plan, collections, measured, where)
 
 
-def _baseline(
-    policy: Policy, candidate: LoadedModel, directory: Path, device: str, *, compares: bool
-) -> LoadedModel | Absent:
+def _permissions(policy: Policy) -> Permissions:
+    """What a model may do when it is loaded."""
+    from gate.models.mlmodel import Permissions
+
+    return Permissions(pickle=policy.run.allow_pickle, code=policy.run.allow_code)
+
+
+def _baseline(policy: Policy, candidate: FoundModel, directory: Path, *, compares: bool) -> FoundModel | Absent:
     """What the candidate is compared with, or why it is not."""
     from gate.models.baseline import Absent, find
 
@@ -176,6 +183,5 @@ def _baseline(
         candidate,
         when_absent=policy.baseline.when_absent,
         directory=directory,
-        device=device,
-        allow_pickle=policy.run.allow_pickle,
+        permissions=_permissions(policy),
     )

@@ -1,29 +1,26 @@
-"""Features of named layers, taken with forward hooks: in evaluation mode, without gradients, one row per sample."""
+"""Features of named layers of any program: pooled, one row per sample, in the order in which the samples came."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gate.errors import LayerError, ModelError
-from gate.pooling import Pooling, rows_of, structure
+from gate.geometry.statistics import step_terms
+from gate.inputs import count, take
+from gate.pooling import Pooling, only_tensor, rows_of, structure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    import numpy as np
-    from torch.utils.hooks import RemovableHandle
+    from gate.inputs import Inputs
+    from gate.program import Outputs, Program
 
 BUILT_IN = ("input", "output")
 _NEAREST = 8
-# What a model raises on a batch that it cannot take.
-_FORWARD_FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,12 @@ class LayerAddress:
     """Where features are taken, and how each sample becomes one row.
 
     Attributes:
-        path: A `named_modules()` path, or "input" or "output" of the whole model.
-        pooling: "none" for outputs (b, d); "mean", "cls", "last", "max" over dimension 1 of (b, t, d);
-            "spatial_mean" over all dimensions after 1 of (b, c, ...); "flatten" makes (b, ...) one row each.
+        path: What the program calls the layer, or "input" or "output" of the whole model; "output.KEY" is one of
+            several outputs.
+        pooling: "none" for outputs (b, d); "mean", "cls", "last", "max" over the real tokens of (b, t, d);
+            "spatial_mean" over all dimensions after 1 of (b, c, ...); "flatten" makes (b, ...) one row each. What
+            metrics of tokens read: "token_terms" (with those of the steps between layers: "token_steps") and
+            "token_mean" of (b, t, d), "attention_filter" of maps (b, h, t, t).
     """
 
     path: str
@@ -41,166 +41,149 @@ class LayerAddress:
 
 
 class Extractor:
-    """Runs a model on batches and returns the features of the layers that were asked for.
+    """Runs a program on batches and returns the features of the layers that were asked for.
 
     A context manager. A block that ends without an error ends with the first batch once more, and raises LayerError
-    when its features are no longer what they were; the hooks are removed at the end of every block.
+    when its features are no longer what they were.
 
     Args:
-        module: Put into evaluation mode and onto the device.
-        layers: Name -> address; the names are the keys of what a call returns.
-        device: Where the model runs.
-        batch_size: The only number of rows that the model takes; None when any number will do.
-        input_dtype: What the model takes ("float32"); None leaves the inputs as they are.
+        program: In memory.
+        layers: Name → address; the names are the keys of what a call returns.
+        batch_size: Rows that the program is shown at once; "auto" takes what the program proposes, and half of it as
+            often as memory runs out. A program that takes one number of rows alone gets that.
+        weights: Name → path, of the linear layers whose weights are wanted ("head").
+
+    Raises:
+        LayerError: One of them has no weights.
     """
 
     def __init__(
         self,
-        module: nn.Module,
+        program: Program,
         layers: Mapping[str, LayerAddress],
         *,
-        device: str,
-        batch_size: int | None,
-        input_dtype: str | None = None,
+        batch_size: int | Literal["auto"] = "auto",
+        weights: Mapping[str, str] | None = None,
     ) -> None:
-        # A program of torch.export that was not unflattened has no modes; it is what it was exported as.
-        with contextlib.suppress(NotImplementedError):
-            module.eval()
-        self._module = module.to(device)
+        self._program = program
         self._layers = dict(layers)
-        self._device = device
-        self._batch_size = batch_size
-        self._input_dtype = None if input_dtype is None else _dtype(input_dtype)
-        self._outputs: dict[str, list[object]] = {}
-        self._first_shapes: dict[str, torch.Size] = {}
-        self._first: tuple[Tensor, dict[str, Tensor]] | None = None
-        modules = dict(module.named_modules(remove_duplicate=False))
-        paths = dict.fromkeys(address.path for address in self._layers.values())
-        self._hooked = tuple(path for path in paths if path and path in modules and path not in BUILT_IN)
-        self._unknown = tuple(path for path in paths if path not in (*self._hooked, *BUILT_IN))
-        self._hooks: list[RemovableHandle] = [
-            modules[path].register_forward_hook(self._keeper(path)) for path in self._hooked
-        ]
+        self._may_halve = batch_size == "auto" and program.batch_size is None
+        self._size = program.batch_size or (program.at_once if batch_size == "auto" else int(batch_size))
+        self._widths: dict[str, torch.Size] = {}
+        self._first: tuple[Inputs, dict[str, Tensor]] | None = None
+        self.weights: Mapping[str, Tensor] = {
+            f"{name}.{part}": tensor
+            for name, path in (weights or {}).items()
+            for part, tensor in program.weights_of(path).items()
+        }
+        paths = dict.fromkeys(_place(address.path) for address in self._layers.values())
+        self._paths = tuple(paths)
+        self._unknown = tuple(path for path in paths if path not in (*program.layers, *BUILT_IN))
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """How the program was run, for the evidence."""
+        return {"batch_size": self._size}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._require_unchanged()
-        finally:
-            while self._hooks:
-                self._hooks.pop().remove()
+        if kind is None and self._first is not None:
+            batch, features = self._first
+            self._require_same(batch, features, features, "the first batch, run again after the last one,")
 
-    def __call__(self, inputs: np.ndarray[Any, Any]) -> dict[str, Tensor]:
-        """Features of one batch. Of the first batch, features that are no property of a row alone are refused.
+    def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Features of some rows. Of the first ones, features that are no property of a row alone are refused.
 
         Args:
-            inputs: (b, ...), b >= 1.
+            inputs: Of b rows, b >= 1.
 
         Returns:
-            Name -> (b, d) on the device, in the dtype of the layer's output; integers become float32.
+            Name → (b, d) in the dtype of the layer's output; integers become float32.
 
         Raises:
             LayerError: A layer does not exist, does not run exactly once, gives no tensor or an ambiguous one, needs
                 another pooling, gives rows of another width than before, or other features for the same rows.
-            ModelError: The model does not run on these inputs.
+            ModelError: The model does not run on these inputs, or not within the memory that there is.
         """
-        with torch.inference_mode():
-            batch = self._tensor(inputs)
-            if self._unknown:
-                raise self._no_such_layer(batch)
-            features = self._features(batch)
-            if self._first is None:
-                self._require_repeatable(batch, features)
-                self._first = batch, features
-        # Copies made outside the block are ordinary tensors, which autograd accepts.
-        return {name: rows.clone() for name, rows in features.items()}
-
-    def _tensor(self, inputs: np.ndarray[Any, Any]) -> Tensor:
-        batch = torch.tensor(inputs, device=self._device)
-        wanted = self._input_dtype
-        if wanted is None or batch.dtype == wanted:
-            return batch
-        if batch.is_floating_point() and not wanted.is_floating_point:
-            raise ModelError(f"the model takes {wanted}, the probe set holds {batch.dtype}; give it whole numbers")
-        return batch.to(wanted)
-
-    def _features(self, batch: Tensor) -> dict[str, Tensor]:
-        parts = [self._chunk(chunk) for chunk in self._chunks(batch)]
-        return {name: torch.cat([part[name] for part in parts])[: len(batch)] for name in self._layers}
-
-    def _chunks(self, batch: Tensor) -> Iterator[Tensor]:
-        """The batch in the sizes that the model takes; the last one is filled up with its own last row."""
-        size = self._batch_size or len(batch)
-        for chunk in torch.split(batch, size):
-            missing = size - len(chunk)
-            yield torch.cat([chunk, chunk[-1:].expand(missing, *chunk.shape[1:])]) if missing else chunk
-
-    def _chunk(self, chunk: Tensor) -> dict[str, Tensor]:
-        self._outputs = {path: [] for path in self._hooked}
-        self._outputs["output"] = [self._forward(chunk)]
-        self._outputs["input"] = [chunk]
-        features = {name: self._rows(name, address, len(chunk)) for name, address in self._layers.items()}
-        self._outputs = {}
+        if self._unknown:
+            raise self._no_such_layer(take(inputs, range(min(self._size, count(inputs)))))
+        features = self._features(inputs)
+        if self._first is None:
+            # As many rows as the program is shown at once: more would say nothing more of what is asked here.
+            rows = range(min(self._size, count(inputs)))
+            first = take(inputs, rows)
+            self._require_repeatable(first, {name: each[: len(rows)] for name, each in features.items()})
+            self._first = first, {name: each[: len(rows)].clone() for name, each in features.items()}
         return features
 
-    def _forward(self, batch: Tensor) -> object:
-        try:
-            with _exact_float32(self._device):
-                return self._module(batch.clone())
-        except _FORWARD_FAILURES as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
-            raise ModelError(
-                f"the model does not run on a batch of shape {tuple(batch.shape)}, {batch.dtype}: "
-                f"{type(error).__name__}: {reason}. Check columns.input and shape of the probe set"
-            ) from error
+    def _features(self, inputs: Inputs) -> dict[str, Tensor]:
+        order, start = _by_length(inputs), 0
+        parts: list[dict[str, Tensor]] = []
+        while start < len(order):
+            rows = order[start : start + self._size]
+            try:
+                parts.append(self._chunk(inputs, rows))
+            except MemoryError as error:
+                self._halve(error)
+            else:
+                start += len(rows)
+        back = torch.tensor(order).argsort()
+        return {name: torch.cat([part[name] for part in parts])[back] for name in self._layers}
 
-    def _keeper(self, path: str) -> Callable[[nn.Module, object, object], None]:
-        def keep(_module: nn.Module, _inputs: object, output: object) -> None:
-            if path in self._outputs:
-                # A later layer may work in place (ReLU does), so what is kept must be a copy.
-                self._outputs[path].append(_copied(output))
+    def _halve(self, error: MemoryError) -> None:
+        if not self._may_halve or self._size == 1:
+            advice = "leave run.batch_size out, or lower it" if self._size > 1 else "give it more memory"
+            raise ModelError(f"the model ran out of memory with {self._size} rows at once ({error}); {advice}")
+        self._size //= 2
 
-        return keep
+    def _chunk(self, inputs: Inputs, rows: Sequence[int]) -> dict[str, Tensor]:
+        """Some of the rows in one forward pass; where the program wants more, the last one fills them up."""
+        missing = (self._program.batch_size or len(rows)) - len(rows)
+        shown = take(inputs, [*rows, *[rows[-1]] * missing])
+        outputs = self._program.run(shown, self._paths)
+        found = {name: self._rows(name, each, outputs, len(rows) + missing) for name, each in self._layers.items()}
+        return {name: each[: len(rows)].clone() for name, each in self._with_steps(found, outputs, len(rows)).items()}
 
-    def _rows(self, name: str, address: LayerAddress, count: int) -> Tensor:
+    def _rows(self, name: str, address: LayerAddress, outputs: Outputs, rows: int) -> Tensor:
         where = f"layer {name!r} (path {address.path!r})"
-        outputs = self._outputs[address.path]
-        if len(outputs) != 1:
+        found = rows_of(
+            _given(outputs, address.path, where), address.pooling, count=rows, where=where, mask=outputs.mask
+        )
+        first = self._widths.setdefault(name, found.shape)
+        if found.shape[1:] != first[1:]:
             raise LayerError(
-                f"{where}: ran {len(outputs)} times in one forward pass, expected once; "
-                "name a layer around it or 'output'"
-            )
-        rows = rows_of(outputs[0], address.pooling, count=count, where=where)
-        first = self._first_shapes.setdefault(name, rows.shape)
-        if rows.shape[1:] != first[1:]:
-            raise LayerError(
-                f"{where}: gave features of shape {tuple(rows.shape)} after features of shape {tuple(first)}; "
+                f"{where}: gave features of shape {tuple(found.shape)} after features of shape {tuple(first)}; "
                 "every row needs as many values, so name a layer or a pooling whose width does not change"
             )
-        return rows
+        return found
 
-    def _require_repeatable(self, batch: Tensor, features: dict[str, Tensor]) -> None:
+    def _with_steps(self, found: Mapping[str, Tensor], outputs: Outputs, rows: int) -> Mapping[str, Tensor]:
+        """The terms of tokens with those of the steps from each layer to the next."""
+        states = {
+            name: only_tensor(_given(outputs, each.path, name), name)
+            for name, each in self._layers.items()
+            if each.pooling == "token_steps"
+        }
+        if len(states) < 2:
+            return found
+        steps = step_terms({name: each[:rows] for name, each in states.items()}, outputs.mask)
+        return {**found, **{name: torch.cat([found[name][:rows], each], dim=1) for name, each in steps.items()}}
+
+    def _require_repeatable(self, batch: Inputs, features: dict[str, Tensor]) -> None:
         """Features are those of a row alone: neither chance nor its neighbours and its place in the batch count."""
         self._require_same(batch, features, features, "a second pass over the same batch")
         # Half of what the model runs at once: where it takes full batches only, the other rows become padding.
-        half = (min(self._batch_size or len(batch), len(batch)) + 1) // 2
-        part = {name: rows[:half].flip(0) for name, rows in features.items()}
-        what = f"the first {half} of {len(batch)} rows on their own, in reversed order,"
-        self._require_same(batch[:half].flip(0), part, features, what)
+        rows = count(batch)
+        half = (rows + 1) // 2
+        part = {name: each[:half].flip(0) for name, each in features.items()}
+        what = f"the first {half} of {rows} rows on their own, in reversed order,"
+        self._require_same(take(batch, range(half - 1, -1, -1)), part, features, what)
 
-    def _require_unchanged(self) -> None:
-        if self._first is None:
-            return
-        batch, features = self._first
-        with torch.inference_mode():
-            self._require_same(batch, features, features, "the first batch, run again after the last one,")
-
-    def _require_same(self, batch: Tensor, expected: dict[str, Tensor], whole: dict[str, Tensor], what: str) -> None:
+    def _require_same(self, batch: Inputs, expected: dict[str, Tensor], whole: dict[str, Tensor], what: str) -> None:
         for name, found in self._features(batch).items():
-            different = _different(expected[name], found, whole[name])
+            different = _different(expected[name], found, whole[name], self._program.rounding)
             if different:
                 raise LayerError(
                     f"layer {name!r} (path {self._layers[name].path!r}): {what} gave other features than before, in "
@@ -209,49 +192,57 @@ class Extractor:
                     "call model.eval(), take such state or normalisation out, and log the model again"
                 )
 
-    def _no_such_layer(self, batch: Tensor) -> LayerError:
-        shapes = self._shapes(next(iter(self._chunks(batch))))
+    def _no_such_layer(self, batch: Inputs) -> LayerError:
         wanted = self._unknown[0]
+        name = next(name for name, address in self._layers.items() if _place(address.path) == wanted)
+        if self._program.closed:
+            return LayerError(
+                f"layer {name!r}: the model has no layer {wanted!r}: {self._program.closed}; name 'output'"
+            )
+        shapes = self._program.shapes(batch)
         nearest = difflib.get_close_matches(wanted, shapes, n=_NEAREST, cutoff=0.0)
         listed = ", ".join(f"{path!r} {shapes[path]}" for path in nearest)
-        name = next(name for name, address in self._layers.items() if address.path == wanted)
         return LayerError(
             f"layer {name!r}: the model has no layer {wanted!r}; the nearest of its {len(shapes)} layers, with the "
             f"shapes of their outputs, are: {listed}"
         )
 
-    def _shapes(self, batch: Tensor) -> dict[str, str]:
-        """Path -> what it gives on this batch, for every module that runs, and for "input" and "output"."""
-        shapes: dict[str, str] = {}
-        hooks = [
-            module.register_forward_hook(lambda _m, _i, out, path=path: shapes.update({path: structure(out)}))
-            for path, module in self._module.named_modules()
-            if path
-        ]
-        try:
-            output = self._forward(batch)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return shapes | {"input": structure(batch), "output": structure(output)}
+
+def _place(path: str) -> str:
+    """The layer of a path: "output.KEY" is of the output."""
+    return "output" if path.startswith("output.") else path
 
 
-def _exact_float32(device: str) -> contextlib.AbstractContextManager[Any]:
-    """Convolutions on a GPU round to TF32 unless told otherwise; the evidence says float32."""
-    if torch.device(device).type != "cuda":
-        return contextlib.nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+def _given(outputs: Outputs, path: str, where: str) -> object:
+    """What a layer gave, or one of several outputs of the model."""
+    given = outputs.given.get(_place(path), ())
+    if len(given) != 1:
+        if path == "input":
+            raise LayerError(f"{where}: the model is shown no single array of numbers; name a layer or 'output'")
+        raise LayerError(
+            f"{where}: ran {len(given)} times in one forward pass, expected once; name a layer around it or 'output'"
+        )
+    key = path.removeprefix(_place(path)).removeprefix(".")
+    whole = given[0]
+    if not key:
+        return whole
+    named = whole if isinstance(whole, Mapping) else dict(enumerate(whole)) if isinstance(whole, tuple | list) else {}
+    found = {str(name): each for name, each in named.items()}
+    if key not in found:
+        raise LayerError(f"{where}: the output of the model is {structure(whole)}, which has no {key!r}")
+    return found[key]
 
 
-def _dtype(name: str) -> torch.dtype:
-    dtype = getattr(torch, name, None)
-    if not isinstance(dtype, torch.dtype):
-        raise ModelError(f"the model's signature says its input is {name!r}, expected a numeric type such as 'float32'")
-    return dtype
+def _by_length(inputs: Inputs) -> Sequence[int]:
+    """Rows from the longest text to the shortest, so that little is padded and memory runs out at once if ever."""
+    texts = next(iter(inputs.values())) if isinstance(inputs, Mapping) and inputs else inputs
+    if isinstance(texts, tuple) and texts and isinstance(texts[0], str):
+        return sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+    return range(count(inputs))
 
 
-def _different(expected: Tensor, found: Tensor, whole: Tensor) -> int:
-    """How many values differ by more than the order of summation explains.
+def _different(expected: Tensor, found: Tensor, whole: Tensor, unit: float) -> int:
+    """How many values differ by more than the order of summation explains, for a unit of rounding.
 
     Measured by the spread over the rows of the whole batch, never by the values: beside a large offset, a change as
     large as the spread is small. The values count only for the rounding of their own channel. A feature that is NaN
@@ -259,13 +250,10 @@ def _different(expected: Tensor, found: Tensor, whole: Tensor) -> int:
     """
     values = whole.double().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     spread = values.std(dim=0, correction=0)
-    rounding = max(1e-5, 4 * torch.finfo(whole.dtype).eps) * values.abs().amax(dim=0)
+    own = torch.finfo(whole.dtype).eps if whole.is_floating_point() else 0.0
+    rounding = max(1e-5, 4 * own, 8 * unit) * values.abs().amax(dim=0)
     # The median: a channel that hardly varies beside the others carries their rounding, and few huge ones hide nothing.
-    allowed = 1e-3 * torch.maximum(spread, spread.median()) + rounding
+    allowed = max(1e-3, 16 * unit) * torch.maximum(spread, spread.median()) + rounding
     first, second = expected.double(), found.double()
     same = (first == second) | (first.isnan() & second.isnan()) | ((first - second).abs() <= allowed)
     return int((~same).sum())
-
-
-def _copied(output: object) -> object:
-    return output.clone() if isinstance(output, Tensor) else copy.deepcopy(output)

@@ -60,8 +60,8 @@ class Program(Protocol):
     def shapes(self, inputs: Inputs) -> Mapping[str, str]:
         """Layer → what it gives on this batch ("(8, 64)"), of every layer that runs, and of "input" and "output"."""
 
-    def head(self, path: str) -> Mapping[str, Tensor]:
-        """Weight (C, d) and, where there is one, bias (C,) of a linear layer, as "head.weight" and "head.bias".
+    def weights_of(self, path: str) -> Mapping[str, Tensor]:
+        """Weight (C, d) and, where there is one, bias (C,) of a linear layer, by these names.
 
         Raises:
             LayerError: There is no such layer, or it has no weight (C, d).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from gate.errors import MetricError
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from gate.features import LayerAddress
     from gate.geometry.statistics import Collection, Statistic
     from gate.models.baseline import Absent
-    from gate.models.loading import LoadedModel
+    from gate.models.finding import FoundModel
     from gate.policy.rules import Rule
-    from gate.policy.schema import Layer, Policy
+    from gate.policy.schema import Layer, Place, Policy
+    from gate.pooling import Pooling
     from gate.verdict import Measurements, Question, Slice
 
 By = tuple[str, ...]  # the columns of the probe set by which it is cut
 _FEATURES = "features"
+_OF_STEPS = "token_mean_cosine.layer_overlap"
 
 
 class Part(NamedTuple):
@@ -41,6 +43,9 @@ class Plan:
         baseline_layers: Those of the baseline that something is compared with.
         reads: Column → address of what metrics read of the model besides features.
         baseline_reads: Those of the baseline that something is compared with.
+        weights: Name → layer, of those whose weights metrics read.
+        baseline_weights: Those of the baseline that something is compared with.
+        second_view: Whether a metric reads the second view of each row.
         classes: What the columns of logits stand for; empty where nobody says.
         cuts: Layer → the columns by which its rows are cut into slices.
         baseline_cuts: Those of the baseline that something is compared with.
@@ -51,6 +56,9 @@ class Plan:
     baseline_layers: Mapping[str, LayerAddress]
     reads: Mapping[str, LayerAddress]
     baseline_reads: Mapping[str, LayerAddress]
+    weights: Mapping[str, str]
+    baseline_weights: Mapping[str, str]
+    second_view: bool
     classes: tuple[str, ...]
     cuts: Mapping[str, tuple[By, ...]]
     baseline_cuts: Mapping[str, tuple[By, ...]]
@@ -60,6 +68,7 @@ class Plan:
     def reads_described(self) -> dict[str, dict[str, Any]]:
         """What is read besides features, as evidence keeps it: path and pooling, of logits the classes as well."""
         found = {name: asdict(where) for name, where in self.reads.items()}
+        found |= {name: {"path": path, "pooling": "weights"} for name, path in self.weights.items()}
         return found | ({"logits": found["logits"] | {"classes": list(self.classes)}} if "logits" in found else {})
 
     @property
@@ -75,10 +84,12 @@ class Plan:
 
 def plan(policy: Policy) -> Plan:
     """What a policy needs to be read."""
+    from gate.features import LayerAddress
+
     rules = tuple(rule for rule in policy.rules if rule.enabled)
     own = {} if policy.baseline is None else policy.baseline.layers
     names = dict.fromkeys(rule.layer for rule in rules)
-    reads = {name: _address(where, name) for name, where in policy.reads.given.items()}
+    reads = {name: LayerAddress(*_with_steps(place, rules)) for name, place in policy.reads.places.items()}
     compared = {(rule.layer, column) for rule in rules for column in _of_the_baseline(rule) if policy.baseline}
     columns = {column for _, column in compared}
     return Plan(
@@ -89,12 +100,33 @@ def plan(policy: Policy) -> Plan:
             if (name, _FEATURES) in compared
         },
         reads=reads,
-        baseline_reads={name: where for name, where in reads.items() if name in columns},
+        baseline_reads={name: where for name, where in reads.items() if name.partition(".")[0] in columns},
+        weights=policy.reads.weights,
+        baseline_weights={name: path for name, path in policy.reads.weights.items() if name in columns},
+        second_view=any("shifted" in _inputs(rule) for rule in rules) and _has_pairs(policy),
         classes=() if policy.reads.logits is None else policy.reads.logits.classes,
         cuts=_cuts(rules),
         baseline_cuts=_cuts(rule for rule in rules if rule.slices is not None and rule.slices.relative is not None),
         rules=rules,
     )
+
+
+def _with_steps(place: Place, rules: Iterable[Rule]) -> tuple[str, Pooling]:
+    """Where something is read: of tokens with the steps between layers, which are dear, where a rule asks for them."""
+    steps = place.pooling == "token_terms" and any(rule.metric == _OF_STEPS for rule in rules)
+    return place.path, cast("Pooling", "token_steps" if steps else place.pooling)
+
+
+def _inputs(rule: Rule) -> tuple[str, ...]:
+    """What a rule may read."""
+    from gate.geometry import catalogue
+
+    entry, readout = catalogue.find(rule.metric)
+    return entry.read_by(readout)
+
+
+def _has_pairs(policy: Policy) -> bool:
+    return policy.probe is not None and "pair" in policy.probe.columns.given
 
 
 def _cuts(rules: Iterable[Rule]) -> dict[str, tuple[By, ...]]:
@@ -111,7 +143,7 @@ def applicable(policy: Policy) -> list[str]:
     from gate.policy.references import Given, input_fault
 
     columns = None if policy.probe is None else policy.probe.columns.given
-    given = Given(columns or (), list(policy.reads.given), baseline=policy.baseline is not None)
+    given = Given(columns or (), policy.reads.keys, baseline=policy.baseline is not None)
     return [name for name in catalogue.load() if input_fault(name, given) is None]
 
 
@@ -128,13 +160,14 @@ def _of_the_baseline(rule: Rule) -> Iterator[str]:
     reads.
     """
     from gate.geometry import catalogue
+    from gate.policy.references import OF_THE_BASELINE
 
     entry, readout = catalogue.find(rule.metric)
     needed = entry.needed_by(readout)
     if "baseline" in needed:
         yield _FEATURES
-    if "baseline_logits" in needed:
-        yield "logits"
+    for name, keys in OF_THE_BASELINE.items():
+        yield from keys if name in needed else ()
     if rule.is_relative:
         yield _FEATURES
         yield from entry.read_by(readout)
@@ -163,7 +196,7 @@ def kinds_of(part: Part, rules: Iterable[Rule]) -> tuple[type[Statistic], ...]:
 
 
 def answers(
-    rules: tuple[Rule, ...], collections: Mapping[Part, Collection], confidence: float, baseline: LoadedModel | Absent
+    rules: tuple[Rule, ...], collections: Mapping[Part, Collection], confidence: float, baseline: FoundModel | Absent
 ) -> Measurements:
     """The estimates of everything that the rules ask, with all read-outs of the candidate's metrics on all rows.
 
@@ -201,7 +234,8 @@ def answers(
 
 def _require_finite(part: Part, collection: Collection) -> None:
     try:
-        collection.census.require_finite()
+        for split, census in collection.censuses.items():
+            census.require_finite(split=split)
     except MetricError as error:
         whose = " of the baseline" if part.of == "baseline" else ""
         raise MetricError(f"layer {part.layer!r}{whose}: {error}") from None

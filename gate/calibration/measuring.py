@@ -129,11 +129,16 @@ def layers_of(uri: str, *, device: str = "cpu", allow_pickle: bool = False) -> l
     Raises:
         GateError: The model cannot be loaded.
     """
-    from gate.models.loading import load
+    from gate.models.finding import found
+    from gate.models.mlmodel import Permissions
+    from gate.models.opening import How, opened
 
+    permissions = Permissions(pickle=allow_pickle)
     with TemporaryDirectory(prefix="gate-") as folder:
-        module = load(uri, directory=Path(folder), device=device, allow_pickle=allow_pickle).module
-        return [*(path for path, _ in (module.named_modules() if module else ()) if path), "output"]
+        model = found(uri, directory=Path(folder), permissions=permissions)
+        if model.flavour == "features":
+            return ["output"]
+        return [*opened(model.path, How(device, permissions=permissions)).layers, "output"]
 
 
 def missing_layer(uri: str) -> UsageError:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gate.comparison.asking import Asked
     from gate.comparison.differences import Answers, Difference
     from gate.estimate import Estimate
-    from gate.models.loading import LoadedModel
+    from gate.models.finding import FoundModel
     from gate.policy.schema import Policy
     from gate.probes.probe_set import ProbeSet
     from gate.verdict import Question
@@ -24,8 +24,8 @@ ROWS_KEPT = 20
 
 
 def document(
-    a: LoadedModel,
-    b: LoadedModel,
+    a: FoundModel,
+    b: FoundModel,
     probe: ProbeSet,
     *,
     asked: Asked,
@@ -67,7 +67,7 @@ def document(
     }
 
 
-def _model(model: LoadedModel) -> dict[str, Any]:
+def _model(model: FoundModel) -> dict[str, Any]:
     return {key: getattr(model, key) for key in ("uri", "resolved", "name", "version", "digest", "flavour")}
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gate.evaluation import Evaluated
-    from gate.models.loading import LoadedModel
+    from gate.models.finding import FoundModel
     from gate.policy.schema import Policy
 
 
@@ -106,7 +106,7 @@ def _nothing(a: str, b: str, reasons: Iterable[str]) -> MetricError:
 
 def _measured(
     policy: Policy, a: str, b: str, device: str, on_progress: Callable[[int], None] | None
-) -> tuple[LoadedModel, Evaluated]:
+) -> tuple[FoundModel, Evaluated]:
     """Version A, and what one pass gave for both: B is the candidate, A its baseline."""
     from gate.evaluation import evaluate
     from gate.models.baseline import Absent

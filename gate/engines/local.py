@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gate.geometry.statistics import Batch, Codes, Collection, Statistic
+    from gate.geometry.statistics import Batch, Codes, Collection, Split, Statistic
 
 Part = TypeVar("Part", bound="Hashable")
 
@@ -43,25 +43,25 @@ def fold(
     wanted = cache(kinds)
     folded: dict[Part, Collection] = {}
     for gathered in _gathered(batches):
-        for part, rows in gathered.items():
+        for (part, _), rows in gathered.items():
             found = Collection.of(rows, wanted(part))
             folded[part] = folded[part].merge(found) if part in folded else found
     return folded
 
 
-def _gathered(batches: Iterable[Mapping[Part, Batch]]) -> Iterator[dict[Part, Batch]]:
+def _gathered(batches: Iterable[Mapping[Part, Batch]]) -> Iterator[dict[tuple[Part, Split], Batch]]:
     """Several batches as one, so that a slice of few rows a batch does not cost a pass for each of them."""
-    waiting: dict[Part, list[Batch]] = defaultdict(list)
+    waiting: dict[tuple[Part, Split], list[Batch]] = defaultdict(list)
     held = 0
     for batch in batches:
         for part, rows in batch.items():
-            waiting[part].append(rows)
+            waiting[part, rows.split].append(rows)
             held += rows.features.numel() + sum(_size(column) for column in rows.columns.values())
         if held >= _VALUES_AT_ONCE:
-            yield {part: _joined(rows) for part, rows in waiting.items()}
+            yield {key: _joined(rows) for key, rows in waiting.items()}
             waiting.clear()
             held = 0
-    yield {part: _joined(rows) for part, rows in waiting.items()}
+    yield {key: _joined(rows) for key, rows in waiting.items()}
 
 
 def _size(column: Codes | Tensor) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gate.estimate import Estimate
     from gate.models.baseline import Absent
-    from gate.models.loading import LoadedModel
+    from gate.models.finding import FoundModel
     from gate.policy.loading import LoadedPolicy
     from gate.policy.waivers import Waiver
     from gate.probes.probe_set import ProbeSet
@@ -58,8 +58,8 @@ class Evidence:
 
 def document(
     *,
-    model: LoadedModel,
-    baseline: LoadedModel | Absent,
+    model: FoundModel,
+    baseline: FoundModel | Absent,
     policy: LoadedPolicy,
     probe: ProbeSet,
     places: Mapping[str, Any],
@@ -209,7 +209,7 @@ def _parse_float(text: str) -> float:
     return number if math.isfinite(number) else _refuse(text)
 
 
-def _model(model: LoadedModel) -> dict[str, Any]:
+def _model(model: FoundModel) -> dict[str, Any]:
     keys = ("uri", "resolved", "name", "version", "digest", "flavour", "serialization", "run_id", "model_id")
     return {key: getattr(model, key) for key in keys}
 
@@ -235,7 +235,7 @@ def _waiver(waiver: Waiver) -> dict[str, Any]:
     return waiver.model_dump(mode="json")
 
 
-def _resolved(baseline: LoadedModel | Absent) -> str | None:
+def _resolved(baseline: FoundModel | Absent) -> str | None:
     return getattr(baseline, "resolved", None)
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gate.errors import AbsentError, SameVersionError, UsageError
-from gate.models.loading import load
+from gate.models.finding import found
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gate.models.loading import LoadedModel
+    from gate.models.finding import FoundModel
+    from gate.models.mlmodel import Permissions
 
 
 @dataclass(frozen=True)
@@ -39,27 +40,25 @@ def in_full(uri: str, name: str | None) -> str:
 
 def find(
     uri: str,
-    candidate: LoadedModel,
+    candidate: FoundModel,
     *,
     when_absent: Literal["error", "skip_relative"],
     directory: Path,
-    device: str,
-    allow_pickle: bool,
-) -> LoadedModel | Absent:
-    """Load the baseline of a candidate.
+    permissions: Permissions,
+) -> FoundModel | Absent:
+    """Find the baseline of a candidate.
 
     Args:
         uri: Of a model, or `@ALIAS` for the version of the candidate's own registered model.
         candidate: That is judged.
         when_absent: What to do where there is no such version, or it is the candidate itself.
         directory: Where to download to.
-        device: Where it is to run.
-        allow_pickle: Whether a pickled model may be loaded, which runs its code.
+        permissions: What the policy lets it do when it is loaded.
 
     Raises:
         UsageError: `@ALIAS` of a model outside of a registry.
         AbsentError: There is no such version, and that is an error; a SameVersionError where it is the candidate.
-        GateError: It cannot be loaded.
+        GateError: It cannot be had, or may not be loaded.
     """
     if uri.startswith("@") and candidate.name is None:
         raise UsageError(
@@ -68,7 +67,7 @@ def find(
         )
     uri = in_full(uri, candidate.name)
     try:
-        found = load(uri, directory=directory, device=device, allow_pickle=allow_pickle)
+        earlier = found(uri, directory=directory, permissions=permissions)
     except AbsentError as error:
         if "@" not in uri:
             raise AbsentError(f"baseline {error}; a version that is named must be there") from None
@@ -77,9 +76,9 @@ def find(
                 f"baseline {error}; `when_absent: skip_relative` lets a first version do without"
             ) from None
         return Absent(f"there is no baseline {uri}", uri)
-    if found.digest == candidate.digest:
-        reason = f"the baseline {found.resolved} is the candidate itself"
+    if earlier.digest == candidate.digest:
+        reason = f"the baseline {earlier.resolved} is the candidate itself"
         if when_absent == "error":
             raise SameVersionError(f"{reason}, so nothing can be compared; name another one: --baseline URI")
         return Absent(reason, uri)
-    return found
+    return earlier

@@ -5,61 +5,131 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gate.errors import ModelError
 
-Serialization = Literal["pt2", "pickle"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Flavour = Literal["pytorch", "sentence_transformers", "transformers", "onnx", "sklearn", "keras", "pyfunc", "features"]
+Serialization = Literal["pt2", "pickle", "safetensors", "onnx", "skops", "keras", "native", "code", "features"]
+Trust = Literal["code-free", "pickle", "code"]
+
+# In this order: a model has the generic flavour besides its own, and sentence encoders have transformers inside.
+_FLAVOURS: Mapping[str, Flavour] = {
+    "pytorch": "pytorch",
+    "sentence_transformers": "sentence_transformers",
+    "transformers": "transformers",
+    "onnx": "onnx",
+    "sklearn": "sklearn",
+    "keras": "keras",
+    "tensorflow": "keras",
+    "python_function": "pyfunc",
+}
+# The loaders that a model may name: code of MLflow itself, which reads files of the model.
+_LOADERS = {
+    "mlflow.pytorch",
+    "mlflow.sentence_transformers",
+    "mlflow.transformers",
+    "mlflow.onnx",
+    "mlflow.sklearn",
+    "mlflow.keras",
+    "mlflow.tensorflow",
+    "mlflow.pyfunc.model",
+    "mlflow.pyfunc.loaders.code_model",
+    "mlflow.xgboost",
+    "mlflow.lightgbm",
+    "mlflow.catboost",
+}
+_NATIVE = {"mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost"}
+_PICKLES = {".bin", ".pkl", ".pickle", ".pt", ".pth", ".joblib", ".ckpt"}
+_MODULES = "sentence_transformers."
+_LARGEST_SETTINGS = 64 << 20
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """What a policy lets a model do when it is loaded.
+
+    Attributes:
+        pickle: A pickle may be loaded, which runs whatever code it names.
+        code: Python files of the model may run.
+    """
+
+    pickle: bool = False
+    code: bool = False
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What the MLmodel file of a pytorch model declares.
+    """What the MLmodel file declares of the flavour that is loaded.
 
     Attributes:
-        weights: The file that holds the model, "…/model.pt2" or "…/model.pth".
-        serialization: The format of that file.
+        flavour: That is loaded.
+        weights: The file or folder that holds the model.
+        serialization: The format of it.
+        trust: What loading it runs: nothing of the model's own, a pickle, or Python files.
+        settings: What the file says of the flavour.
         run_id: The run that logged the model, if the file says so.
         model_id: The logged model ("m-…"), if the file says so.
         input_dtype: Of the one tensor in the signature ("float32"), None without such a signature.
     """
 
+    flavour: Flavour
     weights: Path
     serialization: Serialization
+    trust: Trust
+    settings: Mapping[str, Any]
     run_id: str | None
     model_id: str | None
     input_dtype: str | None
 
 
-def inspect(folder: Path, *, allow_pickle: bool) -> Declaration:
+def inspect(folder: Path, permissions: Permissions) -> Declaration:
     """Decide from the files alone whether a model may be loaded; no code of the model runs.
 
     Args:
         folder: Holds the MLmodel file.
-        allow_pickle: Whether the policy accepts a pickle, which runs code when it is loaded.
+        permissions: What the policy accepts.
 
     Raises:
-        ModelError: Not a pytorch model of MLflow, or one that brings code, or a pickle that is not allowed.
+        ModelError: Of no flavour that the gate knows, or one that runs more than the policy accepts.
     """
     document = _document(folder / "MLmodel")
     flavours = document.get("flavors")
-    if not isinstance(flavours, dict) or not isinstance(flavours.get("pytorch"), dict):
-        listed = ", ".join(sorted(flavours)) if isinstance(flavours, dict) and flavours else "none"
+    known = [name for name in _FLAVOURS if isinstance(flavours, dict) and isinstance(flavours.get(name), dict)]
+    if not isinstance(flavours, dict) or not known:
+        listed = ", ".join(sorted(map(str, flavours))) if isinstance(flavours, dict) and flavours else "none"
         raise ModelError(
-            f"{folder / 'MLmodel'}: the flavours of this model are: {listed}; this version of the gate "
-            "evaluates the flavour pytorch, and precomputed vectors as features:PATH"
+            f"{folder / 'MLmodel'}: the flavours of this model are: {listed}; the gate loads "
+            f"{', '.join(_FLAVOURS)}, and precomputed vectors as features:PATH"
         )
-    _refuse_code(folder, flavours)
-    weights = _weights(folder, flavours["pytorch"].get("model_data"))
-    serialization: Serialization = "pt2" if weights.suffix == ".pt2" else "pickle"
-    if serialization == "pickle" and not allow_pickle:
+    flavour, settings = _FLAVOURS[known[0]], flavours[known[0]]
+    _refuse_foreign_loader(folder, flavours)
+    brings = _code_of(folder, flavours)
+    if brings is not None and not permissions.code:
+        raise ModelError(
+            f"{folder}: the model brings {brings}, Python code that would run when it is loaded. If you trust where it "
+            "comes from, write `run: {allow_code: true}` in the policy; better, log the model again without it"
+        )
+    _refuse_remote_code(folder)
+    weights, serialization = _WEIGHTS[flavour](folder, settings)
+    pickled = serialization == "pickle"
+    if pickled and not permissions.pickle:
         raise ModelError(
             f"{weights}: this model is a pickle, and loading a pickle runs whatever code it holds. If you trust where "
-            "it comes from, write `run: {allow_pickle: true}` in the policy; better, log the model again with "
-            "serialization_format='pt2'"
+            f"it comes from, write `run: {{allow_pickle: true}}` in the policy; better, {_WITHOUT_PICKLE[flavour]}"
         )
     return Declaration(
-        weights, serialization, _text(document, "run_id"), _text(document, "model_id"), _input_dtype(document)
+        flavour,
+        weights,
+        serialization,
+        "code" if brings is not None else "pickle" if pickled else "code-free",
+        settings,
+        _text(document, "run_id"),
+        _text(document, "model_id"),
+        _input_dtype(document),
     )
 
 
@@ -78,31 +148,148 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _refuse_code(folder: Path, flavours: dict[str, Any]) -> None:
-    """A folder of code lands on sys.path when the model is loaded, and a foreign loader is code."""
-    advice = "it would run inside the gate and is not supported yet; log the model again without code_paths"
-    if (folder / "code").exists():
-        raise ModelError(f"{folder / 'code'}: the model brings a folder of code; {advice}")
-    for name, settings in flavours.items():
-        for key in ("code", "model_code_path"):
-            if isinstance(settings, dict) and settings.get(key):
-                raise ModelError(f"{folder / 'MLmodel'}: flavour {name!r} brings {key}: {settings[key]!r}; {advice}")
+def _refuse_foreign_loader(folder: Path, flavours: Mapping[str, Any]) -> None:
     generic = flavours.get("python_function")
     loader = generic.get("loader_module") if isinstance(generic, dict) else None
-    if loader not in {None, "mlflow.pytorch"}:
+    if loader is not None and loader not in _LOADERS:
         raise ModelError(
-            f"{folder / 'MLmodel'}: loader_module is {loader!r}, expected 'mlflow.pytorch'; a loader of its own is code"
+            f"{folder / 'MLmodel'}: loader_module is {loader!r}, a loader of the model's own, which is code and never "
+            f"loaded; expected one of MLflow's: {', '.join(sorted(_LOADERS))}"
         )
 
 
-def _weights(folder: Path, data: object) -> Path:
+def _code_of(folder: Path, flavours: Mapping[str, Any]) -> str | None:
+    """What Python code of the model would run, in words."""
+    if (folder / "code").exists():
+        return "a folder 'code'"
+    for name, settings in flavours.items():
+        for key in ("code", "model_code_path"):
+            if isinstance(settings, dict) and settings.get(key):
+                return f"{key}: {settings[key]!r} (flavour {name!r})"
+    generic = flavours.get("python_function")
+    if isinstance(generic, dict) and generic.get("loader_module") == "mlflow.pyfunc.loaders.code_model":
+        return "a model from code"
+    return None
+
+
+def _refuse_remote_code(folder: Path) -> None:
+    """Refuses settings that make a library import code: `auto_map`, custom pipelines, modules of other packages."""
+    for path in sorted(folder.rglob("*.json")):
+        found = _settings(path)
+        for key in ("auto_map", "custom_pipelines", "trust_remote_code"):
+            if isinstance(found, dict) and found.get(key):
+                raise ModelError(
+                    f"{path}: names code of its own by {key}: {found[key]!r}, which is never loaded; use a class that "
+                    "the library has, and log the model again"
+                )
+        if path.name == "modules.json":
+            _refuse_foreign_modules(path, found)
+
+
+def _refuse_foreign_modules(path: Path, found: object) -> None:
+    modules = found if isinstance(found, list) else []
+    kinds = [each.get("type") if isinstance(each, dict) else each for each in modules]
+    strange = [kind for kind in kinds if not isinstance(kind, str) or not kind.startswith(_MODULES)]
+    if not kinds or strange:
+        raise ModelError(f"{path}: lists the modules {kinds!r}, expected modules of sentence_transformers alone")
+
+
+def _settings(path: Path) -> object:
+    if path.stat().st_size > _LARGEST_SETTINGS:
+        return None  # a vocabulary, which no library reads settings from
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: is no JSON that can be read: {error}") from error
+
+
+def _inside(folder: Path, key: str, data: object) -> Path:
     if not isinstance(data, str) or PurePosixPath(data).is_absolute() or ".." in PurePosixPath(data).parts:
-        raise ModelError(f"{folder / 'MLmodel'}: model_data is {data!r}, expected a path inside the model folder")
+        raise ModelError(f"{folder / 'MLmodel'}: {key} is {data!r}, expected a path inside the model folder")
+    if not (folder / data).exists():
+        raise ModelError(f"{folder / 'MLmodel'}: {key} is {data!r}, and there is nothing there; log the model again")
+    return folder / data
+
+
+def _pytorch(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
+    data = _inside(folder, "model_data", settings.get("model_data"))
     # MLflow itself prefers the pickle where both are there, so both count as a pickle.
     for candidate in ("model.pth", "model.pt2"):
-        if (folder / data / candidate).is_file():
-            return folder / data / candidate
-    raise ModelError(f"{folder / data}: there is neither model.pt2 nor model.pth; log the model again")
+        if (data / candidate).is_file():
+            return data / candidate, "pt2" if candidate == "model.pt2" else "pickle"
+    raise ModelError(f"{data}: there is neither model.pt2 nor model.pth; log the model again")
+
+
+def _with_safetensors(data: Path) -> tuple[Path, Serialization]:
+    """A folder of transformers: where a file is no safetensors but may hold pickled objects, it is a pickle."""
+    pickles = [path for path in sorted(data.rglob("*")) if path.suffix in _PICKLES]
+    if pickles:
+        return data, "pickle"
+    if not any(data.rglob("*.safetensors")):
+        raise ModelError(f"{data}: there is no file *.safetensors; log the model again with its weights")
+    return data, "safetensors"
+
+
+def _transformers(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
+    data = settings.get("model_binary") or settings.get("pipeline")
+    if data is None:
+        raise ModelError(
+            f"{folder / 'MLmodel'}: the model is saved by its name on a hub alone, "
+            f"{settings.get('source_model_name')!r}, and nothing is downloaded from there; log it again with its weights: save_pretrained=True"
+        )
+    return _with_safetensors(_inside(folder, "model_binary", data))
+
+
+def _sentence_transformers(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
+    return _with_safetensors(_inside(folder, "data", settings.get("data") or "model.sentence_transformer"))
+
+
+def _onnx(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
+    return _inside(folder, "data", settings.get("data")), "onnx"
+
+
+def _sklearn(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
+    path = _inside(folder, "pickled_model", settings.get("pickled_model"))
+    # The file decides and not what is said of it: MLflow reads every other format as a pickle.
+    return path, "skops" if path.suffix == ".skops" and settings.get("serialization_format") == "skops" else "pickle"
+
+
+def _keras(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
+    data = _inside(folder, "data", settings.get("data") or "data")
+    files = [path for path in sorted(data.rglob("*.keras")) if path.is_file()] if data.is_dir() else [data]
+    if len(files) != 1 or files[0].suffix != ".keras":
+        raise ModelError(
+            f"{data}: expected one file *.keras, found {[path.name for path in files]}; save the model in Keras's own "
+            "format and log it again"
+        )
+    return files[0], "keras"
+
+
+def _pyfunc(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
+    loader = settings.get("loader_module")
+    if loader == "mlflow.pyfunc.loaders.code_model":
+        return folder, "code"
+    if loader in _NATIVE and not any(path.suffix in _PICKLES for path in folder.rglob("*")):
+        return folder, "native"
+    return folder, "pickle"
+
+
+_WEIGHTS = {
+    "pytorch": _pytorch,
+    "sentence_transformers": _sentence_transformers,
+    "transformers": _transformers,
+    "onnx": _onnx,
+    "sklearn": _sklearn,
+    "keras": _keras,
+    "pyfunc": _pyfunc,
+}
+_WITHOUT_PICKLE: Mapping[Flavour, str] = {
+    "pytorch": "log the model again with serialization_format='pt2'",
+    "sentence_transformers": "save its weights as safetensors",
+    "transformers": "save its weights as safetensors",
+    "sklearn": "log the model again with serialization_format='skops'",
+    "pyfunc": "log a flavour that holds weights instead of objects, such as pytorch as pt2 or onnx",
+}
 
 
 def _text(document: dict[str, Any], key: str) -> str | None:

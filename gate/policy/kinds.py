@@ -30,6 +30,10 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 TEXT = r"\S"
 VERSION = r"^\S+$"
 DIGEST = r"^sha256:[0-9a-f]{64}$"
+DURATION = r"^[1-9]\d{0,5}[smh]$"
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+MEMORY = r"^[1-9]\d{0,5}(\.\d+)?[MGT]B$"
+BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 ONE_MODEL = r"^(models:/[^/@*?]+/[1-9][0-9]*|sha256:[0-9a-f]{64})$"
 PERCENT = r"^[0-9]+(\.[0-9]+)?\s?%$"
 IN_WORDS = {
@@ -136,6 +140,18 @@ def _batch_size(value: object) -> object:
     raise ValueError(f"should be `auto` or a whole number of rows, from 1 to {MOST_ROWS}; found {shown(value)}")
 
 
+def _duration(value: object) -> object:
+    if isinstance(value, str) and fullmatch(DURATION, value):
+        return value
+    raise ValueError(f"should be a duration such as `90s`, `20m` or `2h`, found {shown(value)}")
+
+
+def _memory(value: object) -> object:
+    if value is None or (isinstance(value, str) and fullmatch(MEMORY, value)):
+        return value
+    raise ValueError(f"should be an amount of memory such as `8GB` or `512MB`, found {shown(value)}")
+
+
 def _column_names(value: object) -> object:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
@@ -197,6 +213,8 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Parameter = Annotated[float | int | str, BeforeValidator(_parameter)]
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 Text = Annotated[str, StringConstraints(pattern=TEXT)]
+Duration = Annotated[str, BeforeValidator(_duration), Field(json_schema_extra={"pattern": DURATION})]
+Memory = Annotated[str, BeforeValidator(_memory), Field(json_schema_extra={"pattern": MEMORY})]
 Digest = Annotated[str, StringConstraints(pattern=DIGEST)]
 Reason = Annotated[str, AfterValidator(_explained), Field(json_schema_extra={"minLength": SHORTEST_REASON})]
 Permission = Annotated[StrictBool, AfterValidator(_has_a_reason)]  # stands after `reason` in its model

@@ -14,17 +14,43 @@ if TYPE_CHECKING:
     from gate.policy.kinds import Location
 
 BUILT_IN_LAYERS = ("input", "output")
-OF_THE_PROBE = {
-    "labels": "label",
-    "sublabels": "sublabel",
-    "groups": "group",
-    "clusters": "cluster",
-    "lengths": "length",
-    "targets": "target",
-}  # input of a metric → key of `probe.columns`
-OF_THE_MODEL = ("logits", "before", "latent_means", "latent_log_variances", "codes")  # keys of `reads`
+OF_THE_PROBE: Mapping[str, tuple[str, ...]] = {
+    "labels": ("label",),
+    "sublabels": ("sublabel",),
+    "groups": ("group",),
+    "clusters": ("cluster",),
+    "lengths": ("length",),
+    "targets": ("target",),
+    "cues": ("cue",),
+    "pretext": ("pretext",),
+    "attributes": ("attributes",),
+    "tasks": ("tasks",),
+    "reference": ("split",),
+    "reference.labels": ("split", "label"),
+    "ood": ("split",),
+    "shifted": ("pair",),
+}  # input of a metric → keys of `probe.columns`
+OF_THE_MODEL: Mapping[str, str] = {
+    "logits": "logits",
+    "before": "before",
+    "latent_means": "latent_means",
+    "latent_log_variances": "latent_log_variances",
+    "codes": "codes",
+    "depths": "depths",
+    "tokens": "tokens",
+    "token_mean": "tokens",
+    "attention_filter": "attention",
+    "head": "head",
+    "codebook": "codebook",
+}  # input of a metric → key of `reads`
+_AS_WRITTEN = {"depths": "paths: [PATH, ...]", "tokens": "paths: [PATH, ...]"}
 NAME_A_BASELINE = "name one: `baseline: {uri: models:/NAME@ALIAS}`"
-OF_THE_BASELINE = {"baseline": (), "baseline_logits": ("logits",)}  # input → what `reads` must name for it
+# Input → what `reads` must name for it.
+OF_THE_BASELINE: Mapping[str, tuple[str, ...]] = {
+    "baseline": (),
+    "baseline_logits": ("logits",),
+    "baseline_tokens": ("tokens",),
+}
 
 
 @dataclass(frozen=True)
@@ -95,12 +121,13 @@ def input_faults(metric: str, given: Given) -> list[str]:
     if beyond := _beyond(needed):
         return [f"a policy cannot give {_quoted(beyond)} yet; use gate.measure for {metric!r}"]
     faults = []
-    columns = [OF_THE_PROBE[name] for name in needed if name in OF_THE_PROBE and given.columns is not None]
-    if lacking := [key for key in columns if key not in (given.columns or ())]:
+    named = given.columns
+    columns = [] if named is None else [key for name in needed for key in OF_THE_PROBE.get(name, ())]
+    if lacking := list(dict.fromkeys(key for key in columns if key not in (named or ()))):
         lines = ", ".join(f"{key}: NAME" for key in lacking)
         faults.append(f"{metric!r} needs {_quoted(lacking)} of the probe set; add `{lines}` to `probe.columns`")
     if lacking := [name for name in _read(needed) if name not in given.reads]:
-        lines = ", ".join(f"{name}: {{path: PATH}}" for name in lacking)
+        lines = ", ".join(f"{name}: {{{_AS_WRITTEN.get(name, 'path: PATH')}}}" for name in lacking)
         faults.append(f"{metric!r} needs {_quoted(lacking)} of the model; say where they are: `reads: {{{lines}}}`")
     if needs_baseline(metric) and not given.baseline:
         faults.append(f"{metric!r} compares with a baseline; {NAME_A_BASELINE}")
@@ -132,7 +159,9 @@ def _read(inputs: Iterable[str]) -> list[str]:
     """The keys of `reads` that some inputs rest on."""
     return list(
         dict.fromkeys(
-            key for name in inputs for key in ((name,) if name in OF_THE_MODEL else OF_THE_BASELINE.get(name, ()))
+            key
+            for name in inputs
+            for key in ((OF_THE_MODEL[name],) if name in OF_THE_MODEL else OF_THE_BASELINE.get(name, ()))
         )
     )
 

@@ -7,19 +7,23 @@ that is ignored is a bound that passes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, StrictBool, StringConstraints, ValidationInfo, model_validator
 
 from gate.policy.consistency import policy_faults
 from gate.policy.kinds import (
+    BYTES,
     LARGEST_SEED,
+    SECONDS,
     VERSION,
     BatchSize,
     ColumnNames,
     Count,
     Digest,
+    Duration,
     Keys,
+    Memory,
     Name,
     OptionalColumnNames,
     Permission,
@@ -105,18 +109,33 @@ class Probe(Keys):
 class Run(Keys):
     """How the model is run."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"timeout"})
-
     seed: Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEED)] = 0
     """Of the hash that picks the sampled rows."""
-    precision: Annotated[Literal["float32"], not_yet("float64", "float16", "bfloat16")] = "float32"
-    """Of the model's arithmetic."""
+    precision: Annotated[Literal["float32", "bfloat16", "autocast"], not_yet("float64", "float16")] = "float32"
+    """Of the model's arithmetic: `bfloat16` converts the model, `autocast` mixes both as torch chooses."""
     batch_size: BatchSize = "auto"
-    """Rows that the model is shown at once."""
+    """Rows that the model is shown at once; `auto`: 256, 64 texts, and half of it as often as memory runs out."""
+    isolation: Literal["process", "none"] = "process"
+    """`process`: the model is loaded and runs in a process of its own, without credentials, network or files beyond its
+    own; `none`: in that of the gate."""
+    timeout: Duration = "1h"
+    """How long the model may take, such as `20m`; `isolation: process` alone can keep to it."""
+    memory: Memory | None = None
+    """How much memory the model may take, such as `8GB`; by default three quarters of what is free at the start."""
     allow_pickle: StrictBool = False
     """Whether a pickled model may be loaded, which runs its code."""
-    isolation: Annotated[Literal["none"], not_yet("process")] = "none"
-    """Whether the model runs in a process of its own."""
+    allow_code: StrictBool = False
+    """Whether Python files of the model may run: models from code, and a folder `code`."""
+
+    @property
+    def seconds(self) -> float:
+        """The timeout."""
+        return float(self.timeout[:-1]) * SECONDS[self.timeout[-1]]
+
+    @property
+    def bytes(self) -> int | None:
+        """The memory."""
+        return None if self.memory is None else int(float(self.memory[:-2]) * BYTES[self.memory[-2:]])
 
 
 class Layer(Keys):
@@ -135,6 +154,41 @@ class Output(Layer):
     """Of `logits`: the classes that its columns stand for, in order; by default 0, 1, … or the sorted labels."""
 
 
+class Layers(Keys):
+    """Layers one after another."""
+
+    paths: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Names of `model.named_modules()`, from shallow to deep."""
+
+
+class Depths(Layers):
+    """Layers one after another, each with one row for each sample."""
+
+    pooling: Pooling = "none"
+    """How the output of each becomes one row for each sample."""
+
+
+class Attention(Keys):
+    """Where attention maps are read."""
+
+    path: Text
+    """A layer that gives maps (n, heads, tokens, tokens); of models of transformers `attentions.0`, …"""
+
+
+class Weights(Keys):
+    """Where weights of the model are read."""
+
+    path: Text
+    """A linear layer, or another one with a weight (rows, dimensions)."""
+
+
+class Place(NamedTuple):
+    """Where something is read, and how each sample becomes a row."""
+
+    path: str
+    pooling: str
+
+
 class Reads(Keys):
     """What metrics may read of the model besides the features of a layer."""
 
@@ -148,11 +202,44 @@ class Reads(Keys):
     """Posterior log variances (n, z)."""
     codes: Output | None = None
     """Code indices (n, T)."""
+    depths: Depths | None = None
+    """Features of earlier layers."""
+    tokens: Layers | None = None
+    """Token states (n, tokens, d) of layers; what is padding has no part in them."""
+    attention: Attention | None = None
+    """Attention maps of a layer."""
+    head: Weights | None = None
+    """The head itself: its weight (classes, d) and bias."""
+    codebook: Weights | None = None
+    """The codebook itself (codes, d)."""
 
     @property
     def given(self) -> dict[str, Output]:
-        """Those that are named."""
-        return {name: where for name, where in self if where is not None}
+        """The outputs that are named."""
+        return {name: where for name, where in self if isinstance(where, Output)}
+
+    @property
+    def keys(self) -> list[str]:
+        """All that is named."""
+        return [name for name, where in self if where is not None]
+
+    @property
+    def places(self) -> dict[str, Place]:
+        """Column of the metrics → where it is read; of several layers one column each."""
+        found = {name: Place(where.path, where.pooling) for name, where in self.given.items()}
+        if self.depths is not None:
+            found |= {f"depths.{path}": Place(path, self.depths.pooling) for path in self.depths.paths}
+        if self.tokens is not None:
+            found |= {f"tokens.{path}": Place(path, "token_terms") for path in self.tokens.paths}
+            found["token_mean"] = Place(self.tokens.paths[-1], "token_mean")
+        if self.attention is not None:
+            found["attention_filter"] = Place(self.attention.path, "attention_filter")
+        return found
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Name → the layer whose weights are read."""
+        return {name: where.path for name, where in self if isinstance(where, Weights)}
 
 
 class Baseline(Keys):

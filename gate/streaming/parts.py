@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gate.errors import ProbeError
 from gate.questions import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -23,33 +23,86 @@ READ = "@"  # before the name of what is read besides features: no layer is call
 _LARGEST_CODE = 2**24  # whole numbers beyond it are not all float32
 
 
-def parts_of(
-    rows: ProbeBatch,
-    features: Mapping[str, Tensor],
-    earlier: Mapping[str, Tensor],
-    plan: Plan,
-    about: Mapping[str, Any],
-) -> dict[Part, Batch]:
-    """Part → rows: every layer of the candidate and what is read of the baseline, and the slices of both.
+class Shown(NamedTuple):
+    """Some rows of the probe set, and what the models made of them.
+
+    Attributes:
+        rows: Of the probe set.
+        features: Name → (b, d) in the candidate.
+        earlier: The same in the baseline; empty without one.
+        second: The same of the second view of the rows, in the candidate; empty where nobody reads it.
+    """
+
+    rows: ProbeBatch
+    features: Mapping[str, Tensor]
+    earlier: Mapping[str, Tensor]
+    second: Mapping[str, Tensor]
+
+
+def parts_of(shown: Shown, plan: Plan, about: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[Part, Batch]]:
+    """Part → rows, first of the probe set and then of its other splits.
+
+    Of the probe set these are every layer of the candidate and what is read of the baseline, and the slices of both.
 
     Args:
-        rows: Of the probe set.
-        features: Name → rows (b, d) in the candidate.
-        earlier: The same in the baseline; empty without one.
+        shown: Rows and features.
         plan: Where what was read, and what the rows are cut by.
-        about: What holds for all rows.
+        about: "candidate" and "baseline" → what holds for all rows.
     """
+    splits = shown.rows.splits or ("probe",) * len(shown.rows.ids)
+    if "probe" in splits:
+        yield _probe_parts(_those(shown, splits, "probe"), plan, about)
+    for split in ("reference", "ood"):
+        if split in splits:
+            some = _those(shown, splits, split)
+            yield _other_parts(some.features, some, plan, {of: {**each, "split": split} for of, each in about.items()})
+    if shown.second and "probe" in splits:
+        some = _those(shown, splits, "probe")
+        yield _other_parts(
+            some.second, some._replace(earlier={}), plan, {"candidate": {**about["candidate"], "split": "shifted"}}
+        )
+
+
+def _those(shown: Shown, splits: Sequence[str], split: str) -> Shown:
+    """The rows of one split."""
+    import torch
+
+    if all(each == split for each in splits):
+        return shown
+    index = [place for place, each in enumerate(splits) if each == split]
+
+    def some(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: each[torch.tensor(index, device=each.device)] for name, each in features.items()}
+
+    rows, features, earlier, second = shown
+    return Shown(rows.take(index), some(features), some(earlier), some(second))
+
+
+def _probe_parts(shown: Shown, plan: Plan, about: Mapping[str, Mapping[str, Any]]) -> dict[Part, Batch]:
+    rows, features, earlier, _ = shown
     known, read, theirs = _known(rows), _columns(features), _columns(earlier)
+    compared = {f"baseline_{name}": each for name, each in theirs.items() if name.startswith(("logits", "tokens."))}
     found: dict[Part, Batch] = {}
     for layer in plan.layers:
-        columns = {**known, **read, "baseline": earlier.get(layer), "baseline_logits": theirs.get("logits")}
-        found[Part(layer)] = _batch(features[layer], columns, about)
+        columns = {**known, **read, **compared, "baseline": earlier.get(layer)}
+        found[Part(layer)] = _batch(features[layer], columns, about["candidate"])
         if layer in earlier:
-            found[Part(layer, "baseline")] = _batch(earlier[layer], {**known, **theirs}, about)
+            found[Part(layer, "baseline")] = _batch(earlier[layer], {**known, **theirs}, about["baseline"])
     for part, batch in list(found.items()):
         cuts = plan.cuts if part.of == "candidate" else plan.baseline_cuts
         for by in cuts.get(part.layer, ()):
             found |= _cut(part, batch, rows, by)
+    return found
+
+
+def _other_parts(
+    features: Mapping[str, Tensor], shown: Shown, plan: Plan, about: Mapping[str, Mapping[str, Any]]
+) -> dict[Part, Batch]:
+    """Rows that are not measured but measured by: those of a reference, out of distribution, or seen another way."""
+    known = _known(shown.rows)
+    found = {Part(layer): _batch(features[layer], known, about["candidate"]) for layer in plan.layers}
+    for layer in plan.layers.keys() & shown.earlier.keys():
+        found[Part(layer, "baseline")] = _batch(shown.earlier[layer], known, about["baseline"])
     return found
 
 
@@ -78,6 +131,10 @@ def _known(rows: ProbeBatch) -> dict[str, Any]:
         "clusters": rows.clusters,
         "sublabels": rows.sublabels,
         "targets": rows.targets,
+        "cues": rows.cues,
+        "pretext": rows.pretext,
+        "attributes": rows.attributes or None,
+        "tasks": rows.tasks or None,
         "fingerprints": torch.tensor(rows.fingerprints),
     }
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gate.features import LayerAddress
-    from gate.models.loading import LoadedModel
+    from gate.models.finding import FoundModel
     from gate.probes.probe_set import ProbeBatch, ProbeSet
 
 _VECTORS = "features"
 
 
 def vectors(
-    model: LoadedModel, probe: ProbeSet, layers: Mapping[str, LayerAddress], device: str, size: int
+    model: FoundModel, probe: ProbeSet, layers: Mapping[str, LayerAddress], device: str, size: int
 ) -> Iterator[tuple[ProbeBatch, dict[str, Tensor]]]:
     """Rows with their vectors, under the name of every layer.
 
@@ -53,7 +53,7 @@ def vectors(
         yield rows, dict.fromkeys(layers, features)
 
 
-def _beside(model: LoadedModel, probe: ProbeSet, size: int) -> Iterator[tuple[ProbeBatch, np.ndarray[Any, Any]]]:
+def _beside(model: FoundModel, probe: ProbeSet, size: int) -> Iterator[tuple[ProbeBatch, np.ndarray[Any, Any]]]:
     vectors = _vector_rows(model.path, probe)
     for rows, other in zip_longest(probe.batches(size), vectors.batches(size)):
         if rows is None or other is None or len(rows.ids) != len(other.ids):

@@ -16,7 +16,7 @@ from gate.errors import GateError, UsageError
 from gate.estimate import Estimate, Influence
 from gate.evidence import bundle, text
 from gate.models.baseline import Absent
-from gate.models.loading import LoadedModel
+from gate.models.finding import FoundModel
 from gate.policy.loading import LoadedPolicy, load_policy
 from gate.probes.probe_set import Columns, open_probe
 from gate.verdict import Finding, Judgement, Measurements, Occasion, decide, judge, question_of
@@ -49,7 +49,7 @@ RUN = {
     "started": "2026-11-21T09:30:00+00:00",
     "seconds": 1.5,
 }
-MODEL = LoadedModel(
+MODEL = FoundModel(
     uri="models:/encoder@candidate",
     resolved="models:/encoder/7",
     name="encoder",
@@ -107,7 +107,7 @@ def built(
     probe: ProbeSet,
     estimate: Estimate,
     finding: Finding | None = None,
-    baseline: LoadedModel | Absent = NO_BASELINE,
+    baseline: FoundModel | Absent = NO_BASELINE,
     measured: Measurements | None = None,
 ) -> dict[str, Any]:
     found = measured or Measurements({question_of(policy.policy.rules[0]): estimate})

@@ -10,7 +10,7 @@ import pytest
 
 from gate.errors import AbsentError, ModelError, RegistryError, UsageError
 from gate.models.baseline import Absent, find
-from gate.models.loading import LoadedModel, load
+from gate.models.finding import FoundModel, load
 
 if TYPE_CHECKING:
     from tests.models.conftest import Registry
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
 When = Literal["error", "skip_relative"]
 
 
-def found(uri: str, candidate: LoadedModel, folder: Path, when: When = "error", **options: Any) -> LoadedModel | Absent:
+def found(uri: str, candidate: FoundModel, folder: Path, when: When = "error", **options: Any) -> FoundModel | Absent:
     given: Any = {"device": "cpu", "allow_pickle": False, **options}
     return find(uri, candidate, when_absent=when, directory=folder, **given)
 
 
 @pytest.fixture
-def single(registry: Registry, tmp_path: Path) -> LoadedModel:  # noqa: ARG001 - it lies in that registry
+def single(registry: Registry, tmp_path: Path) -> FoundModel:  # noqa: ARG001 - it lies in that registry
     return load("models:/single/1", directory=tmp_path)
 
 
 @pytest.fixture
-def pickled(registry: Registry, tmp_path: Path) -> LoadedModel:  # noqa: ARG001
+def pickled(registry: Registry, tmp_path: Path) -> FoundModel:  # noqa: ARG001
     return load("models:/encoder/2", directory=tmp_path, allow_pickle=True)
 
 
 @pytest.mark.parametrize("uri", ["models:/encoder@champion", "models:/encoder/1"])
-def test_a_baseline_is_a_model_like_any_other(single: LoadedModel, tmp_path: Path, uri: str) -> None:
+def test_a_baseline_is_a_model_like_any_other(single: FoundModel, tmp_path: Path, uri: str) -> None:
     earlier = found(uri, single, tmp_path)
-    assert isinstance(earlier, LoadedModel)
+    assert isinstance(earlier, FoundModel)
     assert (earlier.resolved, earlier.name, earlier.version) == ("models:/encoder/1", "encoder", "1")
     assert earlier.module is not None
 
 
-def test_an_alias_alone_is_one_of_the_candidates_own_model(pickled: LoadedModel, tmp_path: Path) -> None:
+def test_an_alias_alone_is_one_of_the_candidates_own_model(pickled: FoundModel, tmp_path: Path) -> None:
     earlier = found("@champion", pickled, tmp_path)
-    assert isinstance(earlier, LoadedModel)
+    assert isinstance(earlier, FoundModel)
     assert earlier.resolved == "models:/encoder/1"
 
 
@@ -57,7 +57,7 @@ def test_an_alias_alone_of_a_model_outside_of_a_registry_is_refused(tmp_path: Pa
 @pytest.mark.parametrize("uri", ["models:/nobody/1", "models:/nobody@champion"])
 @pytest.mark.parametrize("when", ["error", "skip_relative"])
 def test_a_model_that_the_registry_does_not_know_is_a_mistake_and_no_absent_version(
-    pickled: LoadedModel, tmp_path: Path, uri: str, when: When
+    pickled: FoundModel, tmp_path: Path, uri: str, when: When
 ) -> None:
     with pytest.raises(RegistryError, match=r"name=nobody.* not found; the nearest models are") as no:
         found(uri, pickled, tmp_path, when)
@@ -65,14 +65,14 @@ def test_a_model_that_the_registry_does_not_know_is_a_mistake_and_no_absent_vers
 
 
 @pytest.mark.parametrize("when", ["error", "skip_relative"])
-def test_a_pinned_version_must_be_there(pickled: LoadedModel, tmp_path: Path, when: When) -> None:
+def test_a_pinned_version_must_be_there(pickled: FoundModel, tmp_path: Path, when: When) -> None:
     with pytest.raises(AbsentError, match=r"models:/encoder/99.* a version that is named must be there"):
         found("models:/encoder/99", pickled, tmp_path, when)
 
 
 @pytest.mark.parametrize("uri", ["@stable", "models:/encoder@stable"])
 def test_a_version_that_the_registry_does_not_know_is_absent_as_the_policy_says(
-    pickled: LoadedModel, tmp_path: Path, uri: str
+    pickled: FoundModel, tmp_path: Path, uri: str
 ) -> None:
     full = f"models:/encoder{uri}" if uri.startswith("@") else uri
     assert found(uri, pickled, tmp_path, "skip_relative") == Absent(f"there is no baseline {full}", full)
@@ -90,7 +90,7 @@ def test_the_candidate_is_no_baseline_of_itself(registry: Registry, tmp_path: Pa
 
 @pytest.mark.parametrize("when", ["error", "skip_relative"])
 def test_a_baseline_that_is_there_and_cannot_be_loaded_is_an_error_whatever_the_policy_says(
-    single: LoadedModel, tmp_path: Path, when: When
+    single: FoundModel, tmp_path: Path, when: When
 ) -> None:
     with pytest.raises(ModelError, match="allow_pickle"):
         found("models:/encoder/2", single, tmp_path, when)
@@ -103,7 +103,7 @@ def test_a_baseline_that_is_there_and_cannot_be_loaded_is_an_error_whatever_the_
 
 @pytest.mark.parametrize("when", ["error", "skip_relative"])
 def test_a_registry_that_does_not_answer_is_no_first_version(
-    registry: Registry, single: LoadedModel, tmp_path: Path, when: When
+    registry: Registry, single: FoundModel, tmp_path: Path, when: When
 ) -> None:
     import mlflow
 

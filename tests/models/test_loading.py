@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gate.errors import LayerError, ModelError, RegistryError
 from gate.features import Extractor, LayerAddress
-from gate.models.loading import LoadedModel, load
+from gate.models.finding import FoundModel, load
 from gate.models.quiet import quiet_mlflow
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _uris(registry: Registry) -> list[str]:
     ]
 
 
-def _module(model: LoadedModel) -> nn.Module:
+def _module(model: FoundModel) -> nn.Module:
     assert model.module is not None
     return model.module
 

@@ -11,7 +11,7 @@ from torch import nn
 from gate import questions, streaming
 from gate.geometry.statistics import Batch
 from gate.models.baseline import Absent
-from gate.models.loading import LoadedModel, load
+from gate.models.finding import FoundModel, load
 from gate.policy.schema import Policy, Probe, Run
 from gate.questions import Part, Plan
 
@@ -32,13 +32,13 @@ def probe(path: Path, **columns: Any) -> Probe:
     return Probe.model_validate({"uri": str(path), "columns": columns})
 
 
-def vectors(path: Path) -> LoadedModel:
+def vectors(path: Path) -> FoundModel:
     return load(f"features:{path}", directory=path.parent)
 
 
-def running(module: nn.Module, name: str = "made") -> LoadedModel:
+def running(module: nn.Module, name: str = "made") -> FoundModel:
     """A module as if it had been loaded."""
-    return LoadedModel(
+    return FoundModel(
         uri=f"models:/{name}/1",
         resolved=f"models:/{name}/1",
         name=name,
@@ -55,10 +55,10 @@ def running(module: nn.Module, name: str = "made") -> LoadedModel:
 
 
 def stream(
-    candidate: LoadedModel | Path,
+    candidate: FoundModel | Path,
     spec: Probe,
     asked: Plan | None = None,
-    baseline: LoadedModel | Absent = NONE,
+    baseline: FoundModel | Absent = NONE,
     batch_size: int = 4,
 ) -> list[dict[Part, Batch]]:
     """Every batch of a pass."""
@@ -68,7 +68,7 @@ def stream(
     return list(streaming.batches(model, baseline, rows, asked, device="cpu", run=Run(batch_size=batch_size)))
 
 
-def outputs(candidate: LoadedModel | Path, spec: Probe, **options: Any) -> list[Batch]:
+def outputs(candidate: FoundModel | Path, spec: Probe, **options: Any) -> list[Batch]:
     """The batches of the candidate's output."""
     return [found[OUTPUT] for found in stream(candidate, spec, **options)]
 

@@ -1,29 +1,24 @@
-"""From a model URI to a module: resolved, downloaded once, digested, inspected, and only then loaded, by path."""
+"""From a model URI to the files of one model: resolved, downloaded once, digested and inspected; none of it is run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote, urlparse
 
 from gate.errors import ModelError
 from gate.models.digest import digest_directory, digest_file
-from gate.models.mlmodel import Declaration, inspect
-from gate.models.programs import Program, load_exported, load_pickled
+from gate.models.mlmodel import Flavour, Permissions, Serialization, Trust, inspect
 from gate.models.quiet import quiet_mlflow
 from gate.models.registry import Location, download, resolve
-
-if TYPE_CHECKING:
-    from torch import nn
 
 FEATURES = "features:"
 _FEATURE_SUFFIXES = (".npy", ".npz", ".parquet")
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A model that can be measured, and where it came from.
+class FoundModel:
+    """The files of a model that may be measured, and where they came from.
 
     Attributes:
         uri: As it was asked for.
@@ -33,12 +28,10 @@ class LoadedModel:
         run_id: The run that made the model, if known.
         model_id: MLflow's logged model ("m-…"), if known.
         digest: "sha256:…" over the files (gate.models.digest), or of the one file of features.
-        flavour: "pytorch", or "features" for precomputed vectors.
-        serialization: The format of the file that was loaded.
-        module: In evaluation mode on the device; None for precomputed vectors.
-        batch_size: The only number of rows that an exported program takes; None when any number will do.
+        flavour: Of MLflow, by which it is loaded; "features" for precomputed vectors.
+        serialization: The format of the file that holds it.
+        trust: What loading it runs: nothing of the model's own, a pickle, or Python files.
         path: The folder of the model, or the file of features.
-        input_dtype: What the model's input is ("float32"), if its file or its signature says so.
     """
 
     uri: str
@@ -48,45 +41,43 @@ class LoadedModel:
     run_id: str | None
     model_id: str | None
     digest: str
-    flavour: Literal["pytorch", "features"]
-    serialization: Literal["pt2", "pickle", "features"]
-    module: nn.Module | None
-    batch_size: int | None
+    flavour: Flavour
+    serialization: Serialization
+    trust: Trust
     path: Path
-    input_dtype: str | None = None
 
 
-def load(uri: str, *, directory: Path, device: str = "cpu", allow_pickle: bool = False) -> LoadedModel:
-    """Load a model.
+_NONE = Permissions()
+
+
+def found(uri: str, *, directory: Path, permissions: Permissions = _NONE) -> FoundModel:
+    """Find a model, and see that it may be loaded; nothing of it runs.
 
     Args:
         uri: "models:/name/version", "models:/name@alias", "models:/m-…", "runs:/run/path", a folder that holds an
             MLmodel file, or "features:PATH" with a .npy, .npz or .parquet file of precomputed vectors.
         directory: Where to download to; each call makes a folder of its own in it. Made when missing.
-        device: Where the module is to run ("cpu", "cuda").
-        allow_pickle: Whether a pickled model may be loaded, which runs its code.
+        permissions: What the policy lets it do when it is loaded.
 
     Raises:
         RegistryError: The registry cannot be reached or does not know the model.
-        ModelError: The model is missing, may not be loaded, or cannot be.
+        ModelError: The model is missing, or may not be loaded.
     """
     if uri.startswith(FEATURES):
         return _features(uri)
     if not uri.startswith(("models:/", "runs:/")):
         folder = _local_folder(uri)
-        return _from_folder(uri, Location(str(folder)), folder, device=device, allow_pickle=allow_pickle)
+        return _from_folder(uri, Location(str(folder)), folder, permissions)
     with quiet_mlflow():
         location = resolve(uri)
         folder = download(location, directory)
-    return _from_folder(uri, location, folder, device=device, allow_pickle=allow_pickle)
+    return _from_folder(uri, location, folder, permissions)
 
 
-def _from_folder(uri: str, location: Location, folder: Path, *, device: str, allow_pickle: bool) -> LoadedModel:
+def _from_folder(uri: str, location: Location, folder: Path, permissions: Permissions) -> FoundModel:
     digest = digest_directory(folder)
-    declared = inspect(folder, allow_pickle=allow_pickle)
-    with quiet_mlflow():
-        program = _program(declared, folder, device=device, allow_pickle=allow_pickle)
-    return LoadedModel(
+    declared = inspect(folder, permissions)
+    return FoundModel(
         uri=uri,
         resolved=location.resolved,
         name=location.name,
@@ -94,19 +85,11 @@ def _from_folder(uri: str, location: Location, folder: Path, *, device: str, all
         run_id=location.run_id or declared.run_id,
         model_id=location.model_id or declared.model_id,
         digest=digest,
-        flavour="pytorch",
+        flavour=declared.flavour,
         serialization=declared.serialization,
-        module=program.module,
-        batch_size=program.batch_size,
+        trust=declared.trust,
         path=folder,
-        input_dtype=program.input_dtype or declared.input_dtype,
     )
-
-
-def _program(declared: Declaration, folder: Path, *, device: str, allow_pickle: bool) -> Program:
-    if declared.serialization == "pt2":
-        return load_exported(declared.weights, device=device, allow_pickle=allow_pickle)
-    return load_pickled(folder, device=device)
 
 
 def _local_folder(uri: str) -> Path:
@@ -130,13 +113,13 @@ def _existing_folder(uri: str, path: Path) -> Path:
     return path.resolve()
 
 
-def _features(uri: str) -> LoadedModel:
+def _features(uri: str) -> FoundModel:
     path = Path(uri.removeprefix(FEATURES)).resolve()
     if path.suffix not in _FEATURE_SUFFIXES:
         raise ModelError(f"{uri!r}: the suffix is {path.suffix!r}, expected one of {', '.join(_FEATURE_SUFFIXES)}")
     if not path.is_file():
         raise ModelError(f"{uri!r}: there is no such file of precomputed vectors")
-    return LoadedModel(
+    return FoundModel(
         uri=uri,
         resolved=f"{FEATURES}{path}",
         name=None,
@@ -146,7 +129,6 @@ def _features(uri: str) -> LoadedModel:
         digest=digest_file(path),
         flavour="features",
         serialization="features",
-        module=None,
-        batch_size=None,
+        trust="code-free",
         path=path,
     )

@@ -1,0 +1,126 @@
+"""The flavour sklearn: what each step of a pipeline gives, by its name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gate.errors import LayerError, ModelError
+from gate.models.flavours.arrays import FLOAT32, numbers, table
+from gate.models.flavours.modules import ROWS_AT_ONCE, explained
+from gate.models.flavours.reading import installed, readable
+from gate.pooling import structure
+from gate.program import Outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from gate.inputs import Inputs
+    from gate.models.mlmodel import Declaration
+    from gate.models.opening import How
+
+_METHODS = ("transform", "decision_function", "predict_proba", "predict_log_proba")
+_SINGLE = "model"  # the name of the one step of what is no pipeline
+
+
+def opened(declared: Declaration, folder: Path, how: How) -> Steps:
+    """An estimator, or a pipeline of them.
+
+    Raises:
+        ModelError: The file cannot be read, or holds types that skops does not trust.
+    """
+    del folder
+    if how.precision != "float32":
+        raise ModelError(f"run.precision is {how.precision!r}, and a model of scikit-learn has its own; leave it out")
+    if declared.serialization == "skops":
+        return Steps(_skops(declared.weights, allowed=how.permissions.pickle), declared.input_dtype)
+    import cloudpickle
+
+    with readable(declared.weights, "the pickled estimator"), declared.weights.open("rb") as file:
+        return Steps(cloudpickle.load(file), declared.input_dtype)  # the policy allows pickles
+
+
+def _skops(path: Path, *, allowed: bool) -> Any:  # noqa: ANN401 - what the file holds
+    with installed("skops", "sklearn"):
+        from skops import io
+
+    with readable(path, "the skops file"):
+        strange = sorted(io.get_untrusted_types(file=path))
+        if strange and not allowed:
+            raise ModelError(
+                f"{path}: holds the types {', '.join(strange)}, which skops does not vouch for; if you trust where the "
+                "model comes from, write `run: {allow_pickle: true}` in the policy"
+            )
+        return io.load(path, trusted=strange)
+
+
+class Steps:
+    """See Program. A layer is `STEP`, what a step hands on, or `STEP.METHOD` of any step.
+
+    Args:
+        estimator: A pipeline, or one estimator, whose step is named `model`.
+        input_dtype: What it takes by its signature ("float64").
+    """
+
+    closed = ""
+    batch_size = None
+    at_once = ROWS_AT_ONCE * 16
+    rounding = FLOAT32
+
+    def __init__(self, estimator: Any, input_dtype: str | None = None) -> None:  # noqa: ANN401 - of any class
+        self._steps: dict[str, Any] = dict(getattr(estimator, "steps", None) or [(_SINGLE, estimator)])
+        self._steps = {name: step for name, step in self._steps.items() if step not in (None, "passthrough")}
+        if not self._steps or not any(hasattr(step, method) for step in self._steps.values() for method in _ALL):
+            raise ModelError(f"the model is a {type(estimator).__name__}, expected an estimator of scikit-learn")
+        self._last = list(self._steps)[-1]
+        self._names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
+        self._dtype = input_dtype
+        methods = (f"{n}.{m}" for n, step in self._steps.items() for m in _METHODS if hasattr(step, m))
+        self.layers: Collection[str] = {*self._steps, *methods}
+
+    def run(self, inputs: Inputs, paths: Collection[str]) -> Outputs:
+        """See Program."""
+        given: dict[str, list[object]] = {}
+        shown = table(inputs, self._names)
+        value = shown.astype(self._dtype) if self._dtype and hasattr(shown, "astype") and not self._names else shown
+        if "input" in paths:
+            given["input"] = [numbers(value, "the probe set")]
+        wanted = set(paths)
+        with explained(inputs):
+            for name, step in self._steps.items():
+                for path in wanted & {f"{name}.{method}" for method in _METHODS}:
+                    given[path] = [numbers(getattr(step, path.rpartition(".")[2])(value), path)]
+                if name in wanted or name != self._last or "output" in wanted:
+                    value = self._handed_on(name, step, value)
+                if name in wanted:
+                    given[name] = [numbers(value, name)]
+            if "output" in wanted:
+                given["output"] = [numbers(value, "the model")]
+        return Outputs(given)
+
+    def shapes(self, inputs: Inputs) -> Mapping[str, str]:
+        """See Program."""
+        found = self.run(inputs, [*self.layers, "output"]).given
+        return {path: structure(each[0]) for path, each in found.items()}
+
+    def weights_of(self, path: str) -> Mapping[str, Tensor]:
+        """See Program: the coefficients of a linear step."""
+        step = self._steps.get(path)
+        weight = getattr(step, "coef_", None)
+        if weight is None or getattr(weight, "ndim", 0) != 2:
+            raise LayerError(f"layer {path!r} is {type(step).__name__}, expected a linear step with coef_ (C, d)")
+        found = {"weight": numbers(weight, path).float()}
+        bias = getattr(step, "intercept_", None)
+        return found if bias is None else {**found, "bias": numbers(bias, path).float().reshape(-1)}
+
+    def _handed_on(self, name: str, step: Any, value: Any) -> Any:  # noqa: ANN401 - of the estimators
+        methods = ("transform",) if name != self._last else _ALL
+        method = next((each for each in methods if hasattr(step, each)), None)
+        if method is None:
+            raise ModelError(f"step {name!r}, a {type(step).__name__}, has none of {', '.join(methods)}")
+        return getattr(step, method)(value)
+
+
+_ALL = (*_METHODS[:3], "predict")

@@ -1,0 +1,148 @@
+"""The flavour transformers: the model itself, with its own tokenizer or image processor before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gate.errors import ModelError
+from gate.inputs import described
+from gate.models.flavours.modules import MASK, ROWS_AT_ONCE, Fed, ModuleProgram
+from gate.models.flavours.reading import installed, readable
+from gate.models.flavours.sentence_transformers import TEXTS_AT_ONCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from gate.inputs import Inputs
+    from gate.models.mlmodel import Declaration
+    from gate.models.opening import How
+    from gate.program import Outputs
+
+ATTENTIONS = "attentions."
+_LARGEST_LENGTH = 1 << 20  # what a tokenizer says is larger where it knows no limit
+_IMAGE_PROCESSORS = ("image_processor", "feature_extractor")
+
+
+class TransformersProgram(ModuleProgram):
+    """A module of transformers; its attention maps (b, heads, t, t) are layers as well, `attentions.0` and so on."""
+
+    def __init__(self, module: Any, **options: Any) -> None:  # noqa: ANN401 - what transformers gives
+        super().__init__(module, **options)
+        count = getattr(module.config, "num_hidden_layers", 0)
+        self._attentions = tuple(f"{ATTENTIONS}{index}" for index in range(count))
+        self.layers = {*self.layers, *self._attentions}
+
+    def run(self, inputs: Inputs, paths: Collection[str]) -> Outputs:
+        """See Program."""
+        wanted = [path for path in paths if path in self._attentions]
+        if not wanted:
+            return super().run(inputs, paths)
+        own_module: Any = self.module
+        own_module.set_attn_implementation("eager")  # the others never form the maps
+        own_module.config.output_attentions = True
+        found = super().run(inputs, [path for path in paths if path not in wanted])
+        maps = getattr(found.given["output"][0], "attentions", None)
+        if maps is None:
+            raise ModelError(f"the model gives no attention maps, and {wanted[0]!r} is asked for")
+        own = {path: [maps[int(path.removeprefix(ATTENTIONS))]] for path in wanted}
+        return type(found)({**found.given, **own}, found.mask)
+
+
+def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
+    """The model of a pipeline, in the class that it was saved in.
+
+    Raises:
+        ModelError: The package is missing, the class is none of transformers, or the model cannot be loaded.
+    """
+    with installed("transformers", "transformers"):
+        import transformers
+
+    name = declared.settings.get("pipeline_model_type")
+    kind = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
+    if kind is None or not hasattr(kind, "from_pretrained"):
+        raise ModelError(
+            f"{folder / 'MLmodel'}: pipeline_model_type is {name!r}, expected a model class of transformers"
+        )
+    with readable(declared.weights, "the model of transformers"):
+        module = kind.from_pretrained(
+            str(declared.weights),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=declared.serialization == "safetensors",
+        )
+    tokenizer, images = _tokenizer(folder, declared), _image_processor(folder)
+    return TransformersProgram(
+        module,
+        device=how.device,
+        precision=how.precision,
+        feed=_feeder(module, tokenizer, images, how.device),
+        at_once=ROWS_AT_ONCE if tokenizer is None else TEXTS_AT_ONCE,
+    )
+
+
+def _tokenizer(folder: Path, declared: Declaration) -> Any:  # noqa: ANN401 - what transformers gives
+    from transformers import AutoTokenizer
+
+    # Older versions of MLflow save a whole pipeline into one folder.
+    for place in (folder / "components" / "tokenizer", declared.weights):
+        if any((place / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt")):
+            with readable(place, "the tokenizer"):
+                found = AutoTokenizer.from_pretrained(str(place), local_files_only=True, trust_remote_code=False)
+            # On the right, padding comes after the real tokens: their positions, and what they see, are those without.
+            found.padding_side = "right"
+            if found.pad_token is None:
+                found.pad_token = found.eos_token
+            return found
+    return None
+
+
+def _image_processor(folder: Path) -> Any:  # noqa: ANN401 - what transformers gives
+    from transformers import AutoImageProcessor
+
+    processors: Any = AutoImageProcessor
+
+    for place in (folder / "components" / name for name in _IMAGE_PROCESSORS):
+        if (place / "preprocessor_config.json").is_file():
+            with readable(place, "the image processor"):
+                return processors.from_pretrained(str(place), local_files_only=True, trust_remote_code=False)
+    return None
+
+
+def _feeder(module: Any, tokenizer: Any, images: Any, device: str) -> Callable[[Inputs], Fed]:  # noqa: ANN401
+    limit = min(
+        getattr(tokenizer, "model_max_length", None) or _LARGEST_LENGTH,
+        getattr(module.config, "max_position_embeddings", None) or _LARGEST_LENGTH,
+    )
+
+    def fed(inputs: Inputs) -> Fed:
+        if isinstance(inputs, tuple) and isinstance(inputs[0], str):
+            if tokenizer is None:
+                raise ModelError("the model was saved without a tokenizer, and the probe set holds texts")
+            cut = {"truncation": True, "max_length": limit} if limit < _LARGEST_LENGTH else {}
+            given = tokenizer(list(inputs), padding=True, return_tensors="pt", **cut)
+        elif isinstance(inputs, tuple):
+            if images is None:
+                raise ModelError("the model was saved without an image processor; give the probe set a `transform`")
+            given = images(list(inputs), return_tensors="pt")
+        else:
+            given = _tensors(module, inputs)
+        placed = {name: each.to(device) for name, each in given.items()}
+        return Fed(kwargs=placed, mask=placed.get(MASK), shown=_shown(placed))
+
+    return fed
+
+
+def _shown(placed: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a tensor or nothing
+    return placed.get("pixel_values")
+
+
+def _tensors(module: Any, inputs: Inputs) -> dict[str, Any]:  # noqa: ANN401
+    import torch
+
+    if isinstance(inputs, Mapping):
+        if any(isinstance(each, tuple | Mapping) for each in inputs.values()):
+            raise ModelError(f"the model takes texts, or arrays by name; the probe set holds {described(inputs)}")
+        return {name: torch.tensor(each) for name, each in inputs.items()}
+    return {module.main_input_name: torch.tensor(inputs)}

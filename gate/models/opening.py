@@ -1,0 +1,48 @@
+"""From the files of a model to a program that runs, by its flavour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from gate.models.mlmodel import Permissions, inspect
+from gate.models.quiet import quiet_mlflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gate.models.mlmodel import Declaration
+    from gate.program import Precision, Program
+
+
+@dataclass(frozen=True)
+class How:
+    """How a model is to be loaded and run.
+
+    Attributes:
+        device: Where ("cpu", "cuda").
+        precision: Of its arithmetic.
+        permissions: What it may do when it is loaded.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "float32"
+    permissions: Permissions = field(default_factory=Permissions)
+
+
+def opened(folder: Path, how: How) -> Program:
+    """Load a model; with the permissions that pickles and code need, this runs whatever they hold.
+
+    Args:
+        folder: Holds the MLmodel file.
+        how: To be loaded and run.
+
+    Raises:
+        ModelError: The model may not be loaded, or cannot be.
+    """
+    declared = inspect(folder, how.permissions)
+    flavour = import_module(f"gate.models.flavours.{declared.flavour}")
+    with quiet_mlflow():
+        return cast("Callable[[Declaration, Path, How], Program]", flavour.opened)(declared, folder, how)

@@ -1,0 +1,62 @@
+"""One model running in this process: what to run, as data that can be sent to another process, and running it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from gate.features import Extractor, LayerAddress
+    from gate.program import Precision
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run, and what to read of it.
+
+    Attributes:
+        folder: Of the model, with its MLmodel file.
+        layers: Name → address.
+        device: Where it runs.
+        precision: Of its arithmetic.
+        batch_size: Rows that it is shown at once, or "auto".
+        pickle: Whether it may be a pickle, which runs whatever code it names.
+        code: Whether Python files of the model may run.
+        weights: Name → layer, of the linear layers whose weights are read ("head").
+    """
+
+    folder: Path
+    layers: Mapping[str, LayerAddress]
+    device: str = "cpu"
+    precision: Precision = "float32"
+    batch_size: int | Literal["auto"] = "auto"
+    pickle: bool = False
+    code: bool = False
+    weights: Mapping[str, str] | None = None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same as JSON has it."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+
+def opened(document: Mapping[str, Any]) -> Extractor:
+    """Loads a model, and makes it ready to be shown rows.
+
+    Args:
+        document: Of a job.
+
+    Raises:
+        GateError: The model may not be loaded, or cannot be, or lacks a layer whose weights are wanted.
+    """
+    from gate.features import Extractor, LayerAddress
+    from gate.models.mlmodel import Permissions
+    from gate.models.opening import How
+    from gate.models.opening import opened as load
+
+    permissions = Permissions(pickle=bool(document["pickle"]), code=bool(document["code"]))
+    program = load(Path(document["folder"]), How(document["device"], document["precision"], permissions))
+    layers = {name: LayerAddress(**address) for name, address in document["layers"].items()}
+    return Extractor(program, layers, batch_size=document["batch_size"], weights=document["weights"] or {})

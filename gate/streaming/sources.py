@@ -1,0 +1,167 @@
+"""Where features come from: a model that runs in a process of its own or in this one, or precomputed vectors."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from gate.models.finding import FoundModel
+from gate.streaming.parts import READ
+from gate.streaming.vectors import vectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
+
+    from gate.features import LayerAddress
+    from gate.inputs import Inputs
+    from gate.models.baseline import Absent
+    from gate.policy.schema import Run
+    from gate.probes.probe_set import ProbeBatch, ProbeSet
+    from gate.questions import Plan
+
+_MODEL_ROWS = 1024
+_VECTOR_ROWS = 4096
+_NO_WEIGHTS: dict[str, Any] = {}
+
+
+class Seen(NamedTuple):
+    """Rows of a probe set, what a model made of them, and of their second view, where that is read."""
+
+    rows: ProbeBatch
+    features: Mapping[str, Tensor]
+    second: Mapping[str, Tensor]
+
+
+class Runs(Protocol):
+    """A model that takes inputs and gives features, in this process or in another one."""
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """How it was run."""
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Name → weight, of the layers whose weights are read."""
+
+    def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Name → features (b, d)."""
+
+
+class Model:
+    """A model that runs.
+
+    Args:
+        runs: What it is shown rows by.
+        device: Where statistics are computed.
+    """
+
+    at_once = _MODEL_ROWS
+
+    def __init__(self, runs: Runs, device: str) -> None:
+        self._runs = runs
+        self._device = device
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        """How it was run."""
+        return self._runs.facts
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Name → weight, of the layers whose weights are read."""
+        return self._runs.weights
+
+    def rows(self, probe: ProbeSet, size: int, *, second_view: bool) -> Iterator[Seen]:
+        """Rows with their features, `size` at a time."""
+        for rows in probe.batches(size):
+            second = self._features(rows.pairs) if second_view and rows.pairs is not None else {}
+            yield Seen(rows, self._features(rows.inputs), second)
+
+    def _features(self, inputs: Inputs) -> dict[str, Tensor]:
+        return {name: each.to(self._device) for name, each in self._runs(inputs).items()}
+
+
+class Vectors:
+    """Precomputed vectors in the place of a model.
+
+    Args:
+        model: The file.
+        layers: Each `input` or `output`.
+        device: Where the vectors go.
+    """
+
+    at_once = _VECTOR_ROWS
+    facts: Mapping[str, object] = _NO_WEIGHTS
+    weights: Mapping[str, Tensor] = _NO_WEIGHTS
+
+    def __init__(self, model: FoundModel, layers: Mapping[str, LayerAddress], device: str) -> None:
+        self._model, self._layers, self._device = model, layers, device
+
+    def rows(self, probe: ProbeSet, size: int, *, second_view: bool) -> Iterator[Seen]:
+        """Rows with their vectors, `size` at a time; a second view has none."""
+        del second_view
+        for rows, features in vectors(self._model, probe, self._layers, self._device, size):
+            yield Seen(rows, features, {})
+
+
+class Running(NamedTuple):
+    """The candidate, and what it is compared with; None where nothing is."""
+
+    candidate: Model | Vectors
+    baseline: Model | Vectors | None = None
+
+    @property
+    def weights(self) -> dict[str, Mapping[str, Tensor]]:
+        """ "candidate" and "baseline" → the weights that are read of each."""
+        theirs = _NO_WEIGHTS if self.baseline is None else self.baseline.weights
+        return {"candidate": self.candidate.weights, "baseline": theirs}
+
+
+@contextmanager
+def running(
+    candidate: FoundModel, baseline: FoundModel | Absent, plan: Plan, *, device: str, run: Run
+) -> Iterator[Running]:
+    """Both models, loaded and ready to be shown rows for the length of the block.
+
+    Args:
+        candidate: A model, or precomputed vectors.
+        baseline: What it is compared with on the same rows, if anything.
+        plan: Where to read what.
+        device: Where the models run and statistics are computed.
+        run: How they run.
+
+    Raises:
+        GateError: A model cannot be loaded, or at the end of the block gives other features than at its start.
+    """
+    theirs = baseline if isinstance(baseline, FoundModel) and plan.compares else None
+    with ExitStack() as stack:
+        mine = _source(candidate, _addresses(plan.layers, plan.reads), plan.weights, device, run, stack)
+        if theirs is None:
+            yield Running(mine)
+            return
+        own = _addresses(plan.baseline_layers, plan.baseline_reads)
+        yield Running(mine, _source(theirs, own, plan.baseline_weights, device, run, stack))
+
+
+def _addresses(layers: Mapping[str, LayerAddress], reads: Mapping[str, LayerAddress]) -> dict[str, LayerAddress]:
+    return {**layers, **{f"{READ}{name}": address for name, address in reads.items()}}
+
+
+def _source(
+    model: FoundModel,
+    layers: Mapping[str, LayerAddress],
+    weights: Mapping[str, str],
+    device: str,
+    run: Run,
+    stack: ExitStack,
+) -> Model | Vectors:
+    if model.flavour == "features":
+        return Vectors(model, layers, device)
+    from gate.running import Job, opened
+
+    job = Job(
+        model.path, layers, device, run.precision, run.batch_size, run.allow_pickle, run.allow_code, dict(weights)
+    )
+    return Model(stack.enter_context(opened(job.document)), device)
