@@ -197,10 +197,11 @@ def inputs() -> Iterator[tuple[str, str, str, str]]:
 def keys_of(name: str) -> Iterator[str]:
     """The keys by which a policy gives an input."""
     if name in OF_THE_PROBE:
-        yield f"`probe.columns.{OF_THE_PROBE[name]}`"
+        yield from (f"`probe.columns.{key}`" for key in OF_THE_PROBE[name])
     if name in OF_THE_BASELINE:
         yield "`baseline`"
-    yield from (f"`reads.{each}`" for each in OF_THE_BASELINE.get(name, (name,)) if each in OF_THE_MODEL)
+    keys = (OF_THE_MODEL[name],) if name in OF_THE_MODEL else OF_THE_BASELINE.get(name, ())
+    yield from (f"`reads.{key}`" for key in keys)
 
 
 def address(entry: Entry, readout: str) -> str:

@@ -15,6 +15,7 @@ from gate.policy import json_schema
 from gate.policy.kinds import IN_WORDS
 from gate.policy.rules import OwnBounds, Relative, Rule, Slices, WorstGap
 from gate.policy.schema import Baseline, Columns, Defaults, Layer, Metadata, Output, Policy, Probe, Reads, Run, Scope
+from gate.policy.transform import Transform
 from gate.policy.waivers import Waiver
 from gate.policy_tests.schema import Answer, Answers, Case, Expect, PolicyTests, Slice
 
@@ -33,6 +34,7 @@ BLOCKS: dict[str, type[Keys]] = {
     "scope": Scope,
     "probe": Probe,
     "probe.columns": Columns,
+    "probe.transform": Transform,
     "run": Run,
     "layers.NAME": Layer,
     "reads": Reads,

@@ -105,7 +105,8 @@ def test_no_heading_is_followed_by_a_question() -> None:
 
 
 def test_what_a_policy_can_name_is_what_the_page_says() -> None:
-    roles = {*Columns.model_fields} - {"input", "id"}
+    of_no_metric = {"pair", "split", "tasks", "attributes", "cue", "pretext"}
+    roles = {*Columns.model_fields} - {"input", "id"} - of_no_metric
     assert set(re.findall(r"`probe\.columns\.(\w+)`", PAGE)) == roles
     assert {column.rstrip("s"): role for column, role in MAKE["OF_THE_PROBE"].items()} == {role: role for role in roles}
     inputs = PAGE.split("## Inputs\n")[1].split("\n## ")[0]

@@ -238,7 +238,8 @@ def streamed(plan: Plan, size: int) -> Iterator[dict[Part, Batch]]:
     known = inputs()
     for start in range(0, ROWS, size):
         rows = slice(start, start + size)
-        texts = {name: tuple(known[name][rows]) for name in ("labels", "groups", "lengths", "clusters", "sublabels")}
+        names = ("labels", "groups", "lengths", "clusters", "sublabels")
+        texts: dict[str, Any] = {name: tuple(known[name][rows]) for name in names}
         tags = {"site": tuple(known["sites"][rows])}
         prints = np.arange(ROWS)[rows]
         batch = ProbeBatch(

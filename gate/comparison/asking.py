@@ -81,7 +81,7 @@ def asked(
         update={
             "probe": resolved_probe(known.probe, probe),
             "layers": given.layers or known.layers,
-            "reads": known.reads.model_copy(update=given.reads.given),
+            "reads": known.reads.model_copy(update={name: each for name, each in given.reads if each is not None}),
             "scope": Scope(),
             "baseline": Baseline(uri=baseline, layers={} if given.layers else others),
         }
@@ -123,17 +123,20 @@ def _numbers(entry: Entry, *, long: bool) -> Iterator[tuple[str, str]]:
 
 def _given(policy: Policy) -> Given:
     columns = policy.probe.columns.given if policy.probe else ()
-    return Given(columns, list(policy.reads.given), baseline=True)
+    return Given(columns, policy.reads.keys, baseline=True)
 
 
 def _missing(required: Iterable[str], given: Given) -> Iterator[str]:
     """What is not given of some inputs, each as people know it: a column of the probe set, an output of the model."""
     for name in required:
         if name in OF_THE_PROBE:
-            if OF_THE_PROBE[name] not in (given.columns or ()):
+            if not set(OF_THE_PROBE[name]) <= set(given.columns or ()):
                 yield name
-        elif name in (*OF_THE_MODEL, *OF_THE_BASELINE):
-            yield from (key for key in OF_THE_BASELINE.get(name, (name,)) if key not in given.reads)
+        elif name in OF_THE_MODEL:
+            if OF_THE_MODEL[name] not in given.reads:
+                yield name
+        elif name in OF_THE_BASELINE:
+            yield from (key for key in OF_THE_BASELINE[name] if key not in given.reads)
         else:
             yield name
 

@@ -57,7 +57,7 @@ def document(
         "probe": {"uri": probe.uri, "digest": probe.digest, "rows": probe.rows},
         "policy": asked.source,
         "layers": {name: _address(policy, name) for name in dict.fromkeys(rule.layer for rule in policy.rules)},
-        "reads": {name: {"path": where.path, "pooling": where.pooling} for name, where in policy.reads.given.items()},
+        "reads": {name: {"path": where.path, "pooling": where.pooling} for name, where in policy.reads.places.items()},
         "multiplicity": multiplicity,
         "counts": {**{each: outcomes.count(each) for each in OUTCOMES}, "not_compared": len(refused)},
         "run": dict(run),

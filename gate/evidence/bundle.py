@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gate.probes.probe_set import ProbeSet
     from gate.verdict import Finding, Judgement, Measurements, Question
 
+_ALWAYS_GIVEN = ("label", "group", "length", "id", "cluster", "sublabel", "target")  # of a probe set, null without one
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -102,6 +104,7 @@ def document(
             **{key: getattr(probe, key) for key in ("uri", "digest", "slices_digest", "rows")},
             "columns": _columns(probe),
             "shape": None if probe.shape is None else list(probe.shape),
+            **({} if probe.transform is None else {"transform": asdict(probe.transform)}),
         },
         "baseline": None if isinstance(baseline, Absent) else _model(baseline),
         "baseline_reason": absence,
@@ -215,8 +218,9 @@ def _model(model: FoundModel) -> dict[str, Any]:
 
 
 def _columns(probe: ProbeSet) -> dict[str, Any]:
+    """Those that there were in the first version of this format, and of all others what is given."""
     columns = asdict(probe.columns)
-    return columns if columns["tags"] else {key: value for key, value in columns.items() if key != "tags"}
+    return {key: value for key, value in columns.items() if value or key in _ALWAYS_GIVEN}
 
 
 def _policy(policy: LoadedPolicy) -> dict[str, Any]:

@@ -235,7 +235,8 @@ def _transformers(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Seri
     if data is None:
         raise ModelError(
             f"{folder / 'MLmodel'}: the model is saved by its name on a hub alone, "
-            f"{settings.get('source_model_name')!r}, and nothing is downloaded from there; log it again with its weights: save_pretrained=True"
+            f"{settings.get('source_model_name')!r}, and nothing is "
+            "downloaded from there; log it again with its weights: save_pretrained=True"
         )
     return _with_safetensors(_inside(folder, "model_binary", data))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from re import fullmatch
 from sys import float_info
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeGuard
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeGuard, cast
 
 from pydantic import (
     AfterValidator,
@@ -170,6 +170,18 @@ def _optional_column_names(value: object) -> object:
     return None if value is None else _column_names(value)
 
 
+def _optional_several_names(value: object) -> object:
+    return None if value is None else _several_names(value)
+
+
+def _columns_by_name(value: object) -> object:
+    if isinstance(value, dict):
+        if value and all(isinstance(each, str) and each for item in value.items() for each in item):
+            return value
+        raise ValueError(f"should give each name a column, found {shown(value)}")
+    return None if value is None else {name: name for name in cast("tuple[str, ...]", _several_names(value))}
+
+
 def _parameter(value: object) -> object:
     if isinstance(value, str) or _finite(value):
         return value
@@ -205,6 +217,12 @@ _TEXTS: dict[str, Any] = {
         {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1, "uniqueItems": True},
     ]
 }
+_TEXTS_BY_NAME: dict[str, Any] = {
+    "anyOf": [
+        *_TEXTS["anyOf"],
+        {"type": "object", "additionalProperties": {"type": "string", "minLength": 1}, "minProperties": 1},
+    ]
+}
 _MARGIN: dict[str, Any] = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": PERCENT}]}
 _BATCH_SIZE = {"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": MOST_ROWS}]}
 
@@ -225,4 +243,8 @@ ColumnNames = Annotated[str | tuple[str, ...], BeforeValidator(_column_names), W
 OptionalColumnNames = Annotated[
     str | tuple[str, ...] | None, BeforeValidator(_optional_column_names), WithJsonSchema(_TEXTS)
 ]
+ColumnsByName = Annotated[dict[str, str] | None, BeforeValidator(_columns_by_name), WithJsonSchema(_TEXTS_BY_NAME)]
 SeveralNames = Annotated[tuple[str, ...], BeforeValidator(_several_names), WithJsonSchema(_TEXTS)]
+OptionalSeveralNames = Annotated[
+    tuple[str, ...] | None, BeforeValidator(_optional_several_names), WithJsonSchema(_TEXTS)
+]

@@ -19,6 +19,7 @@ from gate.policy.kinds import (
     VERSION,
     BatchSize,
     ColumnNames,
+    ColumnsByName,
     Count,
     Digest,
     Duration,
@@ -26,6 +27,7 @@ from gate.policy.kinds import (
     Memory,
     Name,
     OptionalColumnNames,
+    OptionalSeveralNames,
     Permission,
     Severity,
     Text,
@@ -33,6 +35,7 @@ from gate.policy.kinds import (
     not_yet,
 )
 from gate.policy.rules import Rule
+from gate.policy.transform import Transform
 from gate.policy.waivers import Waiver
 
 MOST_CONFIDENCE = 0.9999  # an interval of more says little, and the quantile of 1 is infinite
@@ -66,7 +69,8 @@ class Columns(Keys):
     """Which columns of the probe set hold what."""
 
     input: ColumnNames
-    """What the model is shown: one column of numbers or lists, or several columns of numbers."""
+    """What the model is shown: one column of numbers, lists, texts or pictures, or several. Columns of numbers alone
+    are one row of numbers; of any others, the model is shown each by its name."""
     label: Text | None = None
     """Class of each row."""
     group: Text | None = None
@@ -81,6 +85,18 @@ class Columns(Keys):
     """Subclass of each row."""
     target: OptionalColumnNames = None
     """Continuous targets, one column or several."""
+    pair: OptionalColumnNames = None
+    """A second view of each input, of the same kind: as many columns as `input` has, in its order."""
+    split: Text | None = None
+    """What each row is for: `probe`, `reference` or `ood`."""
+    tasks: ColumnsByName = None
+    """Further classes: task → column, or a list of columns that are the names of their tasks."""
+    attributes: OptionalSeveralNames = None
+    """Further categories, one column or several."""
+    cue: Text | None = None
+    """Category of what may be a shortcut to the class, such as the background."""
+    pretext: Text | None = None
+    """Class in the task that the model was trained on, where that is another."""
 
     @property
     def given(self) -> frozenset[str]:
@@ -104,6 +120,8 @@ class Probe(Keys):
     """The same with these columns: rows that are cut otherwise are an error."""
     shape: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Shape of one input row, where the file holds flat ones."""
+    transform: Transform | None = None
+    """What is done to the pictures that the model is shown; the digest of a probe set depends on it."""
 
 
 class Run(Keys):

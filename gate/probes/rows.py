@@ -1,9 +1,7 @@
-"""The canonical form of rows: which numbers the model gets, which texts name them, and the digest of each row."""
+"""The canonical form of columns: which numbers the model gets, and which texts name the rows."""
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import ProbeError
@@ -13,8 +11,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     import pyarrow as pa
-
-DIGEST_BYTES = 16
 
 
 def texts(column: pa.Array, what: str, ids: Sequence[str] | None, start: int) -> tuple[str, ...]:
@@ -31,14 +27,53 @@ def texts(column: pa.Array, what: str, ids: Sequence[str] | None, start: int) ->
     """
     import pyarrow as pa
 
+    if pa.types.is_struct(column.type) and column.type.get_field_index("path") >= 0:
+        import pyarrow.compute as pc
+
+        column = pc.struct_field(column, "path")  # a picture is named by its file
     try:
         values = column.cast(pa.string()).to_pylist()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ProbeError(f"{what}: has the type {column.type}, expected texts or numbers") from error
     for position, value in enumerate(values):
         if value is None or value in {"", "nan"}:
-            raise ProbeError(f"{what}: is missing in {_row(ids, start, position)}; every row needs one")
+            raise ProbeError(f"{what}: is missing in {in_row(ids, start, position)}; every row needs one")
     return tuple(values)
+
+
+def written(column: pa.Array, what: str, ids: Sequence[str]) -> tuple[str, ...]:
+    """A column of texts that the model reads.
+
+    Raises:
+        ProbeError: One is missing or blank.
+    """
+    values = column.to_pylist()
+    for position, value in enumerate(values):
+        if value is None or not value.strip():
+            found = "missing" if value is None else "blank"
+            raise ProbeError(f"{what}: is {found} in {in_row(ids, 0, position)}; every row needs a text to be shown")
+    return tuple(values)
+
+
+def decoded(column: pa.Array) -> pa.Array:
+    """The values of a column that holds places in a dictionary, as writers of data frames make them of categories."""
+    import pyarrow as pa
+
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def are_texts(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds one number in each row; truth is no number."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_floating(kind) or (pa.types.is_integer(kind) and not pa.types.is_uint64(kind)))
 
 
 def numbers(column: pa.Array, what: str, ids: Sequence[str]) -> tuple[float, ...]:
@@ -54,7 +89,7 @@ def numbers(column: pa.Array, what: str, ids: Sequence[str]) -> tuple[float, ...
         raise ProbeError(f"{what}: has the type {column.type}, expected one number for each row")
     wrong = np.flatnonzero(~np.isfinite(values))
     if wrong.size:
-        raise ProbeError(f"{what}: is {values[wrong[0]]} in {_row(ids, 0, int(wrong[0]))}, expected a finite number")
+        raise ProbeError(f"{what}: is {values[wrong[0]]} in {in_row(ids, 0, int(wrong[0]))}, expected a finite number")
     return tuple(values.astype(np.float64).tolist())
 
 
@@ -77,11 +112,13 @@ def dense(column: pa.Array, what: str, ids: Sequence[str]) -> np.ndarray[Any, An
 
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-        raise ProbeError(f"{what}: is missing in {_row(ids, 0, row * len(ids) // len(column))}; NaN is written as NaN")
+        raise ProbeError(
+            f"{what}: is missing in {in_row(ids, 0, row * len(ids) // len(column))}; NaN is written as NaN"
+        )
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
         inner = dense(column.flatten(), what, ids)
         return inner.reshape(len(column), _width(column, what, ids), *inner.shape[1:])
-    if not _is_number(column.type):
+    if not is_number(column.type):
         advice = "; write it as float32, 1.0 for true and 0.0 for false" if pa.types.is_boolean(column.type) else ""
         expected = "expected numbers or lists of numbers of equal length"
         raise ProbeError(f"{what}: has the type {column.type}, {expected}{advice}")
@@ -98,67 +135,6 @@ def canonical(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return np.ascontiguousarray(values, dtype=wanted)
 
 
-def input_digests(inputs: np.ndarray[Any, Any]) -> bytes:
-    """One digest for the input of each row, concatenated; the shape of a row does not count, its type does.
-
-    Args:
-        inputs: (b, ...), canonical.
-
-    Returns:
-        16 b bytes.
-    """
-    width = inputs[0].nbytes
-    content = inputs.reshape(-1).data.cast("B")
-    person = inputs.dtype.str.encode()
-    return b"".join(
-        hashlib.blake2b(content[start : start + width], digest_size=DIGEST_BYTES, person=person).digest()
-        for start in range(0, len(content), width)
-    )
-
-
-def row_digests(
-    inputs: bytes, *columns: Sequence[str] | Sequence[float] | None, **later: Sequence[str] | Sequence[float] | None
-) -> bytes:
-    """One digest for all of each row, concatenated.
-
-    Args:
-        inputs: 16 b bytes, from `input_digests`.
-        columns: Each of length b, or None where the probe set has no such column.
-        later: The same by name, for columns that a probe set without them has no trace of.
-
-    Returns:
-        16 b bytes.
-    """
-    count = len(inputs) // DIGEST_BYTES
-    encoded = [_encoded(column, count) for column in columns]
-    for name, column in later.items():
-        if column is not None:
-            encoded += [[f"{name}=".encode()] * count, _encoded(column, count)]
-    return b"".join(
-        hashlib.blake2b(
-            inputs[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] + b"".join(parts), digest_size=DIGEST_BYTES
-        ).digest()
-        for row, parts in enumerate(zip(*encoded, strict=True))
-    )
-
-
-def total_digest(rows: bytearray) -> str:
-    """SHA-256 over the sorted digests of all rows: their order in the file does not count, each of them does."""
-    import numpy as np
-
-    halves = np.frombuffer(rows, dtype=">u8").reshape(-1, 2)
-    order = np.lexsort((halves[:, 1], halves[:, 0]))
-    return f"sha256:{hashlib.sha256(np.ascontiguousarray(halves[order]).data).hexdigest()}"
-
-
-def _encoded(column: Sequence[str] | Sequence[float] | None, count: int) -> list[bytes]:
-    """Each value with its length before it, so that no two rows can be written alike."""
-    if column is None:
-        return [b"-"] * count
-    contents = [value.encode() if isinstance(value, str) else struct.pack("<d", value) for value in column]
-    return [b"%d:%b" % (len(content), content) for content in contents]
-
-
 def _width(column: pa.Array, what: str, ids: Sequence[str]) -> int:
     import numpy as np
     import pyarrow as pa
@@ -170,17 +146,12 @@ def _width(column: pa.Array, what: str, ids: Sequence[str]) -> int:
     if wrong.size:
         row = int(wrong[0]) * len(ids) // len(column)
         raise ProbeError(
-            f"{what}: holds {widths[wrong[0]]} values in {_row(ids, 0, row)} and {widths[0]} in the first; "
+            f"{what}: holds {widths[wrong[0]]} values in {in_row(ids, 0, row)} and {widths[0]} in the first; "
             "every row needs as many"
         )
     return int(widths[0])
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_floating(kind) or (pa.types.is_integer(kind) and not pa.types.is_uint64(kind))
-
-
-def _row(ids: Sequence[str] | None, start: int, position: int) -> str:
+def in_row(ids: Sequence[str] | None, start: int, position: int) -> str:
+    """How a message names a row: by its id, or by its number while the ids themselves are read."""
     return f"row number {start + position}" if ids is None else f"row {ids[position]!r}"

@@ -18,9 +18,11 @@ def open_rows(spec: Probe, tags: tuple[str, ...] = ()) -> ProbeSet:
     Raises:
         ProbeError: It cannot be read, or lacks a column.
     """
-    from gate.probes.probe_set import Columns, open_probe
+    from gate.probes.probe_set import Columns, Transform, open_probe
 
-    return open_probe(spec.uri, columns=Columns(**spec.columns.model_dump(), tags=tags), shape=spec.shape)
+    columns = Columns(**spec.columns.model_dump(exclude_none=True), tags=tags)
+    transform = None if spec.transform is None else Transform(**spec.transform.model_dump(exclude_none=True))
+    return open_probe(spec.uri, columns=columns, shape=spec.shape, transform=transform)
 
 
 def resolved_probe(block: Probe | None, override: str | None) -> Probe:

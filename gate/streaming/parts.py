@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gate.errors import ProbeError
 from gate.questions import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -75,7 +76,22 @@ def _those(shown: Shown, splits: Sequence[str], split: str) -> Shown:
         return {name: each[torch.tensor(index, device=each.device)] for name, each in features.items()}
 
     rows, features, earlier, second = shown
-    return Shown(rows.take(index), some(features), some(earlier), some(second))
+    return Shown(_rows(rows, index), some(features), some(earlier), some(second))
+
+
+def _rows(rows: ProbeBatch, index: Sequence[int]) -> ProbeBatch:
+    """Some of the rows, without their inputs, which the models have seen."""
+
+    def some(column: object) -> Any:  # noqa: ANN401 - as the column came
+        if isinstance(column, Mapping):
+            return {name: some(each) for name, each in column.items()}
+        return tuple(column[place] for place in index) if isinstance(column, tuple) else column
+
+    columns = {each.name: getattr(rows, each.name) for each in fields(rows)}
+    kept = {name: some(each) for name, each in columns.items() if name not in ("inputs", "pairs")}
+    for name in ("fingerprints", "targets"):
+        kept[name] = None if columns[name] is None else columns[name][list(index)]
+    return replace(rows, **kept, inputs=(), pairs=None)
 
 
 def _probe_parts(shown: Shown, plan: Plan, about: Mapping[str, Mapping[str, Any]]) -> dict[Part, Batch]:

@@ -45,7 +45,8 @@ def batches(
     mine = models.candidate.rows(probe, size, second_view=plan.second_view)
     theirs = None if models.baseline is None else models.baseline.rows(probe, size, second_view=False)
     classes = plan.classes or None
-    seen, done, probabilities = set[Part](), 0, _Probabilities()
+    seen: set[Part] = set()
+    done, probabilities = 0, _Probabilities()
     for shown in _side_by_side(mine, theirs, probe):
         if classes is None and _LOGITS in shown.features:
             classes = _classes(probe, shown.features[_LOGITS].shape[1], size)

@@ -114,7 +114,7 @@ class Running(NamedTuple):
 
     @property
     def weights(self) -> dict[str, Mapping[str, Tensor]]:
-        """ "candidate" and "baseline" → the weights that are read of each."""
+        """What is read of the weights of each: `candidate` and `baseline` → name → weight."""
         theirs = _NO_WEIGHTS if self.baseline is None else self.baseline.weights
         return {"candidate": self.candidate.weights, "baseline": theirs}
 

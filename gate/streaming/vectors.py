@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gate.errors import LayerError, ProbeError
+from gate.inputs import described
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
-    import numpy as np
     from torch import Tensor
 
     from gate.features import LayerAddress
+    from gate.inputs import Inputs
     from gate.models.finding import FoundModel
     from gate.probes.probe_set import ProbeBatch, ProbeSet
 
@@ -45,15 +47,13 @@ def vectors(
     same = Path(probe.uri).resolve() == model.path.resolve()
     pairs = ((rows, rows.inputs) for rows in probe.batches(size)) if same else _beside(model, probe, size)
     for rows, values in pairs:
-        if values.ndim != 2:
-            raise ProbeError(
-                f"{model.uri}: precomputed vectors must be rows (n, d), found inputs of shape {values.shape[1:]}"
-            )
+        if isinstance(values, tuple | Mapping) or values.ndim != 2:
+            raise ProbeError(f"{model.uri}: precomputed vectors must be rows (n, d), found inputs {described(values)}")
         features = torch.tensor(values, device=device)
         yield rows, dict.fromkeys(layers, features)
 
 
-def _beside(model: FoundModel, probe: ProbeSet, size: int) -> Iterator[tuple[ProbeBatch, np.ndarray[Any, Any]]]:
+def _beside(model: FoundModel, probe: ProbeSet, size: int) -> Iterator[tuple[ProbeBatch, Inputs]]:
     vectors = _vector_rows(model.path, probe)
     for rows, other in zip_longest(probe.batches(size), vectors.batches(size)):
         if rows is None or other is None or len(rows.ids) != len(other.ids):
