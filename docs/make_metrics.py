@@ -68,7 +68,7 @@ GLOSSARY = {
     "domain": "the rows and models for which the number may decide",
 }
 GIVING = """\
-`gate.measure` takes all of them, a policy those that have a key; `gate check` reads no others yet.
+`gate.measure` takes all of them, a policy those that have a key.
 
 ```python
 found = gate.measure(
@@ -186,12 +186,17 @@ def inputs() -> Iterator[tuple[str, str, str, str]]:
     for name, column in COLUMNS.items():
         given = f'`{name}={{"NAME": ...}}`' if column.several else f"`{name}=...`"
         given += ", or token states (n, T, d) with `token_mask=`" if name.endswith("tokens") else ""
-        yield f"`{name}`", escaped(column.meaning), given, " and ".join(keys_of(name)) or "-"
+        yield f"`{name}`", escaped(column.meaning), given, keyed(name)
     for name, meaning in SPLITS.items():
-        yield f"`{name}`", f"{meaning}; `{name}.labels` is a column of theirs", f"`{name}=...`", "-"
+        yield f"`{name}`", f"{meaning}; `{name}.labels` is a column of theirs", f"`{name}=...`", keyed(name)
     for name, meaning in WEIGHTS.items():
         tensors = '"head.weight": ..., "head.bias": ...' if name == "head" else f'"{name}": ...'
-        yield f"`{name}`", escaped(meaning), f"`weights={{{tensors}}}`", "-"
+        yield f"`{name}`", escaped(meaning), f"`weights={{{tensors}}}`", keyed(name)
+
+
+def keyed(name: str) -> str:
+    """How a policy gives an input, in words."""
+    return " and ".join(keys_of(name)) or "-"
 
 
 def keys_of(name: str) -> Iterator[str]:

@@ -14,7 +14,23 @@ from docs.make_metrics import escaped, table
 from gate.policy import json_schema
 from gate.policy.kinds import IN_WORDS
 from gate.policy.rules import OwnBounds, Relative, Rule, Slices, WorstGap
-from gate.policy.schema import Baseline, Columns, Defaults, Layer, Metadata, Output, Policy, Probe, Reads, Run, Scope
+from gate.policy.schema import (
+    Attention,
+    Baseline,
+    Columns,
+    Defaults,
+    Depths,
+    Layer,
+    Layers,
+    Metadata,
+    Output,
+    Policy,
+    Probe,
+    Reads,
+    Run,
+    Scope,
+    Weights,
+)
 from gate.policy.transform import Transform
 from gate.policy.waivers import Waiver
 from gate.policy_tests.schema import Answer, Answers, Case, Expect, PolicyTests, Slice
@@ -39,6 +55,10 @@ BLOCKS: dict[str, type[Keys]] = {
     "layers.NAME": Layer,
     "reads": Reads,
     "reads.NAME": Output,
+    "reads.depths": Depths,
+    "reads.tokens": Layers,
+    "reads.attention": Attention,
+    "reads.head": Weights,
     "defaults": Defaults,
     "baseline": Baseline,
     "rules[]": Rule,
@@ -379,6 +399,7 @@ def one_of(allowed: list[str]) -> str:
 def link(where: str) -> str:
     """To the section of a block; what slices share with a rule or a test, and what was measured, has one section."""
     where = where.replace("slices.relative", "relative").replace("tests[].slices.NAME.", "tests[].")
+    where = where.replace("reads.codebook", "reads.head")
     where = re.sub(r"^tests\[\]\.(?:given|baseline|change)\.NAME", "tests[].given.METRIC", where)
     where = where if where in BLOCKS or where in TESTS else re.sub(r"\.\w+$", ".NAME", where).replace("baseline.", "")
     return f"[keys](#{re.sub(r'[^a-z_]', '', where.lower())})"

@@ -72,9 +72,11 @@ class Extractor:
         self._widths: dict[str, torch.Size] = {}
         self._first: tuple[Inputs, dict[str, Tensor]] | None = None
         self.weights: Mapping[str, Tensor] = {
-            f"{name}.{part}": tensor
+            # A head has a weight and a bias, a codebook is its weight.
+            (name if name == "codebook" else f"{name}.{part}"): tensor
             for name, path in (weights or {}).items()
             for part, tensor in program.weights_of(path).items()
+            if name != "codebook" or part == "weight"
         }
         paths = dict.fromkeys(_place(address.path) for address in self._layers.values())
         self._paths = tuple(paths)

@@ -143,7 +143,7 @@ def applicable(policy: Policy) -> list[str]:
     from gate.policy.references import Given, input_fault
 
     columns = None if policy.probe is None else policy.probe.columns.given
-    given = Given(columns or (), policy.reads.keys, baseline=policy.baseline is not None)
+    given = Given(columns or (), policy.reads.named, baseline=policy.baseline is not None)
     return [name for name in catalogue.load() if input_fault(name, given) is None]
 
 

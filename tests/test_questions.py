@@ -19,20 +19,28 @@ from gate.errors import MetricError, NothingEvaluatedError
 from gate.estimate import Estimate
 from gate.features import LayerAddress
 from gate.geometry import catalogue
-from gate.geometry.statistics import Batch, ClassMoments, Moments, Spectrum
+from gate.geometry.statistics import Batch, ClassMoments, Moments, Spectrum, token_means, token_terms
 from gate.models.baseline import Absent
 from gate.policy.loading import load_policy
-from gate.policy.references import OF_THE_MODEL, OF_THE_PROBE, Given, input_fault, needs_baseline
+from gate.policy.references import OF_THE_PROBE, Given, input_fault, needs_baseline
 from gate.policy.schema import Policy
 from gate.probes.probe_set import ProbeBatch
 from gate.questions import Part, Plan
-from gate.streaming.parts import parts_of
+from gate.streaming.parts import Shown, parts_of
 from gate.verdict import Measurements, Question, levels, question_of
 from tests.geometry import data
-from tests.streaming.made import running
 
 NONE = Absent("none is asked for")
-FOUND = running(torch.nn.Identity())
+FOUND: Any = object()  # not an absent one
+
+READ_ALIKE = ("logits", "before", "latent_means", "latent_log_variances", "codes", "attention_filter")
+READS = {
+    **{name: {"path": "output"} for name in READ_ALIKE[:5]},
+    "depths": {"paths": ["early", "late"]},
+    "tokens": {"paths": ["one", "two"]},
+    "attention": {"path": "attentions.0"},
+    "head": {"path": "head"},
+}
 
 
 def policy(*rules: dict[str, Any], **keys: Any) -> Policy:
@@ -86,16 +94,17 @@ def test_a_rule_that_is_switched_off_reads_nothing() -> None:
         ({"metric": "prediction_entropy_ratio.mi", "max": 1}, [], []),
         ({"metric": "ridge_probe_accuracy.r2", "min": 0}, [], []),
         ({"metric": "ncc_head_disagreement", "relative": {"max_rise": 1}}, ["deep"], ["logits"]),
+        ({"metric": "token_mean_cosine.low_share", "max": 1}, [], ["tokens.one", "tokens.two"]),
     ],
 )
 def test_of_the_baseline_what_is_compared_is_read_and_nothing_else(
     rule: dict[str, Any], layers: list[str], reads: list[str]
 ) -> None:
-    every = {name: {"path": name} for name in OF_THE_MODEL}
-    plan = questions.plan(policy(rule, reads=every))
+    plan = questions.plan(policy(rule, reads=READS))
     assert (list(plan.baseline_layers), list(plan.baseline_reads)) == (layers, reads)
     assert plan.compares == bool(layers or reads)
-    assert list(plan.reads) == list(OF_THE_MODEL)
+    tokens = ["tokens.one", "tokens.two", "token_mean"]
+    assert list(plan.reads) == [*READ_ALIKE[:5], "depths.early", "depths.late", *tokens, "attention_filter"]
 
 
 def test_every_column_to_cut_by_is_read_once() -> None:
@@ -210,6 +219,7 @@ def inputs() -> dict[str, Any]:
     x = (rng.normal(size=(ROWS, 8)) + 2 * np.eye(8)[labels]).astype(np.float32)
     earlier = x + rng.normal(size=x.shape).astype(np.float32) / 10
     head = rng.normal(size=(8, 4)).astype(np.float32)
+    states = rng.normal(size=(ROWS, 5, 8)) + x[:, None]
     return {
         "x": x,
         "sites": sites,
@@ -219,6 +229,14 @@ def inputs() -> dict[str, Any]:
         "lengths": np.arange(ROWS) % 17 + 1.0,
         "clusters": np.array([str(row // 2) for row in range(ROWS)]),
         "targets": np.stack([x[:, 0] * 2 + rng.normal(size=ROWS), x[:, 1]], axis=1).astype(np.float64),
+        "cues": np.array([f"class {label}" for label in rng.permutation(labels)]),
+        "pretext": np.array([str(row % 3) for row in range(ROWS)]),
+        "attributes": {"device": np.array([f"device {row % 2}" for row in range(ROWS)])},
+        "tasks": {"parity": np.array([str(label % 2) for label in labels])},
+        "depths": {"early": rng.normal(size=(ROWS, 6)).astype(np.float32), "late": x},
+        "tokens": {"one": states, "two": states + rng.normal(size=states.shape)},
+        "attention_filter": rng.uniform(size=ROWS),
+        "baseline_tokens": {"one": -states, "two": 2 * states},
         "logits": x @ head,
         "before": earlier,
         "latent_means": x,
@@ -234,26 +252,45 @@ PARAMS = {"codebook_usage": {"size": 16}}
 IDS = [f"row {row}" for row in range(ROWS)]
 
 
+WEIGHTS = {"head.weight": torch.arange(32.0).reshape(4, 8) % 5, "head.bias": torch.arange(4.0)}
+
+
+def read(known: Mapping[str, Any], rows: slice) -> dict[str, torch.Tensor]:
+    """What a model gives besides its features, by the names under which a pass carries it."""
+    found = {f"@{name}": torch.tensor(known[name][rows]).float() for name in READ_ALIKE}
+    found |= {f"@depths.{name}": torch.tensor(each[rows]) for name, each in known["depths"].items()}
+    states = {name: torch.tensor(each[rows]) for name, each in known["tokens"].items()}
+    return found | terms(states) | {"@token_mean": token_means(states["two"])}
+
+
+def terms(states: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {f"@tokens.{name}": token_terms(each) for name, each in states.items()}
+
+
 def streamed(plan: Plan, size: int) -> Iterator[dict[Part, Batch]]:
     known = inputs()
     for start in range(0, ROWS, size):
         rows = slice(start, start + size)
-        names = ("labels", "groups", "lengths", "clusters", "sublabels")
+        names = ("labels", "groups", "lengths", "clusters", "sublabels", "cues", "pretext")
         texts: dict[str, Any] = {name: tuple(known[name][rows]) for name in names}
+        texts |= {each: {name: tuple(of[rows]) for name, of in known[each].items()} for each in ("attributes", "tasks")}
         tags = {"site": tuple(known["sites"][rows])}
         prints = np.arange(ROWS)[rows]
         batch = ProbeBatch(
             known["x"][rows], tuple(IDS[rows]), fingerprints=prints, targets=known["targets"][rows], tags=tags, **texts
         )
-        features = {"output": torch.tensor(known["x"][rows])}
-        features |= {f"@{name}": torch.tensor(known[name][rows]).float() for name in OF_THE_MODEL}
+        features = {"output": torch.tensor(known["x"][rows])} | read(known, rows)
         earlier = {"output": torch.tensor(known["baseline"][rows])}
         earlier |= {"@logits": torch.tensor(known["baseline_logits"][rows]), "@codes": features["@codes"]}
-        yield parts_of(batch, features, earlier, plan, {"outputs": NAMES, "seed": 0})
+        earlier |= terms({name: torch.tensor(each[rows]) for name, each in known["baseline_tokens"].items()})
+        about = {"outputs": NAMES, "seed": 0}
+        yield from parts_of(
+            Shown(batch, features, earlier, {}), plan, {"candidate": {**about, "weights": WEIGHTS}, "baseline": about}
+        )
 
 
 def in_a_policy() -> list[str]:
-    given = Given(list(OF_THE_PROBE.values()), OF_THE_MODEL, baseline=True)
+    given = Given([key for keys in OF_THE_PROBE.values() for key in keys], list(READS), baseline=True)
     return [name for name in catalogue.load() if input_fault(name, given) is None]
 
 
@@ -265,7 +302,7 @@ def measured() -> Measurements:
         rules.append(
             {"metric": name, "layer": "output", "params": PARAMS.get(name, {}), "slices": {"by": "site", **asks}}
         )
-    plan = questions.plan(policy(*rules, reads={name: {"path": "output"} for name in OF_THE_MODEL}))
+    plan = questions.plan(policy(*rules, reads=READS))
     folded = local.fold(streamed(plan, 200), lambda part: questions.kinds_of(part, plan.rules))
     return questions.answers(plan.rules, folded, 0.95, FOUND)
 
@@ -274,9 +311,13 @@ def measured() -> Measurements:
 def alone(site: str) -> dict[str, Estimate]:
     """The same rows, measured where there are no others."""
     known, rows = inputs(), np.flatnonzero(inputs()["sites"] == site)
-    given = {name: known[name][rows] for name in known if name not in ("x", "sites")}
-    ids = [IDS[row] for row in rows]
-    return gate.measure(known["x"][rows], ids=ids, metrics=in_a_policy(), outputs=NAMES, params=PARAMS, **given)
+    given: dict[str, Any] = {
+        name: {part: of[rows] for part, of in each.items()} if isinstance(each, dict) else each[rows]
+        for name, each in known.items()
+        if name not in ("x", "sites")
+    }
+    about: Any = {"ids": [IDS[row] for row in rows], "outputs": NAMES, "params": PARAMS, "weights": WEIGHTS}
+    return gate.measure(known["x"][rows], metrics=in_a_policy(), **about, **given)
 
 
 def same(one: Estimate, other: Estimate) -> bool:

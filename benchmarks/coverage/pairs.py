@@ -15,7 +15,7 @@ from gate.engines import local
 from gate.models.baseline import Absent
 from gate.policy.schema import Policy
 from gate.probes.probe_set import ProbeBatch
-from gate.streaming.parts import parts_of
+from gate.streaming.parts import Shown, parts_of
 from gate.verdict import Measurements, Occasion, judge
 from tests.geometry import data
 
@@ -121,7 +121,8 @@ def measured(pair: Pair, metrics: Sequence[str] = METRICS) -> Measurements:
                 clusters=clusters,
             )
             features = {"output": pair.candidate[some]}, {"output": pair.baseline[some]}
-            yield parts_of(known, *features, plan, {"outputs": None, "seed": 0})
+            about = {"outputs": None, "seed": 0}
+            yield from parts_of(Shown(known, *features, {}), plan, {"candidate": about, "baseline": about})
 
     folded = local.fold(batches(), lambda part: questions.kinds_of(part, plan.rules))
     found = questions.answers(plan.rules, folded, 0.95, Absent("what the pair has is its baseline"))

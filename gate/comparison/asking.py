@@ -123,7 +123,7 @@ def _numbers(entry: Entry, *, long: bool) -> Iterator[tuple[str, str]]:
 
 def _given(policy: Policy) -> Given:
     columns = policy.probe.columns.given if policy.probe else ()
-    return Given(columns, policy.reads.keys, baseline=True)
+    return Given(columns, policy.reads.named, baseline=True)
 
 
 def _missing(required: Iterable[str], given: Given) -> Iterator[str]:

@@ -43,6 +43,8 @@ IN_WORDS = {
     DIGEST: "`sha256:` and 64 hexadecimal digits in lower case",
     ONE_MODEL: "one version, `models:/NAME/VERSION`, or the digest of its files, `sha256:…`, and no pattern or alias",
     PERCENT: "a percentage such as `5%`",
+    DURATION: "a duration such as `90s`, `20m` or `2h`",
+    MEMORY: "an amount of memory such as `8GB` or `512MB`",
 }  # pattern → what it asks for
 
 _LONGEST = 80  # of a value in a message

@@ -190,7 +190,7 @@ class Attention(Keys):
     """Where attention maps are read."""
 
     path: Text
-    """A layer that gives maps (n, heads, tokens, tokens); of models of transformers `attentions.0`, …"""
+    """A layer that gives maps (n, heads, tokens, tokens); of models of transformers `attentions.0` and so on."""
 
 
 class Weights(Keys):
@@ -237,7 +237,7 @@ class Reads(Keys):
         return {name: where for name, where in self if isinstance(where, Output)}
 
     @property
-    def keys(self) -> list[str]:
+    def named(self) -> list[str]:
         """All that is named."""
         return [name for name, where in self if where is not None]
 

@@ -137,15 +137,16 @@ def running(
     """
     theirs = baseline if isinstance(baseline, FoundModel) and plan.compares else None
     with ExitStack() as stack:
-        mine = _source(candidate, _addresses(plan.layers, plan.reads), plan.weights, device, run, stack)
+        mine = _source(candidate, addresses(plan.layers, plan.reads), plan.weights, device, run, stack)
         if theirs is None:
             yield Running(mine)
             return
-        own = _addresses(plan.baseline_layers, plan.baseline_reads)
+        own = addresses(plan.baseline_layers, plan.baseline_reads)
         yield Running(mine, _source(theirs, own, plan.baseline_weights, device, run, stack))
 
 
-def _addresses(layers: Mapping[str, LayerAddress], reads: Mapping[str, LayerAddress]) -> dict[str, LayerAddress]:
+def addresses(layers: Mapping[str, LayerAddress], reads: Mapping[str, LayerAddress]) -> dict[str, LayerAddress]:
+    """Everything that is read of one model, under one name each."""
     return {**layers, **{f"{READ}{name}": address for name, address in reads.items()}}
 
 

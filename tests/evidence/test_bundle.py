@@ -59,8 +59,7 @@ MODEL = FoundModel(
     digest="sha256:" + "a" * 64,
     flavour="pytorch",
     serialization="pt2",
-    module=None,
-    batch_size=None,
+    trust="code-free",
     path=Path("encoder"),
 )
 NO_BASELINE = Absent("the policy names no baseline; there are no relative rules")

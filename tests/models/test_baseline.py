@@ -10,7 +10,9 @@ import pytest
 
 from gate.errors import AbsentError, ModelError, RegistryError, UsageError
 from gate.models.baseline import Absent, find
-from gate.models.finding import FoundModel, load
+from gate.models.finding import FoundModel
+from gate.models.mlmodel import Permissions
+from tests.models.loaded import find as load
 
 if TYPE_CHECKING:
     from tests.models.conftest import Registry
@@ -19,8 +21,7 @@ When = Literal["error", "skip_relative"]
 
 
 def found(uri: str, candidate: FoundModel, folder: Path, when: When = "error", **options: Any) -> FoundModel | Absent:
-    given: Any = {"device": "cpu", "allow_pickle": False, **options}
-    return find(uri, candidate, when_absent=when, directory=folder, **given)
+    return find(uri, candidate, when_absent=when, directory=folder, permissions=Permissions(**options))
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_a_baseline_is_a_model_like_any_other(single: FoundModel, tmp_path: Path
     earlier = found(uri, single, tmp_path)
     assert isinstance(earlier, FoundModel)
     assert (earlier.resolved, earlier.name, earlier.version) == ("models:/encoder/1", "encoder", "1")
-    assert earlier.module is not None
+    assert earlier.serialization == "pt2"
 
 
 def test_an_alias_alone_is_one_of_the_candidates_own_model(pickled: FoundModel, tmp_path: Path) -> None:

@@ -120,7 +120,8 @@ def test_a_broken_policy_is_refused_where_a_schema_can_see_why(name: str) -> Non
         ("waivers: [{rule: a, model: 'models:/a/*', owner: o}]", "'models:/a/*' does not match"),
         ("waivers: [{rule: a, model: 'models:/a/1', owner: o, reason: short}]", "'short' is too short"),
         ("scope: {aliases: {champion: stop}}", "'stop' is not one of"),
-        ("run: {timeout: 20m}", "Additional properties are not allowed ('timeout'"),
+        ("run: {timeout: 20}", "20 is not of type 'string'"),
+        ("run: {memory: lots}", "'lots' does not match"),
     ],
 )  # fmt: skip
 def test_a_fault_of_one_file_is_seen(rest: str, message: str) -> None:

@@ -21,7 +21,8 @@ from gate.policy.references import (
 from gate.policy.rules import Rule
 from gate.policy.schema import Columns, Reads
 
-EVERYTHING = Given(tuple(Columns.model_fields), OF_THE_MODEL, baseline=True)
+KEYS = tuple(Reads.model_fields)
+EVERYTHING = Given(tuple(Columns.model_fields), KEYS, baseline=True)
 
 
 def test_every_metric_and_read_out_of_the_catalogue_is_a_name_that_a_rule_may_have() -> None:
@@ -87,25 +88,29 @@ def test_a_rule_needs_inputs_that_a_policy_can_give(name: str) -> None:
     ],
 )
 def test_a_policy_that_lacks_one_input_is_told_what_to_write(metric: str, each: str) -> None:
-    if key := OF_THE_PROBE.get(each):
-        columns = [other for other in Columns.model_fields if other != key]
-        expected = f"{metric!r} needs `{key}` of the probe set; add `{key}: NAME` to `probe.columns`"
-        assert input_fault(metric, Given(columns, OF_THE_MODEL, baseline=True)) == expected
-        assert input_fault(metric, Given(None, OF_THE_MODEL, baseline=True)) is None  # the command names the probe set
+    if keys := OF_THE_PROBE.get(each):
+        columns = [other for other in Columns.model_fields if other not in keys]
+        named, lines = " and ".join(f"`{key}`" for key in keys), ", ".join(f"{key}: NAME" for key in keys)
+        expected = f"{metric!r} needs {named} of the probe set; add `{lines}` to `probe.columns`"
+        assert input_fault(metric, Given(columns, KEYS, baseline=True)) == expected
+        assert input_fault(metric, Given(None, KEYS, baseline=True)) is None  # the command names the probe set
     elif each in OF_THE_BASELINE:
         expected = f"{metric!r} compares with a baseline; name one: `baseline: {{uri: models:/NAME@ALIAS}}`"
-        assert input_fault(metric, Given(EVERYTHING.columns, OF_THE_MODEL)) == expected
+        assert input_fault(metric, Given(EVERYTHING.columns, KEYS)) == expected
     else:
-        reads = [other for other in OF_THE_MODEL if other != each]
-        expected = f"{metric!r} needs `{each}` of the model; say where they are: `reads: {{{each}: {{path: PATH}}}}`"
+        key = OF_THE_MODEL[each]
+        reads = [other for other in KEYS if other != key]
+        what = "paths: [PATH, ...]" if key in ("tokens", "depths") else "path: PATH"
+        expected = f"{metric!r} needs `{key}` of the model; say where they are: `reads: {{{key}: {{{what}}}}}`"
         assert input_fault(metric, Given(EVERYTHING.columns, reads, baseline=True)) == expected
 
 
 @pytest.mark.parametrize(
     ("address", "readout", "fault"),
     [
-        ("ridge_probe_accuracy.pretext", "pretext", "a policy cannot give `pretext` yet"),
-        ("within_between_ratio.null_space_shift", "null_space_shift", "a policy cannot give `shifted` yet"),
+        ("worst_group_accuracy.per_view", "per_view", "a policy cannot give `view_logits` yet"),
+        ("token_mean_cosine.dirichlet", "dirichlet", "a policy cannot give `dirichlet` yet"),
+        ("within_between_ratio.null_space_shift", "null_space_shift", None),
         ("ridge_probe_accuracy", "value", None),
         ("ridge_probe_accuracy.r2", "r2", None),
     ],
@@ -147,9 +152,8 @@ def test_a_metric_that_does_not_exist_lacks_no_input() -> None:
 
 
 def test_inputs_that_a_policy_gives_are_keys_of_it() -> None:
-    of_no_metric = {"pair", "split", "tasks", "attributes", "cue", "pretext"}
-    assert set(OF_THE_PROBE.values()) == {*Columns.model_fields} - {"input", "id"} - of_no_metric
-    assert set(OF_THE_MODEL) == {*Reads.model_fields}
+    assert {key for keys in OF_THE_PROBE.values() for key in keys} == {*Columns.model_fields} - {"input", "id"}
+    assert set(OF_THE_MODEL.values()) == {*Reads.model_fields}
 
 
 def test_parameters_belong_to_the_metric() -> None:

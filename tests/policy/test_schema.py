@@ -50,9 +50,10 @@ def test_everything_but_the_rules_has_the_defaults_of_the_design() -> None:
         0,
         "float32",
         "auto",
-        "none",
+        "process",
     )
-    assert read.run.allow_pickle is False
+    assert (read.run.allow_pickle, read.run.allow_code) == (False, False)
+    assert (read.run.seconds, read.run.bytes) == (3600.0, None)
     assert (read.defaults.confidence, read.defaults.inconclusive, read.defaults.severity) == (0.95, "block", "block")
     only = read.rules[0]
     assert (only.layer, only.min, only.max, only.severity, only.params) == ("output", 3.0, None, "block", {})
@@ -250,9 +251,9 @@ def test_a_built_in_layer_cannot_be_redefined() -> None:
 @pytest.mark.parametrize(
     ("place", "key"),
     [
-        ((), "extend"), (("metadata",), "tags"), (("scope",), "model"), (("run",), "timeout"), (("defaults",), "alpha"),
+        ((), "extend"), (("metadata",), "tags"), (("scope",), "model"), (("run",), "threads"), (("defaults",), "alpha"),
         (("probe",), "expectations"), (("probe", "columns"), "weight"), (("layers", "e"), "pool"),
-        (("reads",), "tokens"),
+        (("reads",), "gradients"),
         (("reads", "logits"), "class"), (("baseline",), "alias"), (("baseline", "layers", "e"), "pool"),
         (("rules", 0), "threshold"), (("rules", 0, "relative"), "max_loss"), (("rules", 0, "slices"), "column"),
         (("rules", 0, "slices", "relative"), "max_loss"), (("rules", 0, "slices", "worst_gap"), "min"),
@@ -281,9 +282,8 @@ def test_keys_that_are_not_known_are_never_ignored(place: tuple[Any, ...], key: 
 @pytest.mark.parametrize(
     ("block", "content"),
     [
-        ("run", {"isolation": "process"}),
-        ("run", {"precision": "bfloat16"}),
         ("run", {"precision": "float64"}),
+        ("run", {"precision": "float16"}),
     ],
 )
 def test_values_of_later_versions_are_refused_by_name(block: str, content: dict[str, str]) -> None:
@@ -303,6 +303,13 @@ def test_values_of_later_versions_are_refused_by_name(block: str, content: dict[
         ("run", {"batch_size": "all"}, "run.batch_size"),
         ("run", {"allow_pickle": "yes"}, "run.allow_pickle"),
         ("run", {"allow_pickle": 1}, "run.allow_pickle"),
+        ("run", {"allow_code": "true"}, "run.allow_code"),
+        ("run", {"isolation": "docker"}, "run.isolation"),
+        ("run", {"timeout": 20}, "run.timeout"),
+        ("run", {"timeout": "0s"}, "run.timeout"),
+        ("run", {"timeout": "20 minutes"}, "run.timeout"),
+        ("run", {"memory": "8"}, "run.memory"),
+        ("run", {"memory": "8GiB"}, "run.memory"),
         ("defaults", {"confidence": 1.0}, "defaults.confidence"),
         ("defaults", {"confidence": 0.99991}, "defaults.confidence"),
         ("defaults", {"confidence": 95}, "defaults.confidence"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,15 @@ import numpy as np
 from torch import nn
 
 from gate import questions, streaming
+from gate.features import Extractor, LayerAddress
 from gate.geometry.statistics import Batch
-from gate.models.baseline import Absent
-from gate.models.finding import FoundModel, load
-from gate.policy.schema import Policy, Probe, Run
+from gate.models.finding import FoundModel, found
+from gate.models.flavours.modules import ModuleProgram
+from gate.policy.schema import Policy, Probe
 from gate.questions import Part, Plan
+from gate.streaming.sources import Model, Running, Vectors, addresses
 
-NONE = Absent("none is asked for")
+Made = nn.Module | FoundModel | Path
 OUTPUT = Part("output")
 RANK: Any = {"id": "rank", "metric": "effective_rank", "layer": "output", "min": 1}
 CHANGE: Any = {"id": "change", "metric": "effective_rank", "layer": "output", "relative": {"max_drop": 1}}
@@ -33,42 +37,47 @@ def probe(path: Path, **columns: Any) -> Probe:
 
 
 def vectors(path: Path) -> FoundModel:
-    return load(f"features:{path}", directory=path.parent)
+    return found(f"features:{path}", directory=path.parent)
 
 
-def running(module: nn.Module, name: str = "made") -> FoundModel:
-    """A module as if it had been loaded."""
-    return FoundModel(
-        uri=f"models:/{name}/1",
-        resolved=f"models:/{name}/1",
-        name=name,
-        version="1",
-        run_id=None,
-        model_id=None,
-        digest=f"sha256:{name}",
-        flavour="pytorch",
-        serialization="pt2",
-        module=module,
-        batch_size=None,
-        path=Path(name),
-    )
-
-
-def stream(
-    candidate: FoundModel | Path,
-    spec: Probe,
+@contextmanager
+def passing(
+    candidate: Made,
+    spec: Probe | Any,
     asked: Plan | None = None,
-    baseline: FoundModel | Absent = NONE,
+    baseline: Made | None = None,
     batch_size: int = 4,
-) -> list[dict[Part, Batch]]:
-    """Every batch of a pass."""
-    model = vectors(candidate) if isinstance(candidate, Path) else candidate
+    **options: Any,
+) -> Iterator[Iterator[dict[Part, Batch]]]:
+    """A pass that has not been made yet, over a probe set or what a spec describes."""
     asked = asked or plan()
-    rows = streaming.open_rows(spec, asked.tags)
-    return list(streaming.batches(model, baseline, rows, asked, device="cpu", run=Run(batch_size=batch_size)))
+    rows = streaming.open_rows(spec, asked.tags) if isinstance(spec, Probe) else spec
+    with ExitStack() as stack:
+        mine = _source(candidate, addresses(asked.layers, asked.reads), batch_size, stack)
+        compared = None if baseline is None or not asked.compares else baseline
+        own = addresses(asked.baseline_layers, asked.baseline_reads)
+        theirs = None if compared is None else _source(compared, own, batch_size, stack)
+        yield streaming.batches(Running(mine, theirs), rows, asked, seed=0, **options)
 
 
-def outputs(candidate: FoundModel | Path, spec: Probe, **options: Any) -> list[Batch]:
+def stream(candidate: Made, spec: Probe | Any, *given: Any, **options: Any) -> list[dict[Part, Batch]]:
+    """Every batch of a pass."""
+    with passing(candidate, spec, *given, **options) as batches:
+        return list(batches)
+
+
+def _source(model: Made, layers: Mapping[str, LayerAddress], batch_size: int, stack: ExitStack) -> Model | Vectors:
+    """As if it had been loaded; as many rows of the probe set at once as the model is shown."""
+    if isinstance(model, nn.Module):
+        extract = Extractor(ModuleProgram(model, device="cpu"), layers, batch_size=batch_size)
+        source: Model | Vectors = Model(stack.enter_context(extract), "cpu")
+    else:
+        source = Vectors(vectors(model) if isinstance(model, Path) else model, layers, "cpu")
+    source.at_once = batch_size
+    return source
+
+
+def outputs(candidate: Made, spec: Probe, **options: Any) -> list[Batch]:
     """The batches of the candidate's output."""
     return [found[OUTPUT] for found in stream(candidate, spec, **options)]
 

@@ -14,7 +14,7 @@ from gate.geometry.statistics import Batch
 from gate.policy.schema import Probe
 from gate.questions import Part
 from gate.streaming import MOST_SLICES
-from tests.streaming.made import OUTPUT, outputs, plan, probe, running, stream, vectors, written
+from tests.streaming.made import OUTPUT, outputs, plan, probe, stream, vectors, written
 
 
 def cut(*by: str, **keys: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def test_the_baseline_is_cut_where_slices_are_compared(tmp_path: Path, keys: dic
     path = written(tmp_path / "p.npz", x=x, site=list("11112222"))
     earlier = vectors(written(tmp_path / "v.npz", features=x))
     asked = plan({**cut("site", **keys), "relative": {"max_drop": 1}})
-    found = stream(running(torch.nn.Identity()), probe(path, input="x"), asked, earlier, batch_size=8)[0]
+    found = stream(torch.nn.Identity(), probe(path, input="x"), asked, earlier, batch_size=8)[0]
     assert Part("output", "baseline") in found
     assert (Part("output", "baseline", (("site", "2"),)) in found) == slices
 

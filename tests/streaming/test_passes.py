@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from gate import streaming
 from gate.errors import LayerError, MetricError, ModelError, ProbeError
-from gate.policy.schema import Probe, Run
+from gate.policy.schema import Probe
 from gate.questions import Part
-from tests.streaming.made import CHANGE, NONE, OUTPUT, outputs, plan, probe, running, stream, vectors, written
+from tests.streaming.made import CHANGE, OUTPUT, outputs, passing, plan, probe, stream, vectors, written
 
 BASELINE = Part("output", "baseline")
 
@@ -79,7 +79,7 @@ class Indices(nn.Module):
 
 
 def test_every_batch_holds_the_rows_of_both_models(rows: Path) -> None:
-    found = stream(running(Scaled(2.0)), probe(rows, input="x", label="y", id="id"), plan(CHANGE), running(Scaled(5.0)))
+    found = stream(Scaled(2.0), probe(rows, input="x", label="y", id="id"), plan(CHANGE), Scaled(5.0))
     assert [list(batch) for batch in found] == [[OUTPUT, BASELINE]] * 3
     x = torch.arange(30.0).reshape(10, 3)
     assert torch.equal(torch.cat([batch[OUTPUT].features for batch in found]), 2 * x)
@@ -94,35 +94,33 @@ def test_every_batch_holds_the_rows_of_both_models(rows: Path) -> None:
 
 @pytest.mark.parametrize("tired", ["candidate", "baseline"])
 def test_both_passes_end_with_their_check(rows: Path, tired: str) -> None:
-    models = {"candidate": running(Scaled(1.0)), "baseline": running(Scaled(2.0)), tired: running(Tiring())}
-    opened = streaming.open_rows(probe(rows, input="x", id="id"))
-    found = streaming.batches(
-        models["candidate"], models["baseline"], opened, plan(CHANGE), device="cpu", run=Run(batch_size=4)
-    )
-    assert [len(next(found)[OUTPUT].ids) for _ in range(3)] == [4, 4, 2]
-    with pytest.raises(LayerError, match="the first batch, run again after the last one, gave other features"):
-        next(found)
+    models = {"candidate": Scaled(1.0), "baseline": Scaled(2.0), tired: Tiring()}
+    spec = probe(rows, input="x", id="id")
+    with (
+        pytest.raises(LayerError, match="the first batch, run again after the last one, gave other features"),
+        passing(models["candidate"], spec, plan(CHANGE), models["baseline"]) as found,
+    ):
+        assert [len(each[OUTPUT].ids) for each in found] == [4, 4, 2]
 
 
 def test_a_model_alone_ends_with_its_check(rows: Path) -> None:
-    opened = streaming.open_rows(probe(rows, input="x", id="id"))
-    model = running(Tiring())
-    found = streaming.batches(model, NONE, opened, plan(), device="cpu", run=Run(batch_size=4))
-    assert [len(next(found)[OUTPUT].ids) for _ in range(3)] == [4, 4, 2]
-    with pytest.raises(LayerError, match="the first batch, run again after the last one, gave other features"):
-        next(found)
+    with (
+        pytest.raises(LayerError, match="the first batch, run again after the last one, gave other features"),
+        passing(Tiring(), probe(rows, input="x", id="id")) as found,
+    ):
+        assert [len(each[OUTPUT].ids) for each in found] == [4, 4, 2]
 
 
 @pytest.mark.parametrize("count", [8, 9, 11, 12])
 def test_vectors_of_a_baseline_stand_beside_every_row(rows: Path, tmp_path: Path, count: int) -> None:
     spec = probe(rows, input="x", id="id")
     earlier = written(tmp_path / "v.npz", features=np.ones((10, 5), dtype=np.float32))
-    found = stream(running(Scaled(1.0)), spec, plan(CHANGE), vectors(earlier))
+    found = stream(Scaled(1.0), spec, plan(CHANGE), vectors(earlier))
     assert {batch[BASELINE].features.shape[1] for batch in found} == {5}
     assert sum(len(batch[BASELINE].ids) for batch in found) == 10
     other = written(tmp_path / "w.npz", features=np.ones((count, 5), dtype=np.float32))
     with pytest.raises(ProbeError, match="differ in their number of rows"):
-        stream(running(Scaled(1.0)), spec, plan(CHANGE), vectors(other))
+        stream(Scaled(1.0), spec, plan(CHANGE), vectors(other))
 
 
 def test_vectors_are_compared_with_vectors(rows: Path, tmp_path: Path) -> None:
@@ -146,16 +144,16 @@ class Growing:
 
 def test_a_probe_set_that_changes_while_it_is_read_is_refused(rows: Path) -> None:
     opened: Any = Growing(streaming.open_rows(probe(rows, input="x", id="id")))
-    models = running(Scaled(1.0)), running(Scaled(2.0))
+    models = Scaled(1.0), Scaled(2.0)
     with pytest.raises(ProbeError, match="changed while it was read; the two models were shown other rows"):
-        list(streaming.batches(*models, opened, plan(CHANGE), device="cpu", run=Run(batch_size=4)))
+        stream(models[0], opened, plan(CHANGE), models[1])
 
 
 # What is read of the baseline.
 
 
 def test_a_baseline_is_not_run_where_nothing_is_compared(rows: Path) -> None:
-    found = stream(running(Scaled(1.0)), probe(rows, input="x", id="id"), plan(), running(Resting()))
+    found = stream(Scaled(1.0), probe(rows, input="x", id="id"), plan(), Resting())
     assert {part for batch in found for part in batch} == {OUTPUT}
     assert all("baseline" not in batch[OUTPUT].columns for batch in found)
 
@@ -164,11 +162,11 @@ def test_a_layer_that_the_baseline_does_not_have_matters_only_where_it_is_compar
     spec = probe(rows, input="x", id="id")
     absolute: Any = {"metric": "effective_rank", "layer": "inner", "min": 1}
     layers = {"inner": {"path": "inner"}}
-    found = stream(running(Scaled(1.0)), spec, plan(CHANGE, absolute, layers=layers), running(nn.Identity()))
+    found = stream(Scaled(1.0), spec, plan(CHANGE, absolute, layers=layers), nn.Identity())
     assert set(found[0]) == {OUTPUT, Part("inner"), BASELINE}
     relative = {**absolute, "relative": {"max_drop": 1}}
     with pytest.raises(LayerError, match="the model has no layer 'inner'"):
-        stream(running(Scaled(1.0)), spec, plan(relative, layers=layers), running(nn.Identity()))
+        stream(Scaled(1.0), spec, plan(relative, layers=layers), nn.Identity())
 
 
 def test_a_baseline_may_have_another_path_to_a_layer(rows: Path) -> None:
@@ -177,7 +175,7 @@ def test_a_baseline_may_have_another_path_to_a_layer(rows: Path) -> None:
         layers={"inner": {"path": "inner"}},
         baseline={"uri": "x", "layers": {"inner": {"path": "output"}}},
     )
-    found = stream(running(Scaled(1.0)), probe(rows, input="x", id="id"), asked, running(nn.Identity()))
+    found = stream(Scaled(1.0), probe(rows, input="x", id="id"), asked, nn.Identity())
     assert torch.equal(found[0][Part("inner", "baseline")].features, torch.arange(12.0).reshape(4, 3))
 
 
@@ -185,11 +183,11 @@ def test_metrics_of_two_versions_read_the_features_and_outputs_that_they_need(ro
     spec = probe(rows, input="x", label="y", id="id")
     reads = {"logits": {"path": "logits"}}
     overlap: Any = {"metric": "knn_overlap", "min": 0}
-    found = stream(running(Heads()), spec, plan(overlap, reads=reads), running(nn.Identity()))
+    found = stream(Heads(), spec, plan(overlap, reads=reads), nn.Identity())
     assert {"baseline", "logits"} <= found[0][OUTPUT].columns.keys()
     assert "baseline_logits" not in found[0][OUTPUT].columns
     flips: Any = {"metric": "negative_flip_rate", "max": 1}
-    found = stream(running(Heads()), spec, plan(flips, reads=reads), running(Heads()))
+    found = stream(Heads(), spec, plan(flips, reads=reads), Heads())
     assert {"baseline_logits", "logits"} <= found[0][OUTPUT].columns.keys()
     assert BASELINE not in found[0]
 
@@ -197,7 +195,7 @@ def test_metrics_of_two_versions_read_the_features_and_outputs_that_they_need(ro
 def test_what_is_compared_is_read_of_the_baseline_as_well(rows: Path) -> None:
     reads = {"codes": {"path": "indices"}, "latent_means": {"path": "mean"}, "logits": {"path": "logits"}}
     relative: Any = {"metric": "codebook_usage", "relative": {"max_drop": 1}}
-    found = stream(running(Heads()), probe(rows, input="x", id="id"), plan(relative, reads=reads), running(Heads()))
+    found = stream(Heads(), probe(rows, input="x", id="id"), plan(relative, reads=reads), Heads())
     assert {"codes", "latent_means", "logits"} <= found[0][OUTPUT].columns.keys()
     assert "codes" in found[0][BASELINE].columns
     assert not {"latent_means", "logits"} & found[0][BASELINE].columns.keys()
@@ -208,7 +206,7 @@ def test_what_is_compared_is_read_of_the_baseline_as_well(rows: Path) -> None:
 
 def test_outputs_of_several_layers_reach_the_rows_as_columns(rows: Path) -> None:
     reads = {"codes": {"path": "indices"}, "latent_means": {"path": "mean"}, "before": {"path": "input"}}
-    batch = outputs(running(Heads()), probe(rows, input="x", id="id"), asked=plan(reads=reads))[0]
+    batch = outputs(Heads(), probe(rows, input="x", id="id"), asked=plan(reads=reads))[0]
     assert torch.equal(batch.numbers("before"), torch.arange(12.0).reshape(4, 3))
     assert batch.numbers("latent_means").shape == (4, 2)
     assert batch.numbers("codes").dtype == torch.int64
@@ -222,7 +220,7 @@ def test_codes_that_are_no_whole_numbers_are_refused(tmp_path: Path, value: floa
     path = written(tmp_path / "p.npz", x=x)
     asked = plan(reads={"codes": {"path": "input"}})
     with pytest.raises(MetricError, match=r"codes must be whole numbers, found torch\.float32"):
-        outputs(running(nn.Identity()), probe(path, input="x"), asked=asked)
+        outputs(nn.Identity(), probe(path, input="x"), asked=asked)
 
 
 def named(path: Path, labels: list[str]) -> Probe:
@@ -243,19 +241,19 @@ def test_columns_of_logits_stand_for_the_classes_of_the_policy_or_of_the_labels(
     tmp_path: Path, labels: list[str], classes: list[str], names: tuple[str, ...]
 ) -> None:
     asked = plan(reads={"logits": {"path": "logits", "classes": classes}})
-    batches = outputs(running(Heads(3)), named(tmp_path / "p.npz", labels), asked=asked)
+    batches = outputs(Heads(3), named(tmp_path / "p.npz", labels), asked=asked)
     assert {batch.outputs for batch in batches} == {names}
 
 
 def test_logits_that_no_label_tells_apart_ask_for_their_classes(tmp_path: Path) -> None:
     asked = plan(reads={"logits": {"path": "logits"}})
     with pytest.raises(MetricError, match=r"the 3 columns of logits cannot be matched .*`reads: \{logits: \{classes:"):
-        outputs(running(Heads(3)), named(tmp_path / "p.npz", ["cat", "dog"]), asked=asked)
+        outputs(Heads(3), named(tmp_path / "p.npz", ["cat", "dog"]), asked=asked)
 
 
 @pytest.mark.parametrize("whose", ["candidate", "baseline"])
 def test_probabilities_in_the_place_of_logits_are_refused(tmp_path: Path, whose: str) -> None:
-    models = {"candidate": running(Heads()), "baseline": running(Heads()), whose: running(Heads(softmax=True))}
+    models = {"candidate": Heads(), "baseline": Heads(), whose: Heads(softmax=True)}
     asked = plan({"metric": "negative_flip_rate", "max": 1}, reads={"logits": {"path": "shares"}})
     with pytest.raises(ModelError, match=f"of the {whose}: no output is negative .* name the layer before the softmax"):
         stream(models["candidate"], named(tmp_path / "p.npz", ["0", "1"]), asked, models["baseline"], batch_size=1)
@@ -271,7 +269,7 @@ def test_rows_of_logits_may_look_like_probabilities_by_chance(tmp_path: Path) ->
 def test_fingerprints_are_those_of_the_inputs_in_both_models(tmp_path: Path) -> None:
     x = np.repeat(np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32), 2, axis=0)
     path = written(tmp_path / "p.npz", x=x)
-    found = stream(running(Scaled(1.0)), probe(path, input="x"), plan(CHANGE), running(Scaled(0.0)))
+    found = stream(Scaled(1.0), probe(path, input="x"), plan(CHANGE), Scaled(0.0))
     prints = torch.cat([batch[OUTPUT].fingerprints for batch in found])
     assert torch.equal(prints[::2], prints[1::2])
     assert len(prints.unique()) == 5
@@ -283,23 +281,5 @@ def test_fingerprints_are_those_of_the_inputs_in_both_models(tmp_path: Path) -> 
 
 def test_progress_counts_rows(rows: Path) -> None:
     seen: list[int] = []
-    opened = streaming.open_rows(probe(rows, input="x", id="id"))
-    found = streaming.batches(
-        vectors(rows), NONE, opened, plan(), device="cpu", run=Run(batch_size=4), on_progress=seen.append
-    )
-    assert len(list(found)) == 3
+    assert len(stream(rows, probe(rows, input="x", id="id"), on_progress=seen.append)) == 3
     assert seen == [4, 8, 10]
-
-
-def test_a_pass_that_is_given_up_leaves_no_hook_behind(rows: Path) -> None:
-    models = [Scaled(1.0), Scaled(2.0)]
-    asked = plan(
-        {"metric": "effective_rank", "layer": "inner", "relative": {"max_drop": 1}}, layers={"inner": {"path": "inner"}}
-    )
-    opened = streaming.open_rows(probe(rows, input="x", id="id"))
-    candidate, baseline = map(running, models)
-    found: Any = streaming.batches(candidate, baseline, opened, asked, device="cpu", run=Run(batch_size=4))
-    next(found)
-    assert [len(model.inner._forward_hooks) for model in models] == [1, 1]
-    found.close()
-    assert [len(model.inner._forward_hooks) for model in models] == [0, 0]

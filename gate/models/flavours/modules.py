@@ -94,7 +94,7 @@ class ModuleProgram:
         self._dtype = None if input_dtype is None else _dtype(input_dtype)
         self._feed = feed or self._tensors
         self._modules = {path: each for path, each in module.named_modules(remove_duplicate=False) if path}
-        self.layers: Collection[str] = self._modules.keys() - set(_BUILT_IN)
+        self.layers: Collection[str] = [path for path in self._modules if path not in _BUILT_IN]
 
     def run(self, inputs: Inputs, paths: Collection[str]) -> Outputs:
         """See Program."""

@@ -6,7 +6,7 @@ import json
 import pickle
 import zipfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gate.errors import ModelError
 
@@ -74,3 +74,12 @@ def installed(package: str, flavour: str) -> Iterator[None]:
             f"a model of the flavour {flavour} needs the package {package!r}, which cannot be imported here "
             f"({first_line(error)}); install it: pip install {package}"
         ) from error
+
+
+def quiet_transformers() -> None:
+    """No bars and no warnings of transformers on stderr."""
+    from transformers.utils import logging
+
+    library: Any = logging
+    library.disable_progress_bar()
+    library.set_verbosity_error()

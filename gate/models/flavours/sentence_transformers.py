@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gate.errors import ModelError
 from gate.inputs import described
 from gate.models.flavours.modules import MASK, Fed, ModuleProgram
-from gate.models.flavours.reading import installed, readable
+from gate.models.flavours.reading import installed, quiet_transformers, readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
     with installed("sentence-transformers", "sentence_transformers"):
         from sentence_transformers import SentenceTransformer
 
+    quiet_transformers()
     with readable(declared.weights, "the sentence encoder"):
         encoder = SentenceTransformer(
             str(declared.weights),

@@ -78,7 +78,7 @@ class Steps:
         self._names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
         self._dtype = input_dtype
         methods = (f"{n}.{m}" for n, step in self._steps.items() for m in _METHODS if hasattr(step, m))
-        self.layers: Collection[str] = {*self._steps, *methods}
+        self.layers: Collection[str] = [*self._steps, *methods]
 
     def run(self, inputs: Inputs, paths: Collection[str]) -> Outputs:
         """See Program."""

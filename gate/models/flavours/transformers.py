@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gate.errors import ModelError
 from gate.inputs import described
 from gate.models.flavours.modules import MASK, ROWS_AT_ONCE, Fed, ModuleProgram
-from gate.models.flavours.reading import installed, readable
+from gate.models.flavours.reading import installed, quiet_transformers, readable
 from gate.models.flavours.sentence_transformers import TEXTS_AT_ONCE
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class TransformersProgram(ModuleProgram):
         super().__init__(module, **options)
         count = getattr(module.config, "num_hidden_layers", 0)
         self._attentions = tuple(f"{ATTENTIONS}{index}" for index in range(count))
-        self.layers = {*self.layers, *self._attentions}
+        self.layers = [*self.layers, *self._attentions]
 
     def run(self, inputs: Inputs, paths: Collection[str]) -> Outputs:
         """See Program."""
@@ -59,6 +59,7 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
     with installed("transformers", "transformers"):
         import transformers
 
+    quiet_transformers()
     name = declared.settings.get("pipeline_model_type")
     kind = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
     if kind is None or not hasattr(kind, "from_pretrained"):
