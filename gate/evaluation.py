@@ -38,6 +38,7 @@ class Evaluated:
         collections: The statistics of every layer and slice.
         measured: The estimates that follow from them.
         device: Where the model ran.
+        ran: How each of the two models ran: `candidate` and `baseline` → `isolation`, `batch_size`.
     """
 
     model: FoundModel
@@ -47,6 +48,7 @@ class Evaluated:
     collections: Mapping[Part, Collection]
     measured: Measurements
     device: str
+    ran: Mapping[str, Mapping[str, object]]
 
 
 def check(
@@ -119,6 +121,7 @@ def _places(found: Evaluated) -> dict[str, Any]:
             for name, at in plan.layers.items()
         ],
         "reads": plan.reads_described,
+        "ran": found.ran,
         "baseline_layers": {name: asdict(at) for name, at in plan.baseline_layers.items()},
     }
 
@@ -158,9 +161,10 @@ def evaluate(
         with streaming.running(model, baseline, plan, device=where, run=policy.run) as models:
             stream = streaming.batches(models, rows, plan, seed=policy.run.seed, on_progress=on_progress)
             collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
+            ran = models.ran
     streaming.require_pinned(rows, spec)
     measured = questions.answers(plan.rules, collections, policy.defaults.confidence, baseline)
-    return Evaluated(model, baseline, rows, plan, collections, measured, where)
+    return Evaluated(model, baseline, rows, plan, collections, measured, where, ran)
 
 
 def _permissions(policy: Policy) -> Permissions:

@@ -72,11 +72,11 @@ class Extractor:
         self._widths: dict[str, torch.Size] = {}
         self._first: tuple[Inputs, dict[str, Tensor]] | None = None
         self.weights: Mapping[str, Tensor] = {
-            # A head has a weight and a bias, a codebook is its weight.
-            (name if name == "codebook" else f"{name}.{part}"): tensor
+            tensor: found[tensor.removeprefix(f"{name}.") if "." in tensor else "weight"]
             for name, path in (weights or {}).items()
-            for part, tensor in program.weights_of(path).items()
-            if name != "codebook" or part == "weight"
+            for found in (program.weights_of(path),)
+            for tensor in tensors_of(name)
+            if tensor == name or tensor.removeprefix(f"{name}.") in found
         }
         paths = dict.fromkeys(_place(address.path) for address in self._layers.values())
         self._paths = tuple(paths)
@@ -208,6 +208,11 @@ class Extractor:
             f"layer {name!r}: the model has no layer {wanted!r}; the nearest of its {len(shapes)} layers, with the "
             f"shapes of their outputs, are: {listed}"
         )
+
+
+def tensors_of(name: str) -> tuple[str, ...]:
+    """What metrics call the weights of a layer: a head has a weight and perhaps a bias, a codebook is its weight."""
+    return (name,) if name == "codebook" else (f"{name}.weight", f"{name}.bias")
 
 
 def _place(path: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from gate.policy.rules import Rule
-    from gate.policy.schema import Baseline, Policy, Probe
+    from gate.policy.schema import Baseline, Policy, Probe, Run
     from gate.verdict import Finding, Measurements
 
 
@@ -29,8 +29,9 @@ def of_the_whole(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
     if policy.probe is not None:
         yield from _probe(policy.probe, probe, own=model["serialization"] == "features")
     for each in (model, document["baseline"] or {}):
-        if each.get("serialization") == "pickle" and not policy.run.allow_pickle:
-            yield f"{each['resolved']} is a pickle, which the policy does not load"
+        yield from _not_allowed(policy.run, each)
+    if policy.run.precision != document["run"]["precision"]:
+        yield f"was computed in {document['run']['precision']}, the policy computes in {policy.run.precision}"
     if policy.run.seed != document["run"]["seed"]:
         yield f"sampled rows by the seed {document['run']['seed']}, the policy by {policy.run.seed}"
     rules = [rule for rule in policy.rules if rule.enabled]
@@ -38,6 +39,16 @@ def of_the_whole(policy: Policy, document: Mapping[str, Any]) -> Iterator[str]:
     yield from others(policy, rules, document)
     if any(rule.compares for rule in rules):
         yield from _baseline(policy, document)
+
+
+def _not_allowed(run: Run, model: Mapping[str, Any]) -> Iterator[str]:
+    """What a recorded model did when it ran, and the policy would not let it do."""
+    if model.get("serialization") == "pickle" and not run.allow_pickle:
+        yield f"{model['resolved']} is a pickle, which the policy does not load"
+    if model.get("trust") == "code" and not run.allow_code:
+        yield f"{model['resolved']} runs code of its own, which the policy does not allow"
+    if (model.get("isolation") or {}).get("mode") == "none" and run.isolation != "none":
+        yield f"{model['resolved']} ran in the process of the gate, the policy has it run in one of its own"
 
 
 def _probe(named: Probe, recorded: Mapping[str, Any], *, own: bool) -> Iterator[str]:

@@ -78,7 +78,8 @@ def document(
         probe: The probe set, after its complete pass.
         places: What was read where: `layers`, each as `gate.evidence.layers.describe` gives it; `reads`, name → path
             and pooling of anything else, of logits the classes as well; `baseline_layers`, name → path and pooling of
-            those that something was compared with.
+            those that something was compared with; `ran`, of `candidate` and `baseline` how it was run: `isolation`,
+            with its mode, and `batch_size`.
         measured: Every estimate.
         judgement: What the policy says of them.
         run: As `gate.evidence.environment.environment` gives it.
@@ -91,14 +92,14 @@ def document(
     """
     from gate.models.baseline import Absent
 
-    verdict = judgement.verdict
+    verdict, ran = judgement.verdict, places["ran"]
     absence = baseline.reason if isinstance(baseline, Absent) else None
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "status": verdict.status,
         "exit_code": verdict.exit_code,
         "counts": {outcome: verdict.counts.get(outcome, 0) for outcome in OUTCOMES},
-        "model": _model(model),
+        "model": _model(model, ran["candidate"]),
         "policy": _policy(policy),
         "probe": {
             **{key: getattr(probe, key) for key in ("uri", "digest", "slices_digest", "rows")},
@@ -106,11 +107,16 @@ def document(
             "shape": None if probe.shape is None else list(probe.shape),
             **({} if probe.transform is None else {"transform": asdict(probe.transform)}),
         },
-        "baseline": None if isinstance(baseline, Absent) else _model(baseline),
+        "baseline": None if isinstance(baseline, Absent) else _model(baseline, ran["baseline"]),
         "baseline_reason": absence,
         "baseline_asked": baseline.asked if isinstance(baseline, Absent) else None,
         "run": dict(run),
-        "notes": [*judgement.notes, *([absence] if absence and policy.policy.baseline else [])],
+        "notes": [
+            *judgement.notes,
+            *_cautions("the model", model, ran["candidate"]),
+            *(() if isinstance(baseline, Absent) else _cautions("the baseline", baseline, ran["baseline"])),
+            *([absence] if absence and policy.policy.baseline else []),
+        ],
         "waivers": [_waiver(waiver) | {"state": use} for waiver, use in judgement.waivers],
         **{key: places[key] for key in ("layers", "reads", "baseline_layers")},
         "slices": [
@@ -212,9 +218,21 @@ def _parse_float(text: str) -> float:
     return number if math.isfinite(number) else _refuse(text)
 
 
-def _model(model: FoundModel) -> dict[str, Any]:
-    keys = ("uri", "resolved", "name", "version", "digest", "flavour", "serialization", "run_id", "model_id")
-    return {key: getattr(model, key) for key in keys}
+def _model(model: FoundModel, ran: Mapping[str, object]) -> dict[str, Any]:
+    keys = ("uri", "resolved", "name", "version", "digest", "flavour", "serialization", "trust", "run_id", "model_id")
+    return {**{key: getattr(model, key) for key in keys}, **ran}
+
+
+def _cautions(whose: str, model: FoundModel, ran: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader has to know of how a model ran before its features are believed."""
+    if model.trust != "code-free":
+        what = "a pickle" if model.trust == "pickle" else "Python files of its own"
+        yield f"{whose} runs {what}: its features are what this code says that they are"
+    isolation = ran.get("isolation", {})
+    if isolation.get("mode") == "none":
+        yield f"{whose} ran in the process of the gate, with its files, network and credentials (run.isolation: none)"
+    for missing in isolation.get("missing", ()):
+        yield f"{whose} ran in a process of its own that could not be closed as it should be: {missing}"
 
 
 def _columns(probe: ProbeSet) -> dict[str, Any]:

@@ -72,7 +72,9 @@ _MODEL = {
     "resolved": TEXT,
     **dict.fromkeys(("name", "version"), _MAYBE),
     "digest": TEXT,
-    **dict.fromkeys(("flavour", "serialization", "run_id", "model_id"), _MAYBE),
+    **dict.fromkeys(("flavour", "serialization", "trust", "run_id", "model_id"), _MAYBE),
+    "batch_size": or_null(COUNT),
+    "isolation": or_null(keys_of("how the model was kept apart", mode=TEXT)),
 }
 # Of a list the kinds of its entries. What a key says that is not here is held against another one in
 # `gate.evidence.validation`: a status, a count, a bound, a digest.

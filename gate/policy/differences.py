@@ -99,8 +99,11 @@ def _warns(old: Scope, new: Scope) -> Iterator[Location]:
 
 
 def _runs_code(old: Run, new: Run) -> Iterator[Location]:
-    if new.allow_pickle and not old.allow_pickle:
-        yield ("allow_pickle",)
+    for key in ("allow_pickle", "allow_code"):
+        if getattr(new, key) and not getattr(old, key):
+            yield (key,)
+    if new.isolation == "none" != old.isolation:
+        yield ("isolation",)
 
 
 def _unpinned(old: Probe | None, new: Probe | None) -> Iterator[Location]:

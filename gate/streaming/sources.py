@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _MODEL_ROWS = 1024
 _VECTOR_ROWS = 4096
-_NO_WEIGHTS: dict[str, Any] = {}
+_NOTHING: dict[str, Any] = {}
 
 
 class Seen(NamedTuple):
@@ -35,7 +35,10 @@ class Seen(NamedTuple):
 
 
 class Runs(Protocol):
-    """A model that takes inputs and gives features, in this process or in another one."""
+    """A model that takes inputs and gives features, in this process or in another one.
+
+    One in another process has a `confinement`: how it is kept from everything else.
+    """
 
     @property
     def facts(self) -> Mapping[str, object]:
@@ -64,9 +67,10 @@ class Model:
         self._device = device
 
     @property
-    def facts(self) -> Mapping[str, object]:
-        """How it was run."""
-        return self._runs.facts
+    def ran(self) -> dict[str, object]:
+        """How it was run, for the evidence: `isolation` with its mode, `batch_size`."""
+        how: Mapping[str, object] = getattr(self._runs, "confinement", {})
+        return {"isolation": {"mode": "process" if how else "none", **how}, **self._runs.facts}
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -93,8 +97,8 @@ class Vectors:
     """
 
     at_once = _VECTOR_ROWS
-    facts: Mapping[str, object] = _NO_WEIGHTS
-    weights: Mapping[str, Tensor] = _NO_WEIGHTS
+    ran: Mapping[str, object] = _NOTHING
+    weights: Mapping[str, Tensor] = _NOTHING
 
     def __init__(self, model: FoundModel, layers: Mapping[str, LayerAddress], device: str) -> None:
         self._model, self._layers, self._device = model, layers, device
@@ -115,8 +119,13 @@ class Running(NamedTuple):
     @property
     def weights(self) -> dict[str, Mapping[str, Tensor]]:
         """What is read of the weights of each: `candidate` and `baseline` → name → weight."""
-        theirs = _NO_WEIGHTS if self.baseline is None else self.baseline.weights
+        theirs = _NOTHING if self.baseline is None else self.baseline.weights
         return {"candidate": self.candidate.weights, "baseline": theirs}
+
+    @property
+    def ran(self) -> dict[str, Mapping[str, object]]:
+        """How each was run, for the evidence."""
+        return {"candidate": self.candidate.ran, "baseline": {} if self.baseline is None else self.baseline.ran}
 
 
 @contextmanager
@@ -160,9 +169,22 @@ def _source(
 ) -> Model | Vectors:
     if model.flavour == "features":
         return Vectors(model, layers, device)
+    from gate.features import tensors_of
     from gate.running import Job, opened
 
     job = Job(
         model.path, layers, device, run.precision, run.batch_size, run.allow_pickle, run.allow_code, dict(weights)
+    ).document
+    if run.isolation == "none":
+        return Model(stack.enter_context(opened(job)), device)
+    from gate.isolation import Isolated, Limits
+
+    isolated = Isolated(
+        job,
+        [model.path],
+        features=layers,
+        weights=[tensor for name in weights for tensor in tensors_of(name)],
+        limits=Limits(seconds=run.seconds, memory=run.bytes),
+        device=device,
     )
-    return Model(stack.enter_context(opened(job.document)), device)
+    return Model(stack.enter_context(isolated), device)

@@ -118,7 +118,7 @@ def built(
         baseline=baseline,
         policy=policy,
         probe=probe,
-        places={"layers": [], "reads": {}, "baseline_layers": {}},
+        places={"layers": [], "reads": {}, "baseline_layers": {}, "ran": {"candidate": {}, "baseline": {}}},
         measured=found,
         judgement=judgement,
         run=RUN,

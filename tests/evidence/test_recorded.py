@@ -56,7 +56,7 @@ def written(policy: Policy, measured: Measurements, judgement: Judgement, probe:
         else replace(CANDIDATE, resolved="models:/encoder/3", version="3"),
         policy=loaded(policy),
         probe=probe,
-        places={"layers": [], "reads": {}, "baseline_layers": {}},
+        places={"layers": [], "reads": {}, "baseline_layers": {}, "ran": {"candidate": {}, "baseline": {}}},
         measured=measured,
         judgement=judgement,
         run=RUN,

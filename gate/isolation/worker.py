@@ -1,0 +1,134 @@
+"""What runs in the process of a model: closes it, loads the model, and answers the judge until told to end."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import traceback
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from gate import errors
+from gate.isolation.channel import Channel, ClosedError, MessageError
+from gate.isolation.confinement import Permission, confine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from mmap import mmap
+
+    from torch import Tensor
+
+    from gate.inputs import Inputs
+
+PASSED_ON = ("GateError", "LayerError", "MetricError", "ModelError", "ProbeError", "RegistryError", "UsageError")
+_MESSAGE = 4000
+
+
+class Opened(Protocol):
+    """A model that answers.
+
+    Attributes:
+        facts: What the judge is to know of it; plain JSON.
+        weights: Name → tensor that the judge is to have.
+    """
+
+    facts: Mapping[str, object]
+    weights: Mapping[str, Tensor]
+
+    def __call__(self, inputs: Inputs) -> Mapping[str, Tensor]:
+        """Name → features of one batch."""
+
+
+def main(descriptor: int) -> None:
+    """Serve the judge at the other end of a socket; does not return.
+
+    Args:
+        descriptor: The socket, inherited.
+    """
+    channel = Channel(socket.socket(fileno=descriptor))
+    try:
+        order: Any
+        order, _ = channel.receive_with_file()
+        confined = confine(Permission(**order["permission"]), order["parent"])
+        channel.send({"kind": "confined", "confinement": confined})
+        sys.path[:] = order["path"]
+        _serve(_Desk(channel), order["target"], order["job"])
+    except ClosedError:  # the judge has gone, and has no use for an answer
+        os._exit(1)
+    except BaseException as error:  # noqa: BLE001 - the outermost boundary of this process: the judge tells it
+        _tell(channel, error)
+    # Nothing that a library wants to do at the end of a process matters any more, and it may hang.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _serve(desk: _Desk, target: str, job: Mapping[str, object]) -> None:
+    module, _, function = target.partition(":")
+    opened: Callable[[Mapping[str, object]], AbstractContextManager[Opened]] = getattr(import_module(module), function)
+    with opened(job) as model:
+        desk.answer("ready", dict(model.weights), facts=dict(model.facts))
+        while (inputs := desk.inputs()) is not None:
+            desk.answer("features", dict(model(inputs)))
+    desk.channel.send({"kind": "ended"})
+
+
+class _Desk:
+    """Where inputs arrive and features leave; remembers the memory for both."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._inputs: mmap | None = None
+        self._outputs: mmap | None = None
+
+    def inputs(self) -> Inputs | None:
+        """The next batch; None when there is no more."""
+        from gate.isolation.packing import unpacked
+
+        message, file = self.channel.receive_with_file()
+        if message["kind"] == "end":
+            return None
+        self._inputs = _mapped(file) or self._inputs
+        if self._inputs is None:
+            raise MessageError("a batch without memory")
+        return unpacked(cast("Mapping[str, Any]", message["inputs"]), self._inputs)
+
+    def answer(self, kind: str, tensors: Mapping[str, Tensor], **more: object) -> None:
+        """Send tensors, for which the judge is asked for memory where there is too little."""
+        from gate.isolation.tensors import placed, write
+
+        places, size = placed(tensors)
+        if size > len(self._outputs or b""):
+            self.channel.send({"kind": "room", "bytes": size})
+            self._outputs = _mapped(self.channel.receive_with_file()[1])
+        if self._outputs is not None:
+            write(tensors, places, self._outputs)
+        self.channel.send({"kind": kind, "tensors": places, **more})
+
+
+def _mapped(file: int | None) -> mmap | None:
+    from gate.isolation.arena import mapped
+
+    if file is None:
+        return None
+    try:
+        return mapped(file)
+    finally:
+        os.close(file)
+
+
+def _tell(channel: Channel, error: BaseException) -> None:
+    """Errors of the gate go as they are; of any other the judge learns the type, and its output the rest."""
+    name = type(error).__name__
+    if isinstance(error, errors.GateError) and name in PASSED_ON:
+        told = {"kind": "error", "class": name, "message": str(error)[:_MESSAGE]}
+    else:
+        traceback.print_exception(error)
+        reason = f"the model raised {name}: {error}" if str(error) else f"the model raised {name}"
+        told = {"kind": "error", "class": "ModelError", "message": reason[:_MESSAGE]}
+    try:
+        channel.send(told)
+    except (ClosedError, ValueError):
+        os._exit(1)
