@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +36,8 @@ def opened(declared: Declaration, folder: Path, how: How) -> Layers:
     del folder
     if how.precision != "float32":
         raise ModelError(f"run.precision is {how.precision!r}, and a model of Keras has its own; leave it out")
+    # Weights are those of every backend; torch is here in any case.
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow" if find_spec("tensorflow") else "torch")
     with installed("keras", "keras"):
         import keras
     with readable(declared.weights, "the Keras model"):
@@ -67,7 +71,8 @@ class Layers:
         with explained(inputs):
             found = self._watched(wanted)(inputs, training=False)
         given: dict[str, list[object]] = {name: [_array(found[name])] for name in wanted}
-        given["output"] = [_array(found["output"])]
+        whole = found["output"]
+        given["output"] = [[_array(each) for each in whole] if isinstance(whole, list) else _array(whole)]
         given["input"] = [numbers(inputs, "the probe set")]
         return Outputs(given)
 
@@ -78,11 +83,11 @@ class Layers:
 
     def weights_of(self, path: str) -> Mapping[str, Tensor]:
         """See Program."""
-        weights = [np.asarray(each) for each in self._layers[path].get_weights()] if path in self._layers else []
+        weights = [_array(each) for each in self._layers[path].weights] if path in self._layers else []
         if not weights or weights[0].ndim != 2:
-            raise LayerError(f"layer {path!r} is no dense layer with a kernel (d, C)")
-        found = {"weight": numbers(weights[0].T, path).float()}
-        return found if len(weights) < 2 else {**found, "bias": numbers(weights[1], path).float()}
+            raise LayerError(f"layer {path!r}, whose weights are read, is no dense layer with a kernel (d, C)")
+        found = {"weight": weights[0].T.float()}
+        return found if len(weights) < 2 else {**found, "bias": weights[1].float()}
 
     def _watched(self, names: list[str]) -> Any:  # noqa: ANN401 - of keras
         import keras
@@ -92,7 +97,10 @@ class Layers:
         key = frozenset(names)
         if key not in self._watching:
             outputs = {name: self._layers[name].output for name in names}
-            self._watching[key] = keras.Model(self._model.inputs, {**outputs, "output": self._model.output})
+            inputs = self._model.inputs
+            whole = self._model.outputs
+            outputs["output"] = whole[0] if len(whole) == 1 else list(whole)
+            self._watching[key] = keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs)
         return self._watching[key]
 
 

@@ -1,0 +1,301 @@
+"""Every flavour: features are those that its own library computes, whatever the size of the batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gate.errors import LayerError, ModelError
+from gate.features import Extractor, LayerAddress
+from tests.models import zoo
+from tests.models.loaded import extractor, find, program
+
+if TYPE_CHECKING:
+    from gate.inputs import Inputs
+
+PICTURES = zoo.pictures()
+ROWS = PICTURES.reshape(len(PICTURES), 64)
+ALLOWED: Any = {"allow_pickle": True, "allow_code": True}
+CLOSE: Any = {"rtol": 0, "atol": 1e-5}
+SIZES: tuple[Any, ...] = (1, 7, 64, "auto")
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    zoo.save(folder)
+    return folder
+
+
+def features(
+    folder: Path, inputs: Inputs, layers: Mapping[str, LayerAddress], batch_size: int | Literal["auto"] = "auto"
+) -> dict[str, Tensor]:
+    with Extractor(program(str(folder), directory=folder, **ALLOWED), layers, batch_size=batch_size) as extract:
+        return extract(inputs)
+
+
+# Against the library.
+
+
+def sentences() -> tuple[Inputs, dict[str, LayerAddress], dict[str, Tensor]]:
+    from sentence_transformers import SentenceTransformer
+
+    encoder = SentenceTransformer(str(zoo.encoder_path()), device="cpu", local_files_only=True)
+    return zoo.TEXTS, {"out": LayerAddress("output")}, {"out": torch.tensor(encoder.encode(list(zoo.TEXTS)))}
+
+
+def transformers() -> tuple[Inputs, dict[str, LayerAddress], dict[str, Tensor]]:
+    """Texts one by one, so that nothing is padded."""
+    from transformers import AutoModel, AutoTokenizer
+
+    model, tokenizer = (each.from_pretrained(zoo.encoder_path()) for each in (AutoModel, AutoTokenizer))
+    poolings: Any = {
+        "mean": lambda states: states.mean(dim=0),
+        "cls": lambda states: states[0],
+        "last": lambda states: states[-1],
+        "max": lambda states: states.amax(dim=0),
+    }
+    layers = {name: LayerAddress("encoder.layer.3", name) for name in poolings}
+    layers["whole"] = LayerAddress("output.last_hidden_state", "mean")
+    expected: dict[str, list[Tensor]] = {name: [] for name in layers}
+    for text in zoo.TEXTS:
+        with torch.inference_mode():
+            found = model(**tokenizer([text], return_tensors="pt"), output_hidden_states=True)
+        for name, pooled in poolings.items():
+            expected[name].append(pooled(found.hidden_states[4][0]))
+        expected["whole"].append(found.last_hidden_state[0].mean(dim=0))
+    return zoo.TEXTS, layers, {name: torch.stack(each) for name, each in expected.items()}
+
+
+def vision() -> tuple[Inputs, dict[str, LayerAddress], dict[str, Tensor]]:
+
+    rng = np.random.default_rng(0)
+    shown = tuple(rng.integers(0, 256, size=(20 + row, 30, 3), dtype=np.uint8) for row in range(12))
+    return shown, {"cls": LayerAddress("output.last_hidden_state", "cls")}, {}
+
+
+def convolutional() -> tuple[Inputs, dict[str, LayerAddress], dict[str, Tensor]]:
+    network = zoo.convolutional()
+    with torch.inference_mode():
+        inner = network[:2](torch.from_numpy(PICTURES))
+        layers = {"out": LayerAddress("output"), "inner": LayerAddress("1", "spatial_mean")}
+        expected = {"out": network(torch.from_numpy(PICTURES)), "inner": inner.mean(dim=(2, 3))}
+    return PICTURES, layers, expected
+
+
+def onnx() -> tuple[Inputs, dict[str, LayerAddress], dict[str, Tensor]]:
+    _, _, expected = convolutional()
+    network = zoo.convolutional()
+    with torch.inference_mode():
+        flat = network[:4](torch.from_numpy(PICTURES))
+    layers = {"out": LayerAddress("output"), "flat": LayerAddress("view_1")}
+    return PICTURES, layers, {"out": expected["out"], "flat": flat}
+
+
+def scikit() -> tuple[Inputs, dict[str, LayerAddress], dict[str, Tensor]]:
+    made = zoo.pipeline()
+    rows = ROWS.astype(np.float64)
+    paths = {
+        "pca": made[:2].transform(rows),
+        "logisticregression.decision_function": made.decision_function(rows),
+        "logisticregression.predict_proba": made.predict_proba(rows),
+        "standardscaler.transform": made[:1].transform(rows),
+        "output": made.decision_function(rows),
+    }
+    layers = {path: LayerAddress(path) for path in paths}
+    return ROWS, layers, {path: torch.tensor(each) for path, each in paths.items()}
+
+
+def causal() -> tuple[Inputs, dict[str, LayerAddress], dict[str, Tensor]]:
+    poolings: Any = ("mean", "last", "max")
+    return zoo.TEXTS, {name: LayerAddress("output.last_hidden_state", name) for name in poolings}, {}
+
+
+def code() -> tuple[Inputs, dict[str, LayerAddress], dict[str, Tensor]]:
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 5)
+    with torch.inference_mode():
+        inner = linear(torch.from_numpy(ROWS))
+    layers = {"out": LayerAddress("output"), "inner": LayerAddress("net.0")}
+    return ROWS, layers, {"out": 2 * inner.tanh(), "inner": inner}
+
+
+def keras() -> tuple[Inputs, dict[str, LayerAddress], dict[str, Tensor]]:
+    model = zoo.dense()
+    hidden = torch.relu(torch.tensor(ROWS) @ model.layers[0].kernel.value.detach())
+    layers = {"hidden": LayerAddress("hidden"), "out": LayerAddress("output")}
+    return ROWS, layers, {"hidden": hidden, "out": torch.tensor(np.asarray(model.predict(ROWS, verbose=0)))}
+
+
+DIRECT = {
+    "sentences": sentences,
+    "transformers": transformers,
+    "pt2": convolutional,
+    "pickle": convolutional,
+    "onnx": onnx,
+    "sklearn": scikit,
+    "cloudpickle": scikit,
+    "code": code,
+    "keras": keras,
+}
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_features_are_those_that_the_library_computes(models: Path, name: str) -> None:
+    inputs, layers, expected = DIRECT[name]()
+    found = features(models / name, inputs, layers)
+    for layer, rows in expected.items():
+        torch.testing.assert_close(found[layer].double(), rows.double(), **CLOSE)
+
+
+@pytest.mark.parametrize("name", [*DIRECT, "vision", "causal"])
+def test_features_do_not_depend_on_the_size_of_the_batches_and_come_in_order(models: Path, name: str) -> None:
+    made = {**DIRECT, "vision": vision, "causal": causal}[name]
+    inputs, layers, _ = made()
+    found: list[dict[str, Tensor]] = [features(models / name, inputs, layers, size) for size in SIZES]
+    for layer in layers:
+        for other in found[1:]:
+            torch.testing.assert_close(other[layer], found[0][layer], **CLOSE)
+
+
+def test_pictures_go_through_the_processor_of_the_model(models: Path) -> None:
+    from transformers import AutoImageProcessor, AutoModel
+
+    shown, layers, _ = vision()
+    processors: Any = AutoImageProcessor
+    processor = processors.from_pretrained(models / "vision" / "components" / "image_processor")
+    model = AutoModel.from_pretrained(models / "vision" / "model").eval()
+    with torch.inference_mode():
+        expected = model(**processor(list(shown), return_tensors="pt")).last_hidden_state[:, 0]
+    torch.testing.assert_close(features(models / "vision", shown, layers)["cls"], expected, **CLOSE)
+
+
+def test_attention_maps_and_token_states_leave_padding_out(models: Path) -> None:
+    from gate.geometry.statistics import attention_filter, token_terms
+
+    layers = {
+        "terms": LayerAddress("encoder.layer.3", "token_terms"),
+        "mean": LayerAddress("encoder.layer.3", "token_mean"),
+        "attention": LayerAddress("attentions.2", "attention_filter"),
+    }
+    from transformers import AutoModel, AutoTokenizer
+
+    model = AutoModel.from_pretrained(zoo.encoder_path(), attn_implementation="eager")
+    tokenizer = AutoTokenizer.from_pretrained(zoo.encoder_path())
+    found = features(models / "transformers", zoo.TEXTS, layers)
+    for row in (0, 12, 40):
+        with torch.inference_mode():
+            alone = model(
+                **tokenizer([zoo.TEXTS[row]], return_tensors="pt"), output_hidden_states=True, output_attentions=True
+            )
+        states = alone.hidden_states[4]
+        torch.testing.assert_close(found["terms"][row], token_terms(states)[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found["mean"][row], states[0].double().mean(dim=0), **CLOSE)
+        expected = attention_filter(alone.attentions[2])
+        torch.testing.assert_close(found["attention"][row], expected, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "shapes"),
+    [
+        ("pt2", "4", {"head.weight": (10, 144), "head.bias": (10,)}),
+        ("sklearn", "logisticregression", {"head.weight": (10, 16), "head.bias": (10,)}),
+        ("onnx", "linear", {"head.weight": (10, 144), "head.bias": (10,)}),
+        ("keras", "hidden", {"head.weight": (6, 64), "head.bias": (6,)}),
+        ("code", "net.0", {"head.weight": (5, 64), "head.bias": (5,)}),
+    ],
+)
+def test_the_weights_of_a_head_are_found_by_its_name(models: Path, name: str, path: str, shapes: Any) -> None:
+    made = program(str(models / name), directory=models, **ALLOWED)
+    extract = extractor(made, weights={"head": path}, out=LayerAddress("output"))
+    assert {key: tuple(tensor.shape) for key, tensor in extract.weights.items()} == shapes
+    if name in ("pt2", "onnx"):
+        torch.testing.assert_close(
+            extract.weights["head.weight"], zoo.convolutional().get_parameter("4.weight").detach()
+        )
+
+
+@pytest.mark.parametrize("name", ["pt2", "sklearn", "onnx", "keras", "code"])
+def test_a_head_that_is_none_is_refused_with_what_it_is(models: Path, name: str) -> None:
+    made = program(str(models / name), directory=models, **ALLOWED)
+    for path in ("nowhere", next(iter(made.layers))):
+        if name in ("keras", "code") and path != "nowhere":
+            continue
+        with pytest.raises(LayerError, match=r"expected|no dense layer"):
+            extractor(made, weights={"head": path}, out=LayerAddress("output"))
+
+
+# What a flavour does not have.
+
+
+@pytest.mark.parametrize("name", [*DIRECT, "vision"])
+def test_a_layer_that_is_not_there_is_refused_with_those_that_are(models: Path, name: str) -> None:
+    inputs, _, _ = {**DIRECT, "vision": vision}[name]()
+    with pytest.raises(LayerError, match=r"no layer 'nowhere'.*the nearest of its|no layer 'nowhere'.*name 'output'"):
+        features(models / name, inputs, {"embedding": LayerAddress("nowhere")})
+
+
+@pytest.mark.parametrize("name", ["pt2", "onnx", "sklearn", "code", "keras"])
+def test_texts_are_no_input_of_a_model_of_numbers(models: Path, name: str) -> None:
+    with pytest.raises(ModelError):
+        features(models / name, zoo.TEXTS, {"out": LayerAddress("output")})
+
+
+@pytest.mark.parametrize("name", ["sentences", "transformers"])
+def test_numbers_are_no_input_of_a_model_of_texts(models: Path, name: str) -> None:
+    with pytest.raises(ModelError, match=r"takes texts|does not run"):
+        features(models / name, ROWS, {"out": LayerAddress("output")})
+
+
+@pytest.mark.parametrize("name", ["onnx", "sklearn", "code", "keras"])
+def test_a_precision_that_only_torch_has_is_refused(models: Path, name: str) -> None:
+    with pytest.raises(ModelError, match=r"run.precision is 'bfloat16', and"):
+        program(str(models / name), directory=models, precision="bfloat16", **ALLOWED)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "autocast"])
+def test_lower_precision_gives_nearly_the_same_features(models: Path, precision: Any) -> None:
+    inputs, layers, expected = convolutional()
+    made = program(str(models / "pickle"), directory=models, precision=precision, **ALLOWED)
+    with Extractor(made, layers) as extract:
+        found = extract(inputs)["out"]
+    assert found.dtype == torch.bfloat16
+    difference = (found.float() - expected["out"]).abs().max()
+    assert 0 < difference < 0.05 * expected["out"].abs().max()
+
+
+# What only a permission lets in.
+
+
+@pytest.mark.parametrize(
+    ("name", "permission"), [("pickle", "allow_pickle"), ("cloudpickle", "allow_pickle"), ("code", "allow_code")]
+)
+def test_what_runs_code_needs_a_permission(models: Path, name: str, permission: str) -> None:
+    other: Any = {each: True for each in ("allow_pickle", "allow_code") if each != permission}
+    with pytest.raises(ModelError, match=rf"write `run: \{{{permission}: true\}}` in the policy"):
+        find(str(models / name), directory=models, **other)
+    assert find(str(models / name), directory=models, **{permission: True}).trust == permission.removeprefix("allow_")
+
+
+@pytest.mark.parametrize("name", ["sentences", "transformers", "vision", "causal", "pt2", "onnx", "sklearn", "keras"])
+def test_what_holds_weights_alone_is_free_of_code(models: Path, name: str) -> None:
+    assert find(str(models / name), directory=models).trust == "code-free"
+
+
+def test_types_that_skops_does_not_vouch_for_need_a_permission(tmp_path: Path) -> None:
+    import mlflow.sklearn
+    from sklearn.preprocessing import FunctionTransformer
+
+    made, own = FunctionTransformer(zoo.halved), "tests.models.zoo.halved"
+    mlflow.sklearn.save_model(made, str(tmp_path / "m"), skops_trusted_types=[own], **zoo.PACKAGES)
+    with pytest.raises(ModelError, match=rf"holds the types {own}, which skops does not vouch for"):
+        program(str(tmp_path / "m"), directory=tmp_path)
+    opened = program(str(tmp_path / "m"), directory=tmp_path, allow_pickle=True)
+    with extractor(opened, out=LayerAddress("output")) as extract:
+        torch.testing.assert_close(extract(ROWS)["out"], torch.tensor(ROWS / 2), **CLOSE)
