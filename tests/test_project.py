@@ -18,7 +18,7 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 DEPENDENCIES = [Requirement(text) for text in PROJECT["dependencies"]]
 DEVELOPMENT = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
 
-IMPORT_NAMES = {"great-expectations": "great_expectations", "scikit-learn": "sklearn"}
+IMPORT_NAMES = {"great-expectations": "great_expectations", "pillow": "PIL", "scikit-learn": "sklearn"}
 # Declared before it is imported, and what for; a line goes as soon as its import comes.
 NOT_YET_IMPORTED = {
     "cryptography": "signs the evidence; mlflow brings it along, the lower bound is ours",

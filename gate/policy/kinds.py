@@ -176,6 +176,16 @@ def _optional_several_names(value: object) -> object:
     return None if value is None else _several_names(value)
 
 
+def _without_password(uri: str) -> str:
+    user, at, _ = uri.partition("://")[2].partition("/")[0].rpartition("@")
+    if at and ":" in user:
+        raise ValueError(
+            "holds a password, and every check keeps the policy in its evidence; give credentials in the environment, "
+            "or the whole address with --probe"
+        )
+    return uri
+
+
 def _columns_by_name(value: object) -> object:
     if isinstance(value, dict):
         if value and all(isinstance(each, str) and each for item in value.items() for each in item):
@@ -235,6 +245,7 @@ Name = Annotated[str, StringConstraints(pattern=NAME)]
 Text = Annotated[str, StringConstraints(pattern=TEXT)]
 Duration = Annotated[str, BeforeValidator(_duration), Field(json_schema_extra={"pattern": DURATION})]
 Memory = Annotated[str, BeforeValidator(_memory), Field(json_schema_extra={"pattern": MEMORY})]
+Address = Annotated[str, StringConstraints(pattern=TEXT), AfterValidator(_without_password)]
 Digest = Annotated[str, StringConstraints(pattern=DIGEST)]
 Reason = Annotated[str, AfterValidator(_explained), Field(json_schema_extra={"minLength": SHORTEST_REASON})]
 Permission = Annotated[StrictBool, AfterValidator(_has_a_reason)]  # stands after `reason` in its model

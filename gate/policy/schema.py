@@ -17,6 +17,7 @@ from gate.policy.kinds import (
     LARGEST_SEED,
     SECONDS,
     VERSION,
+    Address,
     BatchSize,
     ColumnNames,
     ColumnsByName,
@@ -109,8 +110,10 @@ class Probe(Keys):
 
     later: ClassVar[frozenset[str]] = frozenset({"expectations"})
 
-    uri: Text
-    """Local file: .parquet, .csv, .npz or .npy; a relative path is looked up from the working folder."""
+    uri: Address
+    """A .parquet, .csv, .jsonl, .npz, .npy or .safetensors file, or a folder of pictures with `metadata.csv` or class
+    folders: a path, looked up from the working folder; a URL of any place that fsspec reads, such as `s3://` or
+    `https://`; `runs:/RUN/path`; or `dataset:/RUN/NAME`, an input dataset of an MLflow run."""
     columns: Columns
     """Which columns hold what."""
     digest: Digest | None = None

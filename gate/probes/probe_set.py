@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gate.errors import ProbeError
@@ -11,6 +10,7 @@ from gate.probes import digests, rows
 from gate.probes.batch import ProbeBatch
 from gate.probes.batches import Reader
 from gate.probes.columns import Columns
+from gate.probes.places import Place, find, masked
 from gate.probes.reading import Table, open_table
 from gate.probes.transforms import Transform
 from gate.probes.unique import SeenIds
@@ -18,6 +18,7 @@ from gate.probes.views import row_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ["Columns", "ProbeBatch", "ProbeSet", "Transform", "open_probe"]
 
@@ -25,24 +26,32 @@ _NEAREST = 20
 
 
 def open_probe(
-    uri: str, *, columns: Columns, shape: tuple[int, ...] | None = None, transform: Transform | None = None
+    uri: str,
+    *,
+    columns: Columns,
+    shape: tuple[int, ...] | None = None,
+    transform: Transform | None = None,
+    at: Path | None = None,
 ) -> ProbeSet:
     """Open a probe set; its rows are read by `batches`.
 
     Args:
-        uri: A .parquet, .csv, .npz or .npy file. The one array of a .npy file has the name "features".
+        uri: A .parquet, .csv, .jsonl, .npz, .npy or .safetensors file, or a folder of pictures: a path, or a URL that
+            fsspec reads. The one array of a .npy file has the name "features".
         columns: Which columns mean what.
         shape: What the input of each row is reshaped to; None leaves it as the file has it.
         transform: What is done to the pictures of the input; None leaves them as they are.
+        at: Where it lies on this machine, if it was fetched from a place that only `uri` names.
 
     Raises:
         ProbeError: The file is missing or damaged, its format unknown, or a column is not in it.
     """
-    if "://" in uri or uri.startswith(("runs:", "models:")):
-        raise ProbeError(f"{uri!r}: probe sets are read from local files; other places are not supported yet")
-    table = open_table(Path(uri))
-    _require_columns(uri, columns, table.columns)
-    return ProbeSet(uri, table, columns, shape, transform)
+    shown = masked(uri)
+    if at is None and uri.startswith(("runs:", "models:", "dataset:")):
+        raise ProbeError(f"{shown}: is a place of MLflow; fetch its files first, as `open_rows` does")
+    table = open_table(find(uri) if at is None else Place(shown, str(at)))
+    _require_columns(shown, columns, table.columns)
+    return ProbeSet(shown, table, columns, shape, transform)
 
 
 def _require_columns(uri: str, columns: Columns, present: tuple[str, ...]) -> None:
@@ -72,7 +81,7 @@ class ProbeSet:
     """Rows in a file, streamed; `rows` and `digest` are known after one complete pass.
 
     Attributes:
-        uri: As it was asked for.
+        uri: As it was asked for, with passwords masked.
         columns: Which columns mean what.
         shape: What the input of each row is reshaped to, None for as it is.
         transform: What is done to the pictures of the input, None for nothing.

@@ -32,7 +32,7 @@ def texts(column: pa.Array, what: str, ids: Sequence[str] | None, start: int) ->
 
         column = pc.struct_field(column, "path")  # a picture is named by its file
     try:
-        values = column.cast(pa.string()).to_pylist()
+        values = _listed(column.cast(pa.string()), what)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise ProbeError(f"{what}: has the type {column.type}, expected texts or numbers") from error
     for position, value in enumerate(values):
@@ -47,12 +47,20 @@ def written(column: pa.Array, what: str, ids: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ProbeError: One is missing or blank.
     """
-    values = column.to_pylist()
+    values = _listed(column, what)
     for position, value in enumerate(values):
         if value is None or not value.strip():
             found = "missing" if value is None else "blank"
             raise ProbeError(f"{what}: is {found} in {in_row(ids, 0, position)}; every row needs a text to be shown")
     return tuple(values)
+
+
+def _listed(column: pa.Array, what: str) -> list[Any]:
+    try:
+        found: list[Any] = column.to_pylist()
+    except UnicodeDecodeError as error:
+        raise ProbeError(f"{what}: holds bytes that are no UTF-8: {error}; write texts as UTF-8") from error
+    return found
 
 
 def decoded(column: pa.Array) -> pa.Array:

@@ -138,10 +138,10 @@ class Transform:
         if self.crop is None:
             return picture
         height, width = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
-        left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
-        if left < 0 or top < 0:
+        if picture.width < width or picture.height < height:
             raise ProbeError(
                 f"{where}: is {picture.height} x {picture.width} before the crop to {height} x {width}; add or enlarge "
                 "`resize` in probe.transform"
             )
+        left, top = round((picture.width - width) / 2), round((picture.height - height) / 2)
         return picture.crop((left, top, left + width, top + height))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gate.errors import ProbeError, UsageError
@@ -12,17 +15,30 @@ if TYPE_CHECKING:
     from gate.probes.probe_set import ProbeSet
 
 
-def open_rows(spec: Probe, tags: tuple[str, ...] = ()) -> ProbeSet:
+def open_rows(spec: Probe, tags: tuple[str, ...] = (), directory: Path | None = None) -> ProbeSet:
     """The probe set that a policy or a probe spec describes, with further columns to cut it by.
+
+    Args:
+        spec: Where it is, and which columns mean what.
+        tags: Columns to cut the rows by.
+        directory: Where the files go that MLflow keeps; None for a folder that lasts as long as the probe set.
 
     Raises:
         ProbeError: It cannot be read, or lacks a column.
     """
+    from gate.models.artifacts import fetched, is_kept
     from gate.probes.probe_set import Columns, Transform, open_probe
 
     columns = Columns(**spec.columns.model_dump(exclude_none=True), tags=tags)
     transform = None if spec.transform is None else Transform(**spec.transform.model_dump(exclude_none=True))
-    return open_probe(spec.uri, columns=columns, shape=spec.shape, transform=transform)
+    if not is_kept(spec.uri):
+        return open_probe(spec.uri, columns=columns, shape=spec.shape, transform=transform)
+    with ExitStack() as unless_it_opens:
+        folder = directory or Path(unless_it_opens.enter_context(TemporaryDirectory(prefix="gate-")))
+        at = fetched(spec.uri, folder)
+        rows = open_probe(spec.uri, columns=columns, shape=spec.shape, transform=transform, at=at)
+        weakref.finalize(rows, unless_it_opens.pop_all().close)
+    return rows
 
 
 def resolved_probe(block: Probe | None, override: str | None) -> Probe:

@@ -292,7 +292,11 @@ def test_a_missing_column_is_refused_with_those_there_are_nearest_first(tmp_path
     ("name", "content", "message"),
     [
         ("nowhere.parquet", None, "there is no such file; check probe.uri"),
-        ("a.txt", b"x", r"the suffix is '.txt', expected one of .parquet, .csv, .npz, .npy"),
+        (
+            "a.txt",
+            b"x",
+            r"the suffix is '.txt', expected one of .parquet, .csv, .jsonl, .npz, .npy, .safetensors, or a folder",
+        ),
         ("a.parquet", b"no parquet", "cannot be read: "),
         ("a.npz", b"no archive", "cannot be read: File is not a zip file"),
         ("a.csv", b"", "cannot be read: Empty CSV file"),
@@ -304,17 +308,6 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path, name: str, cont
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ProbeError, match=message):
         open_probe(str(tmp_path / name), columns=Columns(input="x"))
-
-
-def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProbeError, match="is a folder, expected one file"):
-        open_probe(str(tmp_path), columns=Columns(input="x"))
-
-
-@pytest.mark.parametrize("uri", ["s3://bucket/a.parquet", "runs:/1/a.parquet"])
-def test_a_place_that_is_not_local_is_refused(uri: str) -> None:
-    with pytest.raises(ProbeError, match="other places are not supported yet"):
-        open_probe(uri, columns=Columns(input="x"))
 
 
 def test_no_input_column_is_refused(tmp_path: Path) -> None:
