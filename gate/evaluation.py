@@ -157,7 +157,7 @@ def evaluate(
         model = found(model_uri, directory=Path(folder), permissions=_permissions(policy))
         require_in_scope(policy, model.name, model_uri)
         baseline = _baseline(policy, model, Path(folder), compares=plan.compares)
-        rows = streaming.open_rows(spec, plan.tags)
+        rows = streaming.open_rows(spec, plan.tags, Path(folder))
         with streaming.running(model, baseline, plan, device=where, run=policy.run) as models:
             stream = streaming.batches(models, rows, plan, seed=policy.run.seed, on_progress=on_progress)
             collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
