@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from docs.make_metrics import escaped, table
 from gate.policy import json_schema
+from gate.policy.expectations import Expectations, LengthBounds
 from gate.policy.kinds import IN_WORDS
 from gate.policy.rules import OwnBounds, Relative, Rule, Slices, WorstGap
 from gate.policy.schema import (
@@ -51,6 +52,8 @@ BLOCKS: dict[str, type[Keys]] = {
     "probe": Probe,
     "probe.columns": Columns,
     "probe.transform": Transform,
+    "probe.expectations": Expectations,
+    "probe.expectations.length": LengthBounds,
     "run": Run,
     "layers.NAME": Layer,
     "reads": Reads,
@@ -177,10 +180,10 @@ merged in their order, and the policy itself comes last:
   a lower `min`, a larger margin, fewer slices, a later date, a weaker severity, another question, less confidence, a
   comparison that is left out, another baseline or another layer of it (`models:/NAME@champion` is `@champion` where
   NAME is the one model of the scope). `override: true` and
-  a `reason` in the same rule, or in the same block `defaults` or `baseline`, allow it. Both are for this policy alone:
-  one that extends it is held against what it made of the rule.
+  a `reason` in the same rule, or in the same block `defaults`, `baseline` or `expectations`, allow it. Both are for
+  this policy alone: one that extends it is held against what it made of the rule.
 - `enabled: false`, with an override, switches a rule off. Reports still list it, with the reason.
-- `probe`, `run`, `layers` and `reads` say where things are, and are not compared.
+- `run`, `layers`, `reads` and `probe` say where things are, and are not compared, apart from `probe.expectations`.
 
 ## Vectors that you already have
 

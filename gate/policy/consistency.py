@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from gate.policy.expectations import expectation_faults
 from gate.policy.references import (
     BUILT_IN_LAYERS,
     NAME_A_BASELINE,
@@ -43,7 +44,21 @@ def policy_faults(policy: Mapping[str, object], *, partial: bool = False) -> lis
         if name not in layers:
             offer = did_you_mean(name, layers) or f" There are: {', '.join(layers) or 'none'}."
             faults.append((("baseline", "layers", name), f"there is no layer {name!r}.{offer}"))
-    return [*faults, *_waiver_faults(policy, rules)]
+    return [*faults, *_waiver_faults(policy, rules), *_within("probe", probe_faults(_mapping(policy, "probe")))]
+
+
+def probe_faults(probe: Mapping[str, object]) -> Iterator[tuple[Location, str]]:
+    """What is asked of a probe set that it cannot be asked, by where that is.
+
+    Args:
+        probe: The keys of the block, or of a probe spec, as they are written.
+    """
+    given = _columns({"probe": probe})
+    yield from _within("expectations", expectation_faults(_mapping(probe, "expectations"), given))
+
+
+def _within(key: str, faults: Iterator[tuple[Location, str]]) -> Iterator[tuple[Location, str]]:
+    return (((key, *location), message) for location, message in faults)
 
 
 def _of_no_other_policy(name: str, rules: Iterable[Mapping[str, object]]) -> str:

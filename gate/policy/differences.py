@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import BaseModel
 
 from gate.policy.kinds import Margin
-from gate.policy.loosening import loosened_baseline, loosened_defaults, loosened_rule
+from gate.policy.loosening import loosened_baseline, loosened_defaults, loosened_expectations, loosened_rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +27,7 @@ _WORDS = {
     "waiver": ("owner", "reason", "ticket", "approver"),
     "defaults": ("reason", "override"),
     "baseline": ("reason", "override"),
+    "probe": ("expectations.reason", "expectations.override"),
 }  # what → its fields that decide nothing
 _OF_WHAT = ("rule", "model", "slices")  # a waiver holds for
 
@@ -65,6 +66,7 @@ def differences(old: Policy, new: Policy) -> list[Difference]:
         old: The policy.
         new: What is to take its place.
     """
+    probes = (old.probe, new.probe)
     found = [
         *_rules(old, new),
         *_waivers(old, new),
@@ -72,7 +74,7 @@ def differences(old: Policy, new: Policy) -> list[Difference]:
         _judged("baseline", "", (old.baseline, new.baseline), _less_compared(old, new), _less_compared(new, old)),
         _judged("scope", "", (old.scope, new.scope), _warns(old.scope, new.scope), _warns(new.scope, old.scope)),
         _judged("run", "", (old.run, new.run), _runs_code(old.run, new.run), _runs_code(new.run, old.run)),
-        _judged("probe", "", (old.probe, new.probe), _unpinned(old.probe, new.probe), _unpinned(new.probe, old.probe)),
+        _judged("probe", "", probes, _asks_less(*probes), _asks_less(*reversed(probes))),
         _judged("layers", "", (old.layers, new.layers), (), ()),
         _judged("reads", "", (old.reads, new.reads), (), ()),
     ]
@@ -106,10 +108,15 @@ def _runs_code(old: Run, new: Run) -> Iterator[Location]:
         yield ("isolation",)
 
 
-def _unpinned(old: Probe | None, new: Probe | None) -> Iterator[Location]:
-    for key in ("digest", "slices_digest") if old and new else ():
+def _asks_less(old: Probe | None, new: Probe | None) -> Iterator[Location]:
+    """Where another content of the probe set is accepted."""
+    if old is None or new is None:
+        return
+    for key in ("digest", "slices_digest"):
         if getattr(old, key) and not getattr(new, key):
             yield (key,)
+    for place in _places(loosened_expectations(old.expectations, new.expectations)):
+        yield "expectations", *place
 
 
 def _places(found: Iterable[Loosened]) -> Iterator[Location]:
@@ -153,7 +160,7 @@ def _judged(
 ) -> Difference:
     """What differs between two values of one block, by what each key does to the verdict."""
     more, less = list(looser), list(tighter)
-    words = [(key,) for key in _WORDS.get(what, ())]
+    words = [tuple(key.split(".")) for key in _WORDS.get(what, ())]
     details = tuple(
         Detail(
             ".".join(map(str, location)),

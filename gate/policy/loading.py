@@ -167,9 +167,13 @@ def _against(
         for location, what in loosened(base.policy, policy, written.value):
             if asked is not None and location == ("baseline", "uri"):
                 continue
-            block = "rule" if location[0] == "rules" else f"`{location[0]}` block"
+            block = "rule" if location[0] == "rules" else f"`{_block(location)}` block"
             advice = f"take it out, or write `override: true` and a `reason` in this {block}"
             yield fault_at(written, location, f"loosens {base.path}, {what}; {advice}")
+
+
+def _block(location: Location) -> object:
+    return "expectations" if location[0] == "probe" else location[0]
 
 
 def _written(value: object, positions: Mapping[Location, tuple[int, int]], path: str) -> Written:

@@ -1,22 +1,24 @@
 """What of a policy would let pass what the policy that it extends stops.
 
-Compared are rules, defaults and the baseline with the layers that are read of it. Where the model, its layers and the
-probe set are, is each policy's own business, as is its scope.
+Compared are rules, defaults, what the probe set must be, and the baseline with the layers that are read of it. Where
+the model, its layers and the probe set are, is each policy's own business, as is its scope.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gate.policy.kinds import Margin
 from gate.policy.references import did_you_mean
-from gate.policy.rules import slice_of
+from gate.policy.rules import Bounds, slice_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from gate.policy.kinds import Location, Margin
-    from gate.policy.rules import Bounds, Relative, Rule, Slices
+    from gate.policy.expectations import Expectations
+    from gate.policy.kinds import Location
+    from gate.policy.rules import Relative, Rule, Slices
     from gate.policy.schema import Defaults, Layer, Policy, Scope
 
 _STRICTNESS = {"pass": 0, "warn": 1, "block": 2}
@@ -35,6 +37,9 @@ def loosened(base: Policy, child: Policy, written: Mapping[str, Any]) -> Iterato
         yield from _within("defaults", loosened_defaults(base.defaults, child.defaults))
     if child.baseline and not child.baseline.override:
         yield from _within("baseline", loosened_baseline(base, child))
+    if base.probe and child.probe and not child.probe.expectations.override:
+        found = loosened_expectations(base.probe.expectations, child.probe.expectations)
+        yield from _within("probe", _within("expectations", found))
     after = {rule.id: (index, rule) for index, rule in enumerate(child.rules)}
     for rule in base.rules:
         index, own = after[rule.id]
@@ -53,11 +58,7 @@ def needless(bases: Sequence[Policy], child: Policy, own: Mapping[str, Any]) -> 
         child: The one that extends them, with all that it took over.
         own: The keys of the child's own file; a rule that is taken over switched off is no fault.
     """
-    nothing = "there is nothing in what this policy extends that it could override; remove it"
-    if child.defaults.override and not bases:
-        yield ("defaults", "override"), nothing
-    if child.baseline and child.baseline.override and not any(base.baseline for base in bases):
-        yield ("baseline", "override"), nothing
+    yield from _needless_permissions(bases, child)
     known = {rule.id for base in bases for rule in base.rules}
     off = {rule.id for base in bases for rule in base.rules if not rule.enabled}
     changed = {rule["id"] for rule in own.get("rules", ()) if rule.keys() - {"id"} and "enabled" not in rule}
@@ -72,6 +73,16 @@ def needless(bases: Sequence[Policy], child: Policy, own: Mapping[str, Any]) -> 
                 yield ("rules", index, "override"), f"{none}, so there is nothing to override; remove it{near}"
             if not rule.enabled:
                 yield ("rules", index, "enabled"), f"{none}; to have none here, remove it altogether{near}"
+
+
+def _needless_permissions(bases: Sequence[Policy], child: Policy) -> Iterator[tuple[Location, str]]:
+    nothing = "there is nothing in what this policy extends that it could override; remove it"
+    if child.defaults.override and not bases:
+        yield ("defaults", "override"), nothing
+    if child.baseline and child.baseline.override and not any(base.baseline for base in bases):
+        yield ("baseline", "override"), nothing
+    if child.probe and child.probe.expectations.override and not any(base.probe for base in bases):
+        yield ("probe", "expectations", "override"), nothing
 
 
 def loosened_defaults(base: Defaults, child: Defaults) -> Iterator[Loosened]:
@@ -121,6 +132,33 @@ def _is_the_alias(alias: str, uri: str, scope: Scope) -> bool:
     return uri.startswith("models:/") and one and alias == at + found
 
 
+def loosened_expectations(base: Expectations, child: Expectations) -> Iterator[Loosened]:
+    """Whatever the child accepts of a probe set and the base does not; a bound of a pack is one like any other."""
+    before, after = base.bounds, child.bounds
+    for key, was in before.items():
+        now = after.get(key)
+        own = getattr(base, key) is not None or getattr(child, key) is not None
+        if key == "length":
+            yield from _within(key, _bounds(was.value, now.value if now else Bounds()))
+        elif not _asks_as_much(key, now.value if now else None, was.value):
+            yield (key if own else "packs",), f"`{key}` {_from_to(was.value, now.value if now else None)}"
+        if now and (was.severity, now.severity) == ("critical", "warning"):
+            yield ("warn",), f"only warns of `{key}`"
+    for name in ("unique", "not_null"):
+        if lost := [column for column in getattr(base, name) if column not in getattr(child, name)]:
+            yield (name,), f"no longer asks it of {', '.join(lost)}"
+    if base.suite not in (None, child.suite):
+        yield ("suite",), f"asks what another suite does, {_from_to(base.suite, child.suite)}"
+
+
+def _asks_as_much(key: str, after: Any, before: Any) -> bool:  # noqa: ANN401 - a number or a margin, by the key
+    if after is None:
+        return False
+    if key.startswith("min_"):
+        return bool(after >= before)
+    return _tighter(after, before) if isinstance(before, Margin) else bool(after <= before)
+
+
 def loosened_rule(base: Rule, child: Rule) -> Iterator[Loosened]:
     """Whatever the child's rule allows and the base's does not."""
     if not base.enabled:
@@ -158,8 +196,9 @@ def _relative(base: Relative | None, child: Relative | None) -> Iterator[Loosene
 
 
 def _tighter(after: Margin | None, before: Margin) -> bool:
-    """Whether a margin allows no more than another; a percentage and an amount cannot be told apart."""
-    return after is not None and after.percent == before.percent and after.amount <= before.amount
+    """Whether a margin allows no more than another; a percentage and an amount cannot be told apart, unless it is 0."""
+    comparable = after is not None and (after.percent == before.percent or not after.amount)
+    return after is not None and comparable and after.amount <= before.amount
 
 
 def _slices(base: Slices | None, child: Slices | None) -> Iterator[Loosened]:

@@ -125,6 +125,9 @@ class _Merge:
         for key in ("defaults", "baseline"):
             if key in result:
                 result[key] = self.unpermitted(result[key], (key,))
+        if "expectations" in result.get("probe", {}):
+            asked = self.unpermitted(result["probe"]["expectations"], ("probe", "expectations"))
+            result["probe"] = {**result["probe"], "expectations": asked}
         if "rules" in result:
             result["rules"] = [self.unpermitted(rule, ("rules", index)) for index, rule in enumerate(result["rules"])]
         return result
@@ -151,7 +154,8 @@ class _Merge:
 
 def _may_permit(block: Location) -> bool:
     """Whether `override` in this block lets it be looser."""
-    return block in (("defaults",), ("baseline",)) or (block[:1] == ("rules",) and len(block) == 2)
+    blocks = (("defaults",), ("baseline",), ("probe", "expectations"))
+    return block in blocks or (block[:1] == ("rules",) and len(block) == 2)
 
 
 def combined_digest(digests: list[str]) -> str:

@@ -7,11 +7,12 @@ that is ignored is a bound that passes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, StrictBool, StringConstraints, ValidationInfo, model_validator
 
 from gate.policy.consistency import policy_faults
+from gate.policy.expectations import Expectations
 from gate.policy.kinds import (
     BYTES,
     LARGEST_SEED,
@@ -108,8 +109,6 @@ class Columns(Keys):
 class Probe(Keys):
     """The fixed inputs that the model is shown."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"expectations"})
-
     uri: Address
     """A .parquet, .csv, .jsonl, .npz, .npy or .safetensors file, or a folder of pictures with `metadata.csv` or class
     folders: a path, looked up from the working folder; a URL of any place that fsspec reads, such as `s3://` or
@@ -125,6 +124,8 @@ class Probe(Keys):
     """Shape of one input row, where the file holds flat ones."""
     transform: Transform | None = None
     """What is done to the pictures that the model is shown; the digest of a probe set depends on it."""
+    expectations: Expectations = Expectations()
+    """What it must be, before any model is loaded; without this key, what the pack `basic` asks for."""
 
 
 class Run(Keys):

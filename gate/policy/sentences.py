@@ -124,8 +124,6 @@ def _as_a_number(text: str) -> str:
 
 
 def _unknown_key(model: type[BaseModel], key: str) -> str:
-    if key in getattr(model, "later", ()):
-        return f"`{key}` is not supported yet; remove it"
     keys = keys_of(model)
     inside = [name for name, field in model.model_fields.items() if key in _keys_inside(field.annotation)]
     below = f" It belongs under {' or '.join(f'`{name}`' for name in inside)}." if inside else ""

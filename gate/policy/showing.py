@@ -14,7 +14,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from gate.errors import NothingEvaluatedError
 from gate.policy.extending import extended, find
 from gate.policy.loading import load_policy
-from gate.policy.loosening import loosened_baseline, loosened_defaults, loosened_rule
+from gate.policy.loosening import loosened_baseline, loosened_defaults, loosened_expectations, loosened_rule
 from gate.policy.reading import nearest, read
 from gate.policy.schema import Policy
 
@@ -107,6 +107,10 @@ def _overridden(base: Policy, own: Policy) -> Iterator[tuple[Location, Location,
     if own.baseline and own.baseline.override:
         found = loosened_baseline(base, own)
         yield ("baseline",), ("baseline",), own.baseline.reason, found
+    if base.probe and own.probe and own.probe.expectations.override:
+        here = ("probe", "expectations")
+        found = loosened_expectations(base.probe.expectations, own.probe.expectations)
+        yield here, here, own.probe.expectations.reason, found
     ids = [rule.id for rule in own.rules]
     for number, rule in enumerate(base.rules):
         index = ids.index(rule.id)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from gate.errors import Fault, PolicyError
-from gate.policy.consistency import policy_faults
+from gate.policy.consistency import policy_faults, probe_faults
 from gate.policy.kinds import shown
 from gate.policy.merging import OF_THE_CHILD, Written
-from gate.policy.schema import Policy
+from gate.policy.schema import Policy, Probe
 from gate.policy.sentences import keys_of, sentence
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def _messages(
     if model is Policy:
         yield from policy_faults(written.value, partial=partial)
         yield from _repeated_waivers(written)
+    if model is Probe:
+        yield from probe_faults(written.value)
     for detail in details:
         location = tuple(part for part in detail["loc"] if part != "[key]")
         lacking = detail["type"] in _OF_A_PART

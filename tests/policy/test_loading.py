@@ -214,12 +214,6 @@ def test_the_line_ends_of_windows_are_no_fault(tmp_path: Path) -> None:
     assert loaded.position("rules", 1, "min")[1:] == (13, 5)
 
 
-@pytest.mark.parametrize(("block", "key"), [("probe: {expectations: {}}", "probe.expectations")])
-def test_a_key_of_a_later_version_is_refused_by_name(tmp_path: Path, block: str, key: str) -> None:
-    found = faults(tmp_path, f"{GOOD}{block}\n")
-    assert any(f"{key}: `{key.partition('.')[2]}` is not supported yet; remove it" in fault for fault in found)
-
-
 @pytest.mark.parametrize("key", ["scope", "baseline"])
 def test_a_block_that_holds_no_keys_is_refused(tmp_path: Path, key: str) -> None:
     assert faults(tmp_path, f"{GOOD}{key}: [x]\n") == [f"14:1: {key}: should hold keys with values, found ['x']"]
@@ -307,13 +301,13 @@ def test_a_probe_spec_holds_the_keys_of_the_probe_block(tmp_path: Path) -> None:
 
 
 def test_a_probe_spec_is_refused_like_a_policy(tmp_path: Path) -> None:
-    path = written(tmp_path, "uri: probe.npz\ncolums: {input: image}\nexpectations: {}\n")
+    path = written(tmp_path, "uri: probe.npz\ncolums: {input: image}\nexpectations: {max_rows: 2}\n")
     with pytest.raises(PolicyError) as raised:
         load_probe_spec(path)
     assert [fault.message for fault in raised.value.faults] == [
         "columns: is required, and not there; add it",
         "colums: there is no key `colums`. Did you mean `columns`?",
-        "expectations: `expectations` is not supported yet; remove it",
+        "expectations.max_rows: there is no key `max_rows`. Did you mean `min_rows`?",
     ]
 
 

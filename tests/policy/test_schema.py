@@ -252,7 +252,7 @@ def test_a_built_in_layer_cannot_be_redefined() -> None:
     ("place", "key"),
     [
         ((), "extend"), (("metadata",), "tags"), (("scope",), "model"), (("run",), "threads"), (("defaults",), "alpha"),
-        (("probe",), "expectations"), (("probe", "columns"), "weight"), (("layers", "e"), "pool"),
+        (("probe",), "expect"), (("probe", "columns"), "weight"), (("layers", "e"), "pool"),
         (("reads",), "gradients"),
         (("reads", "logits"), "class"), (("baseline",), "alias"), (("baseline", "layers", "e"), "pool"),
         (("rules", 0), "threshold"), (("rules", 0, "relative"), "max_loss"), (("rules", 0, "slices"), "column"),
