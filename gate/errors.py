@@ -74,5 +74,13 @@ class ProbeError(GateError):
     """A probe set that cannot be read or may not decide anything."""
 
 
+class RefusedProbeError(ProbeError):
+    """A probe set, or what is expected of one, with faults; carries all of them, a line each."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
 class MetricError(GateError):
     """Features that no metric can be computed on, or a metric that does not exist."""

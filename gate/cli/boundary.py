@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import typer
 
 from gate.cli.outputs import discard_stdout
-from gate.errors import GateError, PolicyError
+from gate.errors import GateError, PolicyError, RefusedProbeError
 from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
@@ -73,9 +73,11 @@ def guarded(command: Command, arguments: Sequence[str] | None) -> int:
 
 
 def describe(error: GateError) -> str:
-    """An expected failure as it is printed: `error[model]: …`, or one such line for every fault of a policy."""
+    """An expected failure as it is printed: `error[model]: …`, or one such line for every fault of a policy or probe set."""
     if isinstance(error, PolicyError):
         return "\n".join(printable(str(fault)) for fault in error.faults)
+    if isinstance(error, RefusedProbeError):
+        return "\n".join(printable(f"error[probe]: {fault}") for fault in error.faults)
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__.removesuffix("Error")).lower()
     return printable(f"error[{kind}]: {error}")
 

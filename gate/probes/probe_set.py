@@ -139,6 +139,11 @@ class ProbeSet:
         """The same with the columns by which alone the rows are cut; None where there are none."""
         return self._slices_digest
 
+    @property
+    def table(self) -> Table:
+        """The file, for whoever reads its rows whatever is wrong with them."""
+        return self._table
+
     def batches(self, size: int) -> Iterator[ProbeBatch]:
         """One pass over the rows, in the order of the file; memory stays at one batch and 40 bytes a row.
 

@@ -1,0 +1,139 @@
+"""One column of inputs, whatever is wrong with it: how many values each row has, which are missing or not finite."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy as np
+    import pyarrow as pa
+
+    Array = np.ndarray[Any, Any]
+
+_DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Cells:
+    """What is known of b inputs.
+
+    Attributes:
+        missing: (b,), number of missing values; 1 where the whole input is.
+        nonfinite: (b,), number of values that float32 holds as NaN or infinite.
+        width: (b,), number of values; -1 of a text or a picture, which may be of any size.
+        digests: b times 8 bytes, equal for equal inputs.
+    """
+
+    missing: Array
+    nonfinite: Array
+    width: Array
+    digests: list[bytes]
+
+
+def cells_of(column: pa.Array) -> Cells | None:
+    """The facts of a column; None where a model can be shown nothing of its type."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return cells_of(column.dictionary_decode())
+    if pa.types.is_struct(kind):
+        return _of_any_size(column, (repr(value).encode() for value in column.to_pylist()))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _of_any_size(column, ((value or "").encode() for value in column.to_pylist()), empty_is_missing=True)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return _of_any_size(column, (value or b"" for value in column.to_pylist()), empty_is_missing=True)
+    return _of_numbers(column)
+
+
+def _of_any_size(column: pa.Array, contents: Iterable[bytes], *, empty_is_missing: bool = False) -> Cells:
+    import numpy as np
+
+    held = list(contents)
+    missing = _nulls(column)
+    if empty_is_missing:
+        missing = np.maximum(missing, [not content for content in held])
+    zeros = np.zeros(len(held), dtype=np.int64)
+    digests = [hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest() for content in held]
+    return Cells(missing.astype(np.int64), zeros, zeros - 1, digests)
+
+
+def _of_numbers(column: pa.Array) -> Cells | None:
+    """Numbers, or lists of them at any depth and of any length."""
+    import numpy as np
+    import pyarrow as pa
+
+    ends = np.arange(len(column) + 1)  # of each row among the values of the level that is looked at
+    missing = np.zeros(len(column), dtype=np.int64)
+    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        missing += _sums(_nulls(column), ends)
+        ends = _ends(_lengths(column))[ends]
+        column = column.flatten()
+    if not _is_number(column.type):
+        return None
+    missing += _sums(_nulls(column), ends)
+    values = _values(column)
+    nonfinite = _sums(~np.isfinite(values), ends) if values.dtype.kind == "f" else np.zeros_like(missing)
+    # what is null was filled with NaN, and is missing rather than not finite
+    return Cells(missing, np.maximum(nonfinite - _sums(_nulls(column), ends), 0), np.diff(ends), _digests(values, ends))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    is_whole = pa.types.is_integer(kind) and not pa.types.is_uint64(kind)
+    return pa.types.is_floating(kind) or is_whole or pa.types.is_null(kind)
+
+
+def _values(column: pa.Array) -> Array:
+    """As the model would get them: float32 or int64; NaN where one is missing."""
+    import numpy as np
+    import pyarrow as pa
+
+    if pa.types.is_null(column.type):
+        return np.full(len(column), np.nan, dtype=np.float32)
+    values = column.to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values, dtype=np.float32 if values.dtype.kind == "f" else np.int64)
+
+
+def _nulls(column: pa.Array) -> Array:
+    import numpy as np
+
+    if not column.null_count:
+        return np.zeros(len(column), dtype=np.int64)
+    return np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _lengths(column: pa.Array) -> Array:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def _ends(lengths: Array) -> Array:
+    import numpy as np
+
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _sums(values: Array, ends: Array) -> Array:
+    """Sum over the values of each row."""
+    import numpy as np
+
+    return np.diff(_ends(values)[ends])
+
+
+def _digests(values: Array, ends: Array) -> list[bytes]:
+    content, size = memoryview(values).cast("B") if len(values) else memoryview(b""), values.itemsize
+    kind = values.dtype.str.encode()
+    places = (ends * size).tolist()
+    return [
+        hashlib.blake2b(content[start:stop], digest_size=_DIGEST_BYTES, person=kind).digest()
+        for start, stop in zip(places, places[1:], strict=False)
+    ]

@@ -1,0 +1,238 @@
+"""What is expected of a probe set, as stock expectations on frames of facts; plain data, nothing is checked here."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from gate.probes.validating.facts import SPLITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from gate.probes.validating.facts import Array, Facts, FrameName
+
+Severity = Literal["critical", "warning"]
+
+_LARGEST = sys.float_info.max
+_SUM = "expect_column_sum_to_be_between"
+_BETWEEN = "expect_column_values_to_be_between"
+_NOT_NULL = "expect_column_values_to_not_be_null"
+_UNIQUE = "expect_column_values_to_be_unique"
+ROW_COUNT = "expect_table_row_count_to_be_between"
+
+
+class Portion(Protocol):
+    """Some of the rows: a number of them, or a percentage."""
+
+    @property
+    def amount(self) -> float:
+        """The number."""
+
+    @property
+    def percent(self) -> bool:
+        """Whether it is a percentage."""
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """What a probe set must be; None where nothing is asked.
+
+    Attributes:
+        packs: Ready-made sets that the bounds come from, for the record.
+        min_rows: Fewest rows to measure.
+        min_classes: Fewest classes.
+        min_rows_per_class: Fewest rows of each class.
+        max_class_share: Largest share of one class.
+        min_rows_per_group: Fewest rows of each group.
+        max_duplicates: Most rows whose input equals that of an earlier one.
+        max_leakage: Most rows whose input is among the reference rows too.
+        length: Smallest and largest length of a row.
+        unique: Columns without a value that comes twice, besides the id.
+        not_null: Columns without a missing value, besides those with a role.
+        suite: File of a suite of Great Expectations.
+        warn: Bounds that only warn.
+    """
+
+    packs: tuple[str, ...] = ("basic",)
+    min_rows: int = 1
+    min_classes: int | None = None
+    min_rows_per_class: int | None = None
+    max_class_share: float | None = None
+    min_rows_per_group: int | None = None
+    max_duplicates: Portion | None = None
+    max_leakage: Portion | None = None
+    length: tuple[float | None, float | None] | None = None
+    unique: tuple[str, ...] = ()
+    not_null: tuple[str, ...] = ()
+    suite: str | None = None
+    warn: frozenset[str] = frozenset()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that are named here."""
+        return tuple(dict.fromkeys((*self.unique, *self.not_null)))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation on one frame.
+
+    Attributes:
+        fault: What it is called: the key of the policy, or `finite`, `width`, …
+        column: Of the probe set; several with commas between them; "" where it is about none.
+        frame: Which facts it looks at.
+        type: A stock expectation of Great Expectations.
+        kwargs: Its arguments.
+        words: What is wrong where it does not hold, with `{rows}`, `{names}` and `{observed}`.
+        severity: What becomes of a probe set for which it does not hold.
+        offenders: The rows that are at fault, where the expectation does not say itself.
+    """
+
+    fault: str
+    column: str
+    frame: FrameName
+    type: str
+    kwargs: Mapping[str, Any]
+    words: str
+    severity: Severity = "critical"
+    offenders: Callable[[Facts], Array] | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        """For a list of checks: `not_null(topic)`."""
+        return f"{self.fault}({self.column})" if self.column else self.fault
+
+
+def checks_of(facts: Facts, expected: Expectations) -> list[Check]:
+    """Everything that is expected; the number of rows comes first, as nothing can be said of none.
+
+    Args:
+        facts: Of the probe set, with the columns that the expectations name.
+        expected: What is asked.
+    """
+    few = f"{{observed}} rows to measure, expected at least {expected.min_rows}; add rows"
+    rows = Check("min_rows", "", "inputs", ROW_COUNT, {"min_value": 1}, "the probe set holds no row; add rows")
+    enough = Check("min_rows", "", "inputs", _SUM, _on("measured", low=expected.min_rows), few)
+    found = [rows, enough, *_of_columns(facts, expected), *_of_inputs(facts, expected)]
+    found += [*_of_numbers(facts, expected), *_of_splits(facts, expected)]
+    found += [*_of_classes(facts, expected), *_of_groups(facts, expected)]
+    return [_softened(check, expected) for check in found]
+
+
+def _softened(check: Check, expected: Expectations) -> Check:
+    return replace(check, severity="warning") if check.fault in expected.warn else check
+
+
+def _on(column: str, *, low: float | None = None, high: float | None = None) -> dict[str, Any]:
+    ends = {"min_value": low, "max_value": high}
+    return {"column": column, **{key: end for key, end in ends.items() if end is not None}}
+
+
+def _called(facts: Facts, column: str) -> str:
+    """A column as a message calls it: label 'topic'."""
+    return f"{facts.roles.get(column) or 'column'} {column!r}"
+
+
+def _of_columns(facts: Facts, expected: Expectations) -> Iterator[Check]:
+    """Columns of the right kind, without a missing value, and unique where they must be."""
+    columns = ", ".join(each.column for each in facts.unsuited)
+    yield Check("type", columns, "columns", _BETWEEN, _on("unsuited", high=0), "{names}")
+    for column, values in facts.values.items():
+        called = _called(facts, column)
+        if facts.roles[column] or column in expected.not_null:
+            words = f"{called} is missing in {{rows}}; every row needs one"
+            yield Check("not_null", column, "rows", _NOT_NULL, {"column": column}, words)
+        is_unique = facts.roles[column] == "id" or column in expected.unique
+        if is_unique and any(value is not None for value in values):
+            words = f"{called} is not unique in {{rows}}; no value may come twice"
+            yield Check("unique", column, "rows", _UNIQUE, {"column": column}, words)
+
+
+def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
+    inputs = [column for column, role in facts.roles.items() if role == "input"]
+    columns = ", ".join(inputs)
+    for fault, fact, wrong in (("not_null", "missing", "is missing"), ("finite", "nonfinite", "is not finite")):
+        at = sorted(facts.at_fault.get(fact, inputs), key=inputs.index)
+        needed = "finite numbers" if fault == "finite" else "one"
+        words = f"input {', '.join(map(repr, at))} {wrong} in {{rows}}; every row needs {needed}"
+        yield Check(fault, ", ".join(at), "inputs", _BETWEEN, _on(fact, high=0), words)
+    usual = facts.usual_width
+    words = f"input does not have {usual} values in {{rows}}; every row needs as many"
+    yield Check("width", columns, "inputs", "expect_column_values_to_be_in_set", _in("width", [usual]), words)
+    if facts.rows > 1:
+        words = "input is the same in every row, so nothing can be measured; check columns.input"
+        unique = "expect_column_unique_value_count_to_be_between"
+        yield Check("constant", columns, "inputs", unique, _on("fingerprint", low=2), words)
+    if (most := expected.max_duplicates) is not None:
+        words = f"{{rows}} have the input of an earlier row, expected at most {_text(most)}; remove them"
+        yield _flagged("max_duplicates", columns, "copy", words, most, facts, lambda facts: facts.copies)
+    for column in (each for each in expected.unique if each in inputs):
+        words = f"input {column!r} of {{rows}} is that of an earlier row; no value may come twice"
+        kwargs = _on("copy", high=0)
+        yield Check("unique", column, "inputs", _SUM, kwargs, words, offenders=lambda facts: facts.copies)
+
+
+def _flagged(
+    fault: str, columns: str, flag: str, words: str, most: Portion, facts: Facts, offenders: Callable[[Facts], Array]
+) -> Check:
+    allowed = most.amount / 100 * int(facts.measured.sum()) if most.percent else most.amount
+    return Check(fault, columns, "inputs", _SUM, _on(flag, high=allowed), words, offenders=offenders)
+
+
+def _in(column: str, allowed: list[Any]) -> dict[str, Any]:
+    return {"column": column, "value_set": allowed}
+
+
+def _text(most: Portion) -> str:
+    return f"{most.amount:.12g}{'%' if most.percent else ''}"
+
+
+def _of_numbers(facts: Facts, expected: Expectations) -> Iterator[Check]:
+    for column, values in facts.values.items():
+        role, called = facts.roles[column], _called(facts, column)
+        if role not in ("length", "target") or all(value is None for value in values):
+            continue
+        words = f"{called} is not finite in {{rows}}; every row needs a finite number"
+        yield Check("finite", column, "rows", _BETWEEN, _on(column, low=-_LARGEST, high=_LARGEST), words)
+        if role == "length" and expected.length is not None:
+            low, high = expected.length
+            ends = [f"{word} {end:.12g}" for word, end in (("at least", low), ("at most", high)) if end is not None]
+            words = f"{called} lies outside in {{rows}}, expected {' and '.join(ends)}"
+            yield Check("length", column, "rows", _BETWEEN, _on(column, low=low, high=high), words)
+
+
+def _of_splits(facts: Facts, expected: Expectations) -> Iterator[Check]:
+    column = facts.column("split")
+    if column is not None and column in facts.values:
+        words = f"split {column!r} is none of {', '.join(SPLITS)} in {{rows}}"
+        yield Check("split", column, "rows", "expect_column_values_to_be_in_set", _in(column, list(SPLITS)), words)
+    if (most := expected.max_leakage) is not None:
+        if column is None:
+            words = "there is no split column that says which rows are the reference; add it to probe.columns"
+            yield Check("max_leakage", "", "columns", _SUM, _on("split", low=1), words)
+        words = f"the input of {{rows}} is that of a reference row too, expected at most {_text(most)}; remove them"
+        inputs = ", ".join(name for name, role in facts.roles.items() if role == "input")
+        yield _flagged("max_leakage", inputs, "leaked", words, most, facts, lambda facts: facts.leaked)
+
+
+def _of_classes(facts: Facts, expected: Expectations) -> Iterator[Check]:
+    label = facts.column("label") or ""
+    called = f"label {label!r}"
+    if (few := expected.min_classes) is not None:
+        words = f"{called} has {{observed}} classes, expected at least {few}"
+        yield Check("min_classes", label, "classes", ROW_COUNT, {"min_value": few}, words)
+    if (few := expected.min_rows_per_class) is not None:
+        words = f"{called} has too few rows of {{names}}, expected at least {few} of each class"
+        yield Check("min_rows_per_class", label, "classes", _BETWEEN, _on("rows", low=few), words)
+    if (most := expected.max_class_share) is not None:
+        words = f"{called} is mostly {{names}}, expected at most {most:.12g} of the rows in one class"
+        yield Check("max_class_share", label, "classes", _BETWEEN, _on("share", high=most), words)
+
+
+def _of_groups(facts: Facts, expected: Expectations) -> Iterator[Check]:
+    group = facts.column("group") or ""
+    if (few := expected.min_rows_per_group) is not None:
+        words = f"group {group!r} has too few rows of {{names}}, expected at least {few} of each group"
+        yield Check("min_rows_per_group", group, "groups", _BETWEEN, _on("rows", low=few), words)

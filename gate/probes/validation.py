@@ -1,0 +1,209 @@
+"""Whether a probe set may decide anything, found out before a model is shown it: every fault at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gate.errors import RefusedProbeError
+from gate.probes.validating.checks import Check, Expectations, checks_of
+from gate.probes.validating.facts import Facts, frames, read_facts
+from gate.probes.validating.findings import Finding, finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gate.probes.probe_set import ProbeSet
+    from gate.probes.validating.engine import Outcome
+
+__all__ = ["Check", "Expectations", "Facts", "Finding", "Validation", "validate", "validated"]
+
+Result = Literal["passed", "warned", "failed"]
+
+_MOST_LISTED = 60  # checks and findings in the evidence, which must stay small
+_LONGEST = 300  # of a message there
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a probe set was held against, and what came of it.
+
+    Attributes:
+        uri: Of the probe set.
+        expectations: What was asked.
+        facts: What is known of the rows.
+        checks: Everything that was checked, in order.
+        outcomes: Of each.
+    """
+
+    uri: str
+    expectations: Expectations
+    facts: Facts
+    checks: tuple[Check, ...]
+    outcomes: tuple[Outcome, ...]
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What does not hold."""
+        pairs = zip(self.checks, self.outcomes, strict=True)
+        return tuple(finding(check, outcome, self.facts) for check, outcome in pairs if not outcome.holds)
+
+    @property
+    def refused(self) -> tuple[Finding, ...]:
+        """The findings for which the probe set is refused."""
+        return tuple(each for each in self.findings if each.severity == "critical")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """The findings that are only told."""
+        return tuple(each for each in self.findings if each.severity == "warning")
+
+    def results(self) -> Iterator[tuple[Check, Result]]:
+        """Every check with what came of it."""
+        for check, outcome in zip(self.checks, self.outcomes, strict=True):
+            failed: Result = "warned" if check.severity == "warning" else "failed"
+            yield check, "passed" if outcome.holds else failed
+
+    @property
+    def status(self) -> Result:
+        """passed; warned, where something does not hold that only warns; else failed."""
+        return "failed" if self.refused else "warned" if self.findings else "passed"
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """A few kB of plain JSON values for the evidence."""
+        from gate.probes.validating import engine
+
+        found = [asdict(each) for each in self.findings[:_MOST_LISTED]]
+        return {
+            "engine": f"great_expectations {engine.version()}",
+            "status": self.status,
+            "rows": self.facts.rows,
+            "classes": len(self.facts.counts("label")),
+            "groups": len(self.facts.counts("group")),
+            "splits": splits_of(self.facts),
+            "packs": list(self.expectations.packs),
+            "suite": _suite_of(self.expectations.suite),
+            "expectations": [check.name for check in self.checks[:_MOST_LISTED]],
+            "expectations_checked": len(self.checks),
+            "findings": [{**each, "ids": list(each["ids"]), "message": each["message"][:_LONGEST]} for each in found],
+            "facts": digest_of(self.facts),
+        }
+
+
+def splits_of(facts: Facts) -> dict[str, int]:
+    """Split → rows; nothing without such a column."""
+    splits = facts.splits or ()
+    return {str(split): splits.count(split) for split in dict.fromkeys(splits) if split is not None}
+
+
+def digest_of(facts: Facts) -> str:
+    """Of all facts, as "sha256:…"; equal for the same rows in the same order."""
+    total = hashlib.sha256()
+    for name, frame in frames(facts).items():
+        for column, values in frame.items():
+            held = values if isinstance(values, list) else values.tolist() if hasattr(values, "tolist") else list(values)
+            total.update(json.dumps([name, column, held], default=str).encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _suite_of(path: str | None) -> dict[str, str] | None:
+    if path is None:
+        return None
+    return {"path": path, "digest": f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}"}
+
+
+def validated(probe: ProbeSet, expectations: Expectations | None = None) -> Validation:
+    """The same as `validate`, of a probe set that may decide something.
+
+    Args:
+        probe: The probe set.
+        expectations: What it must be; what the pack `basic` asks for when None.
+
+    Raises:
+        RefusedProbeError: It may not; every fault of it, with its column, the number of rows and the first of them.
+        ProbeError: The file is damaged.
+    """
+    validation = validate(probe, expectations)
+    if refused := validation.refused:
+        raise RefusedProbeError(tuple(f"{probe.uri}: {each}" for each in refused))
+    return validation
+
+
+def validate(probe: ProbeSet, expectations: Expectations | None = None) -> Validation:
+    """Hold a probe set against what is expected of it: one pass over its rows, and no vector kept.
+
+    Args:
+        probe: The probe set.
+        expectations: What it must be; what the pack `basic` asks for when None.
+
+    Raises:
+        RefusedProbeError: What is expected has faults of its own: a column that is not there, a suite that asks nothing.
+        ProbeError: The file is damaged.
+    """
+    from gate.probes.validating import engine
+
+    expected = expectations or Expectations()
+    suite = _suite(expected)
+    further = [*expected.columns, *(column for check in suite for column in _columns(check))]
+    _require_columns(probe, expected, suite)
+    facts = read_facts(probe, tuple(dict.fromkeys(further)))
+    checks = checks_of(facts, expected)
+    checks = checks[:1] if not facts.rows else [*checks, *_answerable(suite, facts)]
+    return Validation(
+        probe.uri, expected, facts, tuple(checks), tuple(engine.evaluate(frames(facts), checks))
+    )
+
+
+def _suite(expected: Expectations) -> list[Check]:
+    """The checks of the suite, whose arguments Great Expectations accepts."""
+    from gate.probes.validating import engine, suites
+
+    if expected.suite is None:
+        return []
+    checks = suites.read_suite(expected.suite)
+    faults = [
+        f"{expected.suite}: expectations[{number}].kwargs: {fault}"
+        for number, check in enumerate(checks)
+        if (fault := engine.argument_fault(check.type, check.kwargs))
+    ]
+    if faults:
+        raise RefusedProbeError(tuple(faults))
+    return [*suites.guards(checks), *checks]
+
+
+def _answerable(suite: Sequence[Check], facts: Facts) -> Iterator[Check]:
+    """The checks of columns that hold values of a kind that can be checked; of the others `type` tells."""
+    unsuited = {each.column for each in facts.unsuited}
+    return (check for check in suite if not unsuited & set(_columns(check)))
+
+
+def _columns(check: Check) -> list[str]:
+    from gate.probes.validating.suites import columns_of
+
+    return columns_of(check.kwargs)
+
+
+def _require_columns(probe: ProbeSet, expected: Expectations, suite: Sequence[Check]) -> None:
+    """Every column that is named must be there, and one of a suite must not be what the model is shown."""
+    present = set(probe.table.columns)
+    faults = [
+        f"{probe.uri}: {key}: there is no column {column!r}; there are: {', '.join(probe.table.columns[:20])}"
+        for key in ("unique", "not_null")
+        for column in getattr(expected, key)
+        if column not in present
+    ]
+    for check in suite:
+        for column in _columns(check):
+            if column not in present:
+                faults.append(f"{expected.suite}: {check.type}: there is no column {column!r} in {probe.uri}")
+            elif column in probe.columns.inputs:
+                faults.append(
+                    f"{expected.suite}: {check.type}: {column!r} is the input; a suite is about the other columns"
+                )
+    if faults:
+        raise RefusedProbeError(tuple(dict.fromkeys(faults)))
