@@ -73,7 +73,7 @@ def guarded(command: Command, arguments: Sequence[str] | None) -> int:
 
 
 def describe(error: GateError) -> str:
-    """An expected failure as it is printed: `error[model]: …`, or one such line for every fault of a policy or probe set."""
+    """An expected failure as it is printed: `error[model]: …`, or one such line for each fault of several."""
     if isinstance(error, PolicyError):
         return "\n".join(printable(str(fault)) for fault in error.faults)
     if isinstance(error, RefusedProbeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gate.errors import RefusedProbeError
 from gate.probes.validating.checks import Check, Expectations, checks_of
-from gate.probes.validating.facts import Facts, frames, read_facts
+from gate.probes.validating.collecting import read_facts
+from gate.probes.validating.facts import Facts, frames, shortened
 from gate.probes.validating.findings import Finding, finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from gate.probes.probe_set import ProbeSet
     from gate.probes.validating.engine import Outcome
@@ -90,7 +92,9 @@ class Validation:
             "suite": _suite_of(self.expectations.suite),
             "expectations": [check.name for check in self.checks[:_MOST_LISTED]],
             "expectations_checked": len(self.checks),
-            "findings": [{**each, "ids": list(each["ids"]), "message": each["message"][:_LONGEST]} for each in found],
+            "findings": [
+                {**each, "ids": [*map(shortened, each["ids"])], "message": each["message"][:_LONGEST]} for each in found
+            ],
             "facts": digest_of(self.facts),
         }
 
@@ -106,7 +110,7 @@ def digest_of(facts: Facts) -> str:
     total = hashlib.sha256()
     for name, frame in frames(facts).items():
         for column, values in frame.items():
-            held = values if isinstance(values, list) else values.tolist() if hasattr(values, "tolist") else list(values)
+            held = list(values) if isinstance(values, Sequence) else values.tolist()
             total.update(json.dumps([name, column, held], default=str).encode())
     return f"sha256:{total.hexdigest()}"
 
@@ -142,7 +146,8 @@ def validate(probe: ProbeSet, expectations: Expectations | None = None) -> Valid
         expectations: What it must be; what the pack `basic` asks for when None.
 
     Raises:
-        RefusedProbeError: What is expected has faults of its own: a column that is not there, a suite that asks nothing.
+        RefusedProbeError: What is expected has faults of its own: a column that is not there, a suite that asks for
+            nothing.
         ProbeError: The file is damaged.
     """
     from gate.probes.validating import engine
@@ -154,9 +159,7 @@ def validate(probe: ProbeSet, expectations: Expectations | None = None) -> Valid
     facts = read_facts(probe, tuple(dict.fromkeys(further)))
     checks = checks_of(facts, expected)
     checks = checks[:1] if not facts.rows else [*checks, *_answerable(suite, facts)]
-    return Validation(
-        probe.uri, expected, facts, tuple(checks), tuple(engine.evaluate(frames(facts), checks))
-    )
+    return Validation(probe.uri, expected, facts, tuple(checks), tuple(engine.evaluate(frames(facts), checks)))
 
 
 def _suite(expected: Expectations) -> list[Check]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -65,11 +66,10 @@ def _of_any_size(column: pa.Array, contents: Iterable[bytes], *, empty_is_missin
 def _of_numbers(column: pa.Array) -> Cells | None:
     """Numbers, or lists of them at any depth and of any length."""
     import numpy as np
-    import pyarrow as pa
 
     ends = np.arange(len(column) + 1)  # of each row among the values of the level that is looked at
     missing = np.zeros(len(column), dtype=np.int64)
-    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
+    while _is_list(column.type):
         missing += _sums(_nulls(column), ends)
         ends = _ends(_lengths(column))[ends]
         column = column.flatten()
@@ -80,6 +80,12 @@ def _of_numbers(column: pa.Array) -> Cells | None:
     nonfinite = _sums(~np.isfinite(values), ends) if values.dtype.kind == "f" else np.zeros_like(missing)
     # what is null was filled with NaN, and is missing rather than not finite
     return Cells(missing, np.maximum(nonfinite - _sums(_nulls(column), ends), 0), np.diff(ends), _digests(values, ends))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return any(each(kind) for each in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list))
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -130,10 +136,12 @@ def _sums(values: Array, ends: Array) -> Array:
 
 
 def _digests(values: Array, ends: Array) -> list[bytes]:
-    content, size = memoryview(values).cast("B") if len(values) else memoryview(b""), values.itemsize
+    import numpy as np
+
+    content, size = values.view(np.uint8).data if len(values) else memoryview(b""), values.itemsize
     kind = values.dtype.str.encode()
     places = (ends * size).tolist()
     return [
         hashlib.blake2b(content[start:stop], digest_size=_DIGEST_BYTES, person=kind).digest()
-        for start, stop in zip(places, places[1:], strict=False)
+        for start, stop in pairwise(places)
     ]

@@ -151,7 +151,10 @@ def _of_columns(facts: Facts, expected: Expectations) -> Iterator[Check]:
 
 
 def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
-    inputs = [column for column, role in facts.roles.items() if role == "input"]
+    unsuited = {each.column for each in facts.unsuited}
+    inputs = [column for column, role in facts.roles.items() if role == "input" and column not in unsuited]
+    if not inputs:
+        return
     columns = ", ".join(inputs)
     for fault, fact, wrong in (("not_null", "missing", "is missing"), ("finite", "nonfinite", "is not finite")):
         at = sorted(facts.at_fault.get(fact, inputs), key=inputs.index)
@@ -190,6 +193,8 @@ def _text(most: Portion) -> str:
 
 
 def _of_numbers(facts: Facts, expected: Expectations) -> Iterator[Check]:
+    if expected.length is not None:
+        yield _needed("length", "length")
     for column, values in facts.values.items():
         role, called = facts.roles[column], _called(facts, column)
         if role not in ("length", "target") or all(value is None for value in values):
@@ -203,22 +208,31 @@ def _of_numbers(facts: Facts, expected: Expectations) -> Iterator[Check]:
             yield Check("length", column, "rows", _BETWEEN, _on(column, low=low, high=high), words)
 
 
+def _needed(bound: str, role: str) -> Check:
+    """That there is a column with the role that a bound is about, without which the bound would ask nothing."""
+    words = f"there is no {role} column, which `{bound}` is about; name it in probe.columns"
+    kind = "expect_column_distinct_values_to_contain_set"
+    return Check(bound, "", "columns", kind, _in("role", [role]), words)
+
+
 def _of_splits(facts: Facts, expected: Expectations) -> Iterator[Check]:
     column = facts.column("split")
     if column is not None and column in facts.values:
         words = f"split {column!r} is none of {', '.join(SPLITS)} in {{rows}}"
         yield Check("split", column, "rows", "expect_column_values_to_be_in_set", _in(column, list(SPLITS)), words)
     if (most := expected.max_leakage) is not None:
-        if column is None:
-            words = "there is no split column that says which rows are the reference; add it to probe.columns"
-            yield Check("max_leakage", "", "columns", _SUM, _on("split", low=1), words)
+        yield _needed("max_leakage", "split")
         words = f"the input of {{rows}} is that of a reference row too, expected at most {_text(most)}; remove them"
         inputs = ", ".join(name for name, role in facts.roles.items() if role == "input")
         yield _flagged("max_leakage", inputs, "leaked", words, most, facts, lambda facts: facts.leaked)
 
 
 def _of_classes(facts: Facts, expected: Expectations) -> Iterator[Check]:
-    label = facts.column("label") or ""
+    label = facts.column("label")
+    bounds = ("min_classes", "min_rows_per_class", "max_class_share")
+    yield from (_needed(bound, "label") for bound in bounds if getattr(expected, bound) is not None)
+    if label is None:
+        return
     called = f"label {label!r}"
     if (few := expected.min_classes) is not None:
         words = f"{called} has {{observed}} classes, expected at least {few}"
@@ -232,7 +246,9 @@ def _of_classes(facts: Facts, expected: Expectations) -> Iterator[Check]:
 
 
 def _of_groups(facts: Facts, expected: Expectations) -> Iterator[Check]:
-    group = facts.column("group") or ""
-    if (few := expected.min_rows_per_group) is not None:
+    if (few := expected.min_rows_per_group) is None:
+        return
+    yield _needed("min_rows_per_group", "group")
+    if (group := facts.column("group")) is not None:
         words = f"group {group!r} has too few rows of {{names}}, expected at least {few} of each group"
         yield Check("min_rows_per_group", group, "groups", _BETWEEN, _on("rows", low=few), words)

@@ -111,7 +111,7 @@ def _outcome(result: Any, kind: str, rows: int) -> Outcome:  # noqa: ANN401 - of
     found = result.result or {}
     if error := _raised(result.exception_info):
         return Outcome(holds=False, error=error)
-    if not rows and kind not in _COUNTS_ROWS:
+    if (not rows and kind not in _COUNTS_ROWS) or found.get("element_count") == 0:
         return Outcome(holds=False, error="there is nothing to check")
     if kind != _NEEDS_NULLS and found.get("missing_count") and found["missing_count"] == found.get("element_count"):
         return Outcome(holds=False, error="every value is missing, so there is nothing to check")
@@ -138,17 +138,22 @@ def _expectation(kind: str, kwargs: Mapping[str, Any], number: int = 0, check: C
 
 def _source() -> Any:  # noqa: ANN401 - of Great Expectations
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")  # by name, or variables of the environment choose the cloud
     context.enable_analytics(enable=False)
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     return context.data_sources.add_pandas("probe")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Imports without a word on stderr, without telemetry, and without collecting garbage that is none."""
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    logger = logging.getLogger("great_expectations")
+    logger.setLevel(logging.WARNING)
+    propagates, logger.propagate = logger.propagate, False  # modules of it set the levels of their loggers themselves
+    unheard = logging.NullHandler()
+    logger.addHandler(unheard)
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")
     collects = gc.isenabled()
     gc.disable()  # half a second of the three that the import takes
@@ -157,5 +162,7 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        logger.removeHandler(unheard)
+        logger.propagate = propagates
         if collects:
             gc.enable()

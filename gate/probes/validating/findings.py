@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gate.probes.validating.engine import SHOWN
+from gate.probes.validating.facts import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,8 @@ def finding(check: Check, outcome: Outcome, facts: Facts) -> Finding:
         message = f"{check.type} could not be checked: {outcome.error}"
         return Finding(check.fault, check.column, message, 0, (), check.severity)
     count, places = _rows(check, outcome, facts)
-    shown = [facts.name(place) for place in places]
+    shown = list(dict.fromkeys(facts.name(place) for place in places))
+    shown += ["…"] if count > len(places) and shown else []
     message = check.words.replace("{observed}", _number(outcome.observed))
     if "{names}" in message:
         message = message.replace("{names}", ", ".join(_names(check, outcome, facts)))
@@ -65,8 +67,7 @@ def finding(check: Check, outcome: Outcome, facts: Facts) -> Finding:
 
 def _counted(count: int, rows: int, shown: Sequence[str]) -> str:
     of = f"{count} of {rows} rows" if count else "the rows as a whole"
-    more = ", …" if count > len(shown) else ""
-    return f"{of} ({', '.join(shown)}{more})" if shown else of
+    return f"{of} ({', '.join(shown)})" if shown else of
 
 
 def _number(value: Any) -> str:  # noqa: ANN401 - of Great Expectations
@@ -105,7 +106,7 @@ def _names(check: Check, outcome: Outcome, facts: Facts) -> list[str]:
     total, listed = sum(counts.values()), list(counts.items())
     share = check.kwargs["column"] == "share"
     names = [
-        f"{name!r} ({count / total:.1%})" if share else f"{name!r} ({count})"
+        f"{shortened(repr(name))} ({f'{count / total:.1%}' if share else count})"
         for name, count in (listed[place] for place in outcome.places)
     ]
     return [*names, *(["…"] if (outcome.count or 0) > len(names) else [])]

@@ -13,6 +13,8 @@ from gate.probes.validating.checks import Check
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from gate.probes.validating.checks import Severity
+
 _BETWEEN = """
     expect_column_max_to_be_between expect_column_mean_to_be_between expect_column_median_to_be_between
     expect_column_min_to_be_between expect_column_proportion_of_non_null_values_to_be_between
@@ -24,7 +26,8 @@ _OTHERS = """
     expect_column_distinct_values_to_be_in_set expect_column_distinct_values_to_contain_set
     expect_column_distinct_values_to_equal_set expect_column_most_common_value_to_be_in_set
     expect_column_pair_values_a_to_be_greater_than_b expect_column_pair_values_to_be_equal
-    expect_column_pair_values_to_be_in_set expect_column_value_lengths_to_equal expect_column_value_z_scores_to_be_less_than
+    expect_column_pair_values_to_be_in_set expect_column_value_lengths_to_equal
+    expect_column_value_z_scores_to_be_less_than
     expect_column_values_to_be_dateutil_parseable expect_column_values_to_be_decreasing
     expect_column_values_to_be_in_set expect_column_values_to_be_increasing
     expect_column_values_to_be_json_parseable expect_column_values_to_be_null expect_column_values_to_be_unique
@@ -47,7 +50,7 @@ _REFUSED = {
     "catch_exceptions": "the gate chooses it",
     "windows": "windows are not supported",
 }
-_SEVERITIES = {"critical": "critical", "warning": "warning", "info": "warning"}
+_SEVERITIES: dict[str, Severity] = {"critical": "critical", "warning": "warning", "info": "warning"}
 _COLUMN_KEYS = ("column", "column_A", "column_B")
 
 
@@ -82,7 +85,8 @@ def columns_of(kwargs: Mapping[str, Any]) -> list[str]:
 
 def guards(checks: list[Check]) -> Iterator[Check]:
     """For every column that a suite names: that it has a value at all, which most expectations take for granted."""
-    named = {column: check for check in checks for column in columns_of(check.kwargs) if not check.type.endswith("be_null")}
+    asked = [check for check in checks if check.type != "expect_column_values_to_be_null"]
+    named = dict.fromkeys(column for check in asked for column in columns_of(check.kwargs))
     kind = "expect_column_proportion_of_non_null_values_to_be_between"
     for column in named:
         kwargs = {"column": column, "min_value": 0, "strict_min": True}
@@ -136,7 +140,8 @@ def _entry_faults(entry: Any) -> Iterator[str]:  # noqa: ANN401 - read from JSON
     if entry.get("severity", "critical") not in _SEVERITIES:
         yield f".severity: is {entry['severity']!r}, expected {', '.join(_SEVERITIES)}"
     if entry.get("type") not in KINDS:
-        yield f".type: {entry.get('type')!r} is none of the expectations that are supported{_nearest(entry.get('type'))}"
+        kind = entry.get("type")
+        yield f".type: {kind!r} is none of the expectations that are supported{_nearest(kind)}"
     else:
         yield from _kwargs_faults(entry["type"], entry["kwargs"])
 
@@ -169,5 +174,5 @@ def _check(entry: Mapping[str, Any], where: str) -> Check:
     columns = columns_of(kwargs)
     of = f" of {', '.join(map(repr, columns))}" if columns else ""
     words = f"{where}: {kind}{of} does not hold in {{rows}}"
-    severity = "warning" if _SEVERITIES[entry.get("severity", "critical")] == "warning" else "critical"
+    severity = _SEVERITIES[entry.get("severity", "critical")]
     return Check("suite", ", ".join(columns), "rows" if columns else "inputs", kind, kwargs, words, severity)

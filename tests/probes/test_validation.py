@@ -1,0 +1,595 @@
+# ruff: noqa: E501 - a table of messages, each in one line
+"""A probe set with a fault is refused before any model sees it; every fault is told with its column and first rows."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gate.errors import ProbeError, RefusedProbeError
+from gate.policy.expectations import Expectations as Block
+from gate.policy.kinds import Margin
+from gate.probes.probe_set import Columns, ProbeSet, open_probe
+from gate.probes.validating import engine
+from gate.probes.validating.cells import cells_of
+from gate.probes.validating.checks import Check
+from gate.probes.validation import Expectations, Finding, validate, validated
+
+ROOT = Path(__file__).parents[2]
+ROWS = 60
+Data = dict[str, Any]
+Change = Callable[[Data], object]
+
+
+@dataclass(frozen=True)
+class Split(Columns):
+    """Columns of a probe set that holds reference rows too."""
+
+    split: str | None = "part"
+
+    @property
+    def texts(self) -> frozenset[str]:
+        return super().texts | {str(self.split)}
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (*super().all, str(self.split))
+
+
+COLUMNS = Split("x", label="topic", group="site", length="tokens", id="name")
+ASKED = Expectations(
+    min_rows=40,
+    min_classes=2,
+    min_rows_per_class=5,
+    max_class_share=0.85,
+    min_rows_per_group=4,
+    max_duplicates=Margin(2, percent=True),
+    max_leakage=Margin(0, percent=False),
+    length=(1, 512),
+    unique=("url",),
+    not_null=("note",),
+)
+
+
+def good() -> Data:
+    """Sixty rows without a fault: fifty to measure, ten for reference."""
+    x = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
+    return {
+        "x": [row.tolist() for row in x],
+        "topic": [f"topic {row % 3}" for row in range(ROWS)],
+        "site": [f"site {row % 2}" for row in range(ROWS)],
+        "tokens": [1.0 + row for row in range(ROWS)],
+        "name": [f"r{row}" for row in range(ROWS)],
+        "part": ["probe"] * 50 + ["reference"] * 10,
+        "url": [f"u{row}" for row in range(ROWS)],
+        "note": ["fine"] * ROWS,
+    }
+
+
+def probe_of(folder: Path, data: Data, columns: Columns = COLUMNS) -> ProbeSet:
+    path = folder / "probe.parquet"
+    pq.write_table(pa.table(data), path, row_group_size=7)
+    return open_probe(str(path), columns=columns)
+
+
+def put(column: str, **values: Any) -> Change:
+    """Other values in some rows: `put("topic", r3=None)`."""
+    return lambda data: [data[column].__setitem__(int(row[1:]), value) for row, value in values.items()]
+
+
+def every(column: str, value: Any) -> Change:
+    return lambda data: data.update({column: [value] * len(data[column])})
+
+
+def only(rows: int) -> Change:
+    return lambda data: data.update({column: values[:rows] for column, values in data.items()})
+
+
+def one_class_is_large(data: Data) -> None:
+    data["topic"] = ["a" if row < 44 else "b" for row in range(ROWS)]
+
+
+def copied(data: Data) -> None:
+    for row in (20, 21, 22):
+        data["x"][row] = data["x"][3]
+
+
+def leaking(data: Data) -> None:
+    data["x"][55], data["x"][56] = data["x"][2], data["x"][7]
+
+
+FAULTS: dict[str, tuple[Change, tuple[str, str, int, tuple[str, ...], str]]] = {
+    "too few rows": (
+        lambda data: data.update(part=["probe"] * 12 + ["reference"] * 48),
+        ("min_rows", "", 0, (), "12 rows to measure, expected at least 40; add rows"),
+    ),
+    "no row": (only(0), ("min_rows", "", 0, (), "the probe set holds no row; add rows")),
+    "an id twice": (
+        put("name", r8="r7", r9="r7"),
+        ("unique", "name", 3, ("r7", "r7", "r7"), "id 'name' is not unique in 3 of 60 rows ('r7'); no value may"),
+    ),
+    "no id": (
+        put("name", r4=None),
+        ("not_null", "name", 1, ("4",), "id 'name' is missing in 1 of 60 rows (number 4); every row needs one"),
+    ),
+    "no label": (
+        put("topic", r3=None, r11="", r40=None),
+        ("not_null", "topic", 3, ("r3", "r11", "r40"), "label 'topic' is missing in 3 of 60 rows ('r3', 'r11', 'r40')"),
+    ),
+    "no group": (
+        put("site", r5=None),
+        ("not_null", "site", 1, ("r5",), "group 'site' is missing in 1 of 60 rows ('r5'); every row needs one"),
+    ),
+    "no label at all": (
+        every("topic", None),
+        ("not_null", "topic", 60, ("r0", "r1", "r2", "r3", "r4"), "label 'topic' is missing in 60 of 60 rows ('r0', "),
+    ),
+    "an input that is not finite": (
+        put("x", r6=[1.0, float("nan"), 2.0, 3.0], r7=[1.0, 2.0, float("-inf"), 1e300]),
+        ("finite", "x", 2, ("r6", "r7"), "input 'x' is not finite in 2 of 60 rows ('r6', 'r7'); every row needs finite"),
+    ),
+    "no input": (
+        put("x", r9=None),
+        ("not_null", "x", 1, ("r9",), "input 'x' is missing in 1 of 60 rows ('r9'); every row needs one"),
+    ),
+    "a value missing in an input": (
+        put("x", r9=[1.0, None, 2.0, 3.0]),
+        ("not_null", "x", 1, ("r9",), "input 'x' is missing in 1 of 60 rows ('r9')"),
+    ),
+    "the same input everywhere": (
+        every("x", [1.0, 2.0, 3.0, 4.0]),
+        ("constant", "x", 0, (), "input is the same in every row, so nothing can be measured; check columns.input"),
+    ),
+    "a shorter input": (
+        put("x", r30=[1.0, 2.0]),
+        ("width", "x", 1, ("r30",), "input does not have 4 values in 1 of 60 rows ('r30'); every row needs as many"),
+    ),
+    "a small class": (
+        put("topic", r1="rare", r2="rare"),
+        ("min_rows_per_class", "topic", 2, ("r1", "r2"), "too few rows of 'rare' (2), expected at least 5 of each class"),
+    ),
+    "one class": (
+        every("topic", "a"),
+        ("min_classes", "topic", 0, (), "label 'topic' has 1 classes, expected at least 2"),
+    ),
+    "a dominating class": (
+        one_class_is_large,
+        ("max_class_share", "topic", 44, ("r0", "r1"), "is mostly 'a' (88.0%), expected at most 0.85 of the rows in one"),
+    ),
+    "a small group": (
+        put("site", r1="lab", r44="lab"),
+        ("min_rows_per_group", "site", 2, ("r1", "r44"), "too few rows of 'lab' (2), expected at least 4 of each group"),
+    ),
+    "a length that is not finite": (
+        put("tokens", r12=float("inf")),
+        ("finite", "tokens", 1, ("r12",), "length 'tokens' is not finite in 1 of 60 rows ('r12'); every row needs a"),
+    ),
+    "a length that is no number": (
+        put("tokens", r12=float("nan")),
+        ("not_null", "tokens", 1, ("r12",), "length 'tokens' is missing in 1 of 60 rows ('r12')"),
+    ),
+    "a length out of range": (
+        put("tokens", r13=0.0, r14=513.0),
+        ("length", "tokens", 2, ("r13", "r14"), "lies outside in 2 of 60 rows ('r13', 'r14'), expected at least 1 and at most 512"),
+    ),
+    "lengths that are texts": (
+        every("tokens", "many"),
+        ("type", "tokens", 0, (), "length 'tokens' holds string, expected numbers"),
+    ),
+    "inputs that are dates": (
+        lambda data: data.update(x=pa.array(range(ROWS), pa.date32())),
+        ("type", "x", 0, (), "input 'x' holds date32[day], expected numbers, lists of numbers, texts or pictures"),
+    ),
+    "copies": (
+        copied,
+        ("max_duplicates", "x", 3, ("r20", "r21", "r22"), "3 of 60 rows ('r20', 'r21', 'r22') have the input of an earlier row, expected at most 2%"),
+    ),
+    "reference rows among the rows": (
+        leaking,
+        ("max_leakage", "x", 2, ("r2", "r7"), "the input of 2 of 60 rows ('r2', 'r7') is that of a reference row too, expected at most 0"),
+    ),
+    "an unknown split": (
+        put("part", r17="train"),
+        ("split", "part", 1, ("r17",), "split 'part' is none of probe, reference, ood in 1 of 60 rows ('r17')"),
+    ),
+    "a value twice": (
+        put("url", r3="u2"),
+        ("unique", "url", 2, ("r2", "r3"), "column 'url' is not unique in 2 of 60 rows ('r2', 'r3')"),
+    ),
+    "a value that is missing": (
+        put("note", r3=None),
+        ("not_null", "note", 1, ("r3",), "column 'note' is missing in 1 of 60 rows ('r3'); every row needs one"),
+    ),
+}  # fmt: skip
+
+
+def findings(
+    folder: Path, change: Change, asked: Expectations = ASKED, columns: Columns = COLUMNS
+) -> tuple[Finding, ...]:
+    data = good()
+    change(data)
+    if not len(data["x"]):
+        return validate(probe_of(folder, {name: pa.array([], pa.string()) for name in data}, columns), asked).findings
+    return validate(probe_of(folder, data, columns), asked).findings
+
+
+def test_a_probe_set_without_a_fault_passes(tmp_path: Path) -> None:
+    validation = validated(probe_of(tmp_path, good()), ASKED)
+    assert validation.status == "passed"
+    assert not validation.findings
+    assert len(validation.checks) > 20
+    assert validation.document["splits"] == {"probe": 50, "reference": 10}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_and_named(tmp_path: Path, fault: str) -> None:
+    change, (name, column, rows, ids, message) = FAULTS[fault]
+    found = [each for each in findings(tmp_path, change) if (each.fault, each.column) == (name, column)]
+    assert len(found) == 1
+    assert message in found[0].message
+    assert (found[0].rows, found[0].ids[: len(ids)]) == (rows, ids)
+    assert len(found[0].ids) <= 5
+    assert found[0].severity == "critical"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_refuses_the_probe_set(tmp_path: Path, fault: str) -> None:
+    data = good()
+    FAULTS[fault][0](data)
+    name, _, _, _, message = FAULTS[fault][1]
+    if not len(data["x"]):
+        data = {name: pa.array([], pa.string()) for name in data}
+    probe = probe_of(tmp_path, data)
+    with pytest.raises(RefusedProbeError) as raised:
+        validated(probe, ASKED)
+    assert any(line.startswith(f"{probe.uri}: {name}: ") and message in line for line in raised.value.faults)
+    assert raised.value.exit_code == 3
+
+
+def test_no_other_fault_is_told_than_the_one_that_is_there(tmp_path: Path) -> None:
+    several = {
+        "no label at all",
+        "one class",
+        "the same input everywhere",
+        "a length that is not finite",
+        "no row",
+        "too few rows",
+    }
+    for fault in sorted(FAULTS.keys() - several):
+        assert len(findings(tmp_path, FAULTS[fault][0])) == 1, fault
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    def change(data: Data) -> None:
+        for fault in ("an id twice", "no label", "a shorter input", "a length out of range", "copies"):
+            FAULTS[fault][0](data)
+
+    names = {each.fault for each in findings(tmp_path, change)}
+    assert names == {"length", "unique", "not_null", "width", "max_duplicates"}
+
+
+def test_of_several_input_columns_those_at_fault_are_named(tmp_path: Path) -> None:
+    data = good()
+    data |= {f"x{number}": np.arange(ROWS) + number / 3 for number in range(3)}
+    data["x1"][4] = np.nan
+    (found,) = validate(probe_of(tmp_path, data, replace(COLUMNS, input=("x0", "x1", "x2"))), ASKED).findings
+    assert (found.fault, found.column, found.ids) == ("finite", "x1", ("r4",))
+
+
+@pytest.mark.parametrize("values", [["a" * (row + 1) for row in range(ROWS)], [b"%d" % row for row in range(ROWS)]])
+def test_texts_and_pictures_are_inputs_of_any_size(tmp_path: Path, values: list[Any]) -> None:
+    assert not validate(probe_of(tmp_path, good() | {"x": values}), ASKED).findings
+    values = [*values[:3], values[3][:0], *values[4:]]
+    (found,) = validate(probe_of(tmp_path, good() | {"x": values}), ASKED).findings
+    assert (found.fault, found.ids) == ("not_null", ("r3",))
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.list_(pa.float32(), 3), pa.large_list(pa.float64())])
+def test_lists_of_every_kind_are_read_alike(kind: pa.DataType) -> None:
+    column = pa.array([[0, 0, 0], [1, 2, 3], None, [4, None, 6], [1, 2, 3], [7, np.inf, np.nan], [0, 0, 0]], kind)
+    for cells, at in ((cells_of(column), 0), (cells_of(column.slice(1)), 1)):
+        assert cells is not None
+        assert cells.missing.tolist() == [0, 0, 1, 1, 0, 0, 0][at:]
+        assert cells.nonfinite.tolist() == [0, 0, 0, 0, 0, 2, 0][at:]
+        assert cells.width.tolist() == [3, 3, 0, 3, 3, 3, 3][at:]
+        equal = [digest == cells.digests[1 - at] for digest in cells.digests]
+        assert equal == [False, True, False, False, True, False, False][at:]
+
+
+def test_nested_lists_are_counted_through() -> None:
+    column = pa.array([[[1, 2], [3]], [[4], None, [5, None, float("nan")]], None, []], pa.list_(pa.list_(pa.float32())))
+    cells = cells_of(column)
+    assert cells is not None
+    assert cells.missing.tolist() == [0, 2, 1, 0]
+    assert cells.nonfinite.tolist() == [0, 1, 0, 0]
+    assert cells.width.tolist() == [3, 4, 0, 0]
+
+
+def test_the_shape_says_how_many_values_an_input_has(tmp_path: Path) -> None:
+    path = tmp_path / "probe.parquet"
+    pq.write_table(pa.table(good()), path)
+    (found,) = validate(open_probe(str(path), columns=COLUMNS, shape=(1, 8)), ASKED).findings
+    assert "input does not have 8 values in 60 of 60 rows" in found.message
+
+
+def test_without_expectations_the_basic_ones_hold(tmp_path: Path) -> None:
+    data = good()
+    put("topic", r3=None)(data)
+    with pytest.raises(RefusedProbeError, match="not_null: label 'topic' is missing in 1 of 60 rows"):
+        validated(probe_of(tmp_path, data))
+
+
+def test_a_bound_that_only_warns_refuses_nothing(tmp_path: Path) -> None:
+    data = good()
+    one_class_is_large(data)
+    validation = validated(probe_of(tmp_path, data), replace(ASKED, warn=frozenset({"max_class_share"})))
+    assert validation.status == "warned"
+    assert [each.fault for each in validation.warnings] == ["max_class_share"]
+    assert validation.document["findings"][0]["severity"] == "warning"
+
+
+def test_the_block_of_a_policy_is_what_the_rows_are_held_against(tmp_path: Path) -> None:
+    block = Block(packs=("classification", "retrieval", "leakage"), min_rows=70)
+    asked = Expectations(**block.resolved)
+    assert asked.packs == ("basic", "classification", "retrieval", "leakage")
+    assert (asked.min_rows, asked.min_rows_per_class, set(asked.warn)) == (70, 5, {"max_class_share"})
+    (found,) = validate(probe_of(tmp_path, good()), asked).findings
+    assert found.message == "50 rows to measure, expected at least 70; add rows"
+
+
+# Nothing passes by absence.
+
+
+@pytest.mark.parametrize("asked", [Expectations(), ASKED])
+def test_no_rows_never_pass(tmp_path: Path, asked: Expectations) -> None:
+    assert [each.fault for each in findings(tmp_path, only(0), asked)] == ["min_rows"]
+
+
+def test_a_column_that_a_bound_needs_and_that_is_not_there_never_passes(tmp_path: Path) -> None:
+    bare = Columns("x")
+    found = findings(tmp_path, lambda _: None, replace(ASKED, warn=frozenset({"min_classes"})), bare)
+    assert {(each.fault, each.severity) for each in found} == {
+        ("min_classes", "warning"),
+        ("min_rows_per_class", "critical"),
+        ("max_class_share", "critical"),
+        ("min_rows_per_group", "critical"),
+        ("max_leakage", "critical"),
+        ("length", "critical"),
+    }
+
+
+@pytest.mark.parametrize("column", ["topic", "site", "tokens", "name", "part", "note", "x"])
+def test_a_column_without_a_value_never_passes(tmp_path: Path, column: str) -> None:
+    found = findings(tmp_path, lambda data: data.update({column: pa.nulls(ROWS)}))
+    assert ("not_null", column) in {(each.fault, each.column) for each in found}
+
+
+def test_no_check_never_passes() -> None:
+    with pytest.raises(ProbeError, match="nothing is expected of the probe set"):
+        engine.evaluate({}, [])
+
+
+FRAME = {"rows": {"a": [1.0, 2.0], "none": [None, None]}, "inputs": {"a": []}}
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind", "kwargs", "error"),
+    [
+        ("inputs", "expect_column_values_to_not_be_null", {"column": "a"}, "there is nothing to check"),
+        ("inputs", "expect_column_mean_to_be_between", {"column": "a", "min_value": 0}, ""),
+        (
+            "rows",
+            "expect_column_values_to_be_between",
+            {"column": "b", "min_value": 0},
+            'The column "b" in BatchData does not',
+        ),
+        ("rows", "expect_column_values_to_match_regex", {"column": "none", "regex": "x"}, "every value is missing"),
+    ],
+)
+def test_what_cannot_be_checked_is_an_error_and_no_pass(frame: Any, kind: str, kwargs: Data, error: str) -> None:
+    (outcome,) = engine.evaluate(FRAME, [Check("f", "a", frame, kind, kwargs, "")])  # type: ignore[arg-type]
+    assert not outcome.holds
+    assert outcome.error is not None
+    assert error in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("info", "error"),
+    [
+        (None, None),
+        ({"raised_exception": False, "exception_message": None}, None),
+        ({"raised_exception": True, "exception_message": "flat\nmore"}, "flat"),
+        ({"MetricConfigurationID(x)": {"raised_exception": True, "exception_message": "keyed"}}, "keyed"),
+        ({"raised_exception": True}, "an exception without a message"),
+    ],
+)
+def test_an_exception_is_found_in_both_shapes(info: Data | None, error: str | None) -> None:
+    assert engine._raised(info) == error
+
+
+# Suites of a user.
+
+
+def suite(folder: Path, *expectations: Any, **further: Any) -> Expectations:
+    path = folder / "suite.json"
+    path.write_text(json.dumps({"name": "mine", "expectations": expectations, **further}), encoding="utf-8")
+    return Expectations(suite=str(path))
+
+
+def expect(kind: str, **kwargs: Any) -> Data:
+    return {"type": f"expect_{kind}", "kwargs": kwargs}
+
+
+def test_a_suite_of_a_user_is_held_against_the_columns_that_are_no_vectors(tmp_path: Path) -> None:
+    asked = suite(
+        tmp_path,
+        expect("column_values_to_match_regex", column="url", regex="^u[0-4]"),
+        expect("column_values_to_be_between", column="tokens", max_value=59, mostly=0.9) | {"severity": "critical"},
+        expect("column_values_to_be_in_set", column="topic", value_set=["topic 0", "topic 1"])
+        | {"severity": "warning"},
+        expect("table_row_count_to_equal", value=60),
+    )
+    found = validate(probe_of(tmp_path, good()), asked).findings
+    assert [(each.column, each.severity, each.ids[:1]) for each in found] == [
+        ("url", "critical", ("r5",)),
+        ("topic", "warning", ("r2",)),
+    ]
+    assert (
+        "expectations[0]: expect_column_values_to_match_regex of 'url' does not hold in 15 of 60 rows"
+        in found[0].message
+    )
+    assert len(validate(probe_of(tmp_path, good()), asked).document["suite"]["digest"]) == 71
+
+
+def test_a_suite_that_great_expectations_wrote_is_read(tmp_path: Path) -> None:
+    import great_expectations as gx
+    from great_expectations.expectations.core.expect_column_values_to_be_unique import ExpectColumnValuesToBeUnique
+
+    written = gx.ExpectationSuite(name="s", expectations=[ExpectColumnValuesToBeUnique(column="url")])
+    path = tmp_path / "suite.json"
+    path.write_text(json.dumps(written.to_json_dict()), encoding="utf-8")
+    assert not validate(probe_of(tmp_path, good()), Expectations(suite=str(path))).findings
+
+
+def test_a_column_that_is_null_all_over_holds_no_expectation_of_a_suite(tmp_path: Path) -> None:
+    asked = suite(tmp_path, expect("column_distinct_values_to_be_in_set", column="note", value_set=["fine"]))
+    data = good() | {"note": pa.nulls(ROWS, pa.string())}
+    (found,) = validate(probe_of(tmp_path, data), asked).findings
+    assert "column 'note' has no value at all, so the suite asks nothing of it" in found.message
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        (expect("column_values_to_be_uniq", column="url"), "expectations[0].type: 'expect_column_values_to_be_uniq' is none of"),
+        (expect("column_mean_to_be_between", column="tokens"), "expectations[0].kwargs: has neither min_value nor max_value"),
+        (expect("column_values_to_be_unique", column="url", x=1), "expectations[0].kwargs: x: extra fields not permitted"),
+        (expect("column_values_to_be_unique"), "expectations[0].kwargs: column: field required"),
+        (expect("column_values_to_be_in_set", column="url", value_set=[]), "kwargs.value_set: is empty, so nothing is asked"),
+        (expect("column_values_to_be_unique", column="url", mostly=0), "kwargs.mostly: is 0, so nothing is asked"),
+        (expect("column_values_to_be_unique", column="url", row_condition="a"), "row_condition: conditions on rows are not"),
+        (expect("column_values_to_be_unique", column="nope"), "there is no column 'nope' in"),
+        (expect("column_values_to_be_unique", column="x"), "'x' is the input; a suite is about the other columns"),
+        (expect("column_values_to_be_unique", column="url") | {"severity": "low"}, "expectations[0].severity: is 'low'"),
+        (expect("column_values_to_be_unique", column="url") | {"kwarg": 1}, "expectations[0]: there is no key 'kwarg'"),
+        ("unique", "expectations[0]: should hold a type and kwargs"),
+        ({"type": "unexpected_rows_expectation", "kwargs": {"unexpected_rows_query": "select"}}, "is none of the expectations"),
+    ],
+)  # fmt: skip
+def test_a_suite_that_is_wrong_or_asks_nothing_is_refused(tmp_path: Path, entry: Any, fault: str) -> None:
+    asked = suite(tmp_path, entry)
+    with pytest.raises(RefusedProbeError) as raised:
+        validate(probe_of(tmp_path, good()), asked)
+    assert fault in str(raised.value)
+    assert str(raised.value).startswith(str(asked.suite))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"name": "s", "expectations": []}', "the suite holds no expectation, so it asks nothing"),
+        ('{"name": "s"}', "should be a suite"),
+        ("[1,\n 2", "suite.json:2:3: is no JSON"),
+        ('{"name": "s", "expectations": [NaN]}', "NaN is no number of JSON"),
+        ('{"expectations": [], "expectations": [1]}', "the key 'expectations' is given twice"),
+        ('{"expectations": [1], "expect": 2}', "there is no key 'expect'"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "suite.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RefusedProbeError) as raised:
+        validate(probe_of(tmp_path, good()), Expectations(suite=str(path)))
+    assert fault in str(raised.value)
+
+
+def test_a_suite_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedProbeError, match=r"nope\.json: cannot be read: No such file"):
+        validate(probe_of(tmp_path, good()), Expectations(suite=str(tmp_path / "nope.json")))
+
+
+def test_a_column_that_is_not_in_the_file_is_refused(tmp_path: Path) -> None:
+    asked = {"unique": replace(ASKED, unique=("nope", "url")), "not_null": replace(ASKED, not_null=("nope",))}
+    for key, expected in asked.items():
+        with pytest.raises(RefusedProbeError, match=f"{key}: there is no column 'nope'; there are: x, topic, "):
+            validate(probe_of(tmp_path, good()), expected)
+
+
+# What it leaves behind.
+
+
+def test_the_evidence_stays_small(tmp_path: Path) -> None:
+    def change(data: Data) -> None:
+        put("name", **{f"r{row}": "id" * 5000 for row in range(50)})(data)
+        put("topic", **{f"r{row}": f"class {row}" for row in range(50)})(data)
+
+    data = good()
+    change(data)
+    text = json.dumps(validate(probe_of(tmp_path, data), ASKED).document, allow_nan=False)
+    assert len(text) < 6000
+    assert json.loads(text)["facts"].startswith("sha256:")
+
+
+def test_the_digest_of_the_facts_is_that_of_their_content(tmp_path: Path) -> None:
+    digests = [
+        validate(probe_of(tmp_path, data)).document["facts"]
+        for data in (good(), good(), good() | {"topic": ["b"] * ROWS})
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_great_expectations_is_imported_in_one_module_and_inside_functions() -> None:
+    importing = set()
+    for path in (ROOT / "gate").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {
+            name.split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in (
+                [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
+            )
+        }
+        if "great_expectations" in names:
+            importing.add(path.relative_to(ROOT).as_posix())
+            assert not any(
+                isinstance(node, ast.Import | ast.ImportFrom) and "great" in ast.unparse(node) for node in tree.body
+            )
+    assert importing == {"gate/probes/validating/engine.py"}
+
+
+ALONE = """
+import logging, socket, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+logging.getLogger().handlers[0].addFilter(lambda record: record.name.startswith("great_expectations"))
+def refuse(*arguments, **named):
+    raise SystemExit(f"network: {arguments}")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+from gate.probes.probe_set import Columns, open_probe
+from gate.probes.validation import validate
+found = validate(open_probe(sys.argv[1], columns=Columns("x", label="topic", id="name")))
+assert found.status == sys.argv[2], found.findings
+"""
+
+
+@pytest.mark.parametrize(("fault", "status"), [("", "passed"), ("no label", "failed")])
+def test_validation_is_silent_and_asks_nothing_of_the_network(tmp_path: Path, fault: str, status: str) -> None:
+    data = good()
+    if fault:
+        FAULTS[fault][0](data)
+    uri = probe_of(tmp_path, data).uri
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE, uri, status], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
