@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gate.models.mlmodel import Permissions
     from gate.policy.schema import Policy
     from gate.probes.probe_set import ProbeSet
+    from gate.probes.validation import Validation
     from gate.questions import Part, Plan
     from gate.verdict import Measurements
 
@@ -39,6 +40,7 @@ class Evaluated:
         measured: The estimates that follow from them.
         device: Where the model ran.
         ran: How each of the two models ran: `candidate` and `baseline` → `isolation`, `batch_size`.
+        validation: What the probe set was held against, and what came of it.
     """
 
     model: FoundModel
@@ -49,6 +51,7 @@ class Evaluated:
     measured: Measurements
     device: str
     ran: Mapping[str, Mapping[str, object]]
+    validation: Validation
 
 
 def check(
@@ -122,6 +125,7 @@ def _places(found: Evaluated) -> dict[str, Any]:
         ],
         "reads": plan.reads_described,
         "ran": found.ran,
+        "validation": found.validation.document,
         "baseline_layers": {name: asdict(at) for name, at in plan.baseline_layers.items()},
     }
 
@@ -159,12 +163,13 @@ def evaluate(
         baseline = _baseline(policy, model, Path(folder), compares=plan.compares)
         rows = streaming.open_rows(spec, plan.tags, Path(folder))
         with streaming.running(model, baseline, plan, device=where, run=policy.run) as models:
+            validation = streaming.valid(rows, spec)  # while the models are loaded in processes of their own
             stream = streaming.batches(models, rows, plan, seed=policy.run.seed, on_progress=on_progress)
             collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
             ran = models.ran
     streaming.require_pinned(rows, spec)
     measured = questions.answers(plan.rules, collections, policy.defaults.confidence, baseline)
-    return Evaluated(model, baseline, rows, plan, collections, measured, where, ran)
+    return Evaluated(model, baseline, rows, plan, collections, measured, where, ran, validation)
 
 
 def _permissions(policy: Policy) -> Permissions:

@@ -79,7 +79,7 @@ def document(
         places: What was read where: `layers`, each as `gate.evidence.layers.describe` gives it; `reads`, name → path
             and pooling of anything else, of logits the classes as well; `baseline_layers`, name → path and pooling of
             those that something was compared with; `ran`, of `candidate` and `baseline` how it was run: `isolation`,
-            with its mode, and `batch_size`.
+            with its mode, and `batch_size`; `validation`, what the probe set was held against.
         measured: Every estimate.
         judgement: What the policy says of them.
         run: As `gate.evidence.environment.environment` gives it.
@@ -105,6 +105,7 @@ def document(
             **{key: getattr(probe, key) for key in ("uri", "digest", "slices_digest", "rows")},
             "columns": _columns(probe),
             "shape": None if probe.shape is None else list(probe.shape),
+            "validation": places["validation"],
             **({} if probe.transform is None else {"transform": asdict(probe.transform)}),
         },
         "baseline": None if isinstance(baseline, Absent) else _model(baseline, ran["baseline"]),
@@ -113,6 +114,7 @@ def document(
         "run": dict(run),
         "notes": [
             *judgement.notes,
+            *(f"probe set: {each['message']}" for each in places["validation"].get("findings", ())),
             *_cautions("the model", model, ran["candidate"]),
             *(() if isinstance(baseline, Absent) else _cautions("the baseline", baseline, ran["baseline"])),
             *([absence] if absence and policy.policy.baseline else []),

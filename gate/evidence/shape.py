@@ -88,7 +88,14 @@ _KINDS: dict[str, Kinds] = {
     },
     "model": _MODEL,
     "policy": {"name": TEXT, "version": _MAYBE, "path": TEXT, "text": TEXT},
-    "probe": {"uri": TEXT, "digest": TEXT, "slices_digest": _MAYBE, "rows": COUNT, "shape": or_null(_SHAPE)},
+    "probe": {
+        "uri": TEXT,
+        "digest": TEXT,
+        "slices_digest": _MAYBE,
+        "rows": COUNT,
+        "shape": or_null(_SHAPE),
+        "validation": or_null(keys_of("what the probe set was held against", status=TEXT)),
+    },
     "run": {
         **dict.fromkeys(("version", "python", "torch", "mlflow", "platform", "device", "precision"), _MAYBE),
         "seed": WHOLE,

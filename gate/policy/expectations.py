@@ -73,7 +73,7 @@ Portion = Annotated[Allowance, AfterValidator(_of_rows)]
 
 
 class Expectations(Keys):
-    """What a probe set must be; one that is not is refused before any model is loaded."""
+    """What a probe set must be; one that is not is refused before anything is measured."""
 
     packs: tuple[Pack, ...] = ("basic",)
     """Ready-made sets of bounds. `basic` always holds: at least one row, ids that are unique, nothing missing in a

@@ -125,7 +125,7 @@ class Probe(Keys):
     transform: Transform | None = None
     """What is done to the pictures that the model is shown; the digest of a probe set depends on it."""
     expectations: Expectations = Expectations()
-    """What it must be, before any model is loaded; without this key, what the pack `basic` asks for."""
+    """What it must be before anything is measured; without this key, what the pack `basic` asks for."""
 
 
 class Run(Keys):

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from gate.streaming.opening import open_rows, require_pinned, resolved_device, resolved_probe
+from gate.streaming.opening import open_rows, require_pinned, resolved_device, resolved_probe, valid
 from gate.streaming.parts import MOST_SLICES
 from gate.streaming.passes import batches
 from gate.streaming.sources import running
 
-__all__ = ["MOST_SLICES", "batches", "open_rows", "require_pinned", "resolved_device", "resolved_probe", "running"]
+__all__ = [
+    "MOST_SLICES",
+    "batches",
+    "open_rows",
+    "require_pinned",
+    "resolved_device",
+    "resolved_probe",
+    "running",
+    "valid",
+]

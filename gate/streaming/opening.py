@@ -13,6 +13,7 @@ from gate.errors import ProbeError, UsageError
 if TYPE_CHECKING:
     from gate.policy.schema import Probe
     from gate.probes.probe_set import ProbeSet
+    from gate.probes.validation import Validation
 
 
 def open_rows(spec: Probe, tags: tuple[str, ...] = (), directory: Path | None = None) -> ProbeSet:
@@ -39,6 +40,17 @@ def open_rows(spec: Probe, tags: tuple[str, ...] = (), directory: Path | None = 
         rows = open_probe(spec.uri, columns=columns, shape=spec.shape, transform=transform, at=at)
         weakref.finalize(rows, unless_it_opens.pop_all().close)
     return rows
+
+
+def valid(probe: ProbeSet, spec: Probe) -> Validation:
+    """What a probe set was held against, of one that may decide something.
+
+    Raises:
+        ProbeError: It may not, and every reason why.
+    """
+    from gate.probes.validation import Expectations, validated
+
+    return validated(probe, Expectations(**spec.expectations.resolved))
 
 
 def resolved_probe(block: Probe | None, override: str | None) -> Probe:
