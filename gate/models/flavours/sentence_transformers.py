@@ -31,8 +31,10 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
     with installed("sentence-transformers", "sentence_transformers"):
         from sentence_transformers import SentenceTransformer
 
+    from safetensors import SafetensorError
+
     quiet_transformers()
-    with readable(declared.weights, "the sentence encoder"):
+    with readable(declared.weights, "the sentence encoder", SafetensorError):
         encoder = SentenceTransformer(
             str(declared.weights),
             device=how.device,

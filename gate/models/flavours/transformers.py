@@ -59,6 +59,8 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
     with installed("transformers", "transformers"):
         import transformers
 
+    from safetensors import SafetensorError
+
     quiet_transformers()
     name = declared.settings.get("pipeline_model_type")
     kind = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
@@ -66,7 +68,7 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
         raise ModelError(
             f"{folder / 'MLmodel'}: pipeline_model_type is {name!r}, expected a model class of transformers"
         )
-    with readable(declared.weights, "the model of transformers"):
+    with readable(declared.weights, "the model of transformers", SafetensorError):
         module = kind.from_pretrained(
             str(declared.weights),
             local_files_only=True,
