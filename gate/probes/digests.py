@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
 
@@ -98,19 +98,21 @@ def split(digests: bytes) -> list[bytes]:
 
 def _digests(contents: Iterable[bytes | memoryview], person: str = "") -> bytes:
     """Digests of values of one kind: the same bytes of another kind have another one."""
-    kind, blake2b = person.encode(), hashlib.blake2b
-    return b"".join(blake2b(content, digest_size=DIGEST_BYTES, person=kind).digest() for content in contents)
+    fresh = hashlib.blake2b(digest_size=DIGEST_BYTES, person=person.encode())
+
+    def digest(content: bytes | memoryview) -> bytes:
+        one = fresh.copy()  # a third faster than a new one with its keywords
+        one.update(content)
+        return one.digest()
+
+    return b"".join(map(digest, contents))
 
 
 def _encoded(column: Column | None, count: int) -> list[bytes]:
     """Each value with its length before it, so that no two rows can be written alike."""
     if column is None:
         return [b"-"] * count
-    contents = [_bytes(value) for value in column]
-    return [b"%d:%b" % (len(content), content) for content in contents]
+    return [b"%d:%b" % (len(content), content) for content in map(_ENCODERS[type(column[0])], column)]
 
 
-def _bytes(value: str | float | bytes) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    return value if isinstance(value, bytes) else struct.pack("<d", value)
+_ENCODERS: dict[type, Callable[[Any], bytes]] = {str: str.encode, bytes: bytes, float: struct.Struct("<d").pack}

@@ -18,7 +18,7 @@ from gate.evidence import bundle, text
 from gate.models.baseline import Absent
 from gate.models.finding import FoundModel
 from gate.policy.loading import LoadedPolicy, load_policy
-from gate.probes.probe_set import Columns, open_probe
+from gate.probes.probe_set import Columns, Transform, open_probe
 from gate.verdict import Finding, Judgement, Measurements, Occasion, decide, judge, question_of
 
 if TYPE_CHECKING:
@@ -400,3 +400,18 @@ def test_why_there_is_no_baseline_is_noted_where_one_was_asked_for(
     assert asked["baseline_reason"] == absent.reason
     assert absent.reason in asked["notes"]
     assert built(policy, probe, ESTIMATE)["notes"] == []
+
+
+def test_a_document_says_which_columns_were_read_and_what_was_done_to_pictures(
+    policy: LoadedPolicy, probe: ProbeSet, tmp_path: Path
+) -> None:
+    plain = built(policy, probe, ESTIMATE)["probe"]
+    assert set(plain["columns"]) == {"input", "label", "group", "length", "id", "cluster", "sublabel", "target"}
+    assert "transform" not in plain
+    np.savez(tmp_path / "more.npz", x=np.zeros((3, 2, 2, 3), dtype=np.uint8), y=np.array(["a", "b", "c"]))
+    columns = Columns(input="x", pair="x", tasks={"hue": "y"}, attributes=("y",))
+    more = open_probe(str(tmp_path / "more.npz"), columns=columns, transform=Transform(resize=2))
+    list(more.batches(3))
+    written = json.loads(json.dumps(built(policy, more, ESTIMATE)["probe"]))
+    assert written["columns"] | {"pair": "x", "tasks": {"hue": "y"}, "attributes": ["y"]} == written["columns"]
+    assert (written["transform"]["resize"], written["transform"]["scale"]) == (2, 255.0)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from math import inf, nan
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from gate.errors import PolicyError
 from gate.policy.kinds import Margin
+from gate.policy.loading import load_probe_spec
 from gate.policy.rules import OwnBounds, slice_of
 from gate.policy.schema import Policy
+from gate.policy.transform import Transform
 
 DIGEST = "sha256:" + "0a" * 32
 ROLES = ("label", "group", "length", "id", "cluster", "sublabel")
@@ -326,6 +330,19 @@ def test_values_of_later_versions_are_refused_by_name(block: str, content: dict[
         ("probe", {"uri": "p", "columns": {"input": "x", "target": ["t", "t"]}}, "probe.columns.target"),
         ("probe", {"uri": "p", "columns": {"input": "x", "target": 3}}, "probe.columns.target"),
         ("probe", {"uri": "p", "columns": {"input": "x"}, "shape": [0]}, "probe.shape.0"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "pair": []}}, "probe.columns.pair"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "split": 3}}, "probe.columns.split"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "tasks": {}}}, "probe.columns.tasks"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "tasks": {"hue": 3}}}, "probe.columns.tasks"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "tasks": ["a", "a"]}}, "probe.columns.tasks"),
+        ("probe", {"uri": "p", "columns": {"input": "x", "attributes": []}}, "probe.columns.attributes"),
+        ("probe", {"uri": "p", "columns": {"input": "x"}, "transform": {"resize": 0}}, "probe.transform.resize"),
+        ("probe", {"uri": "p", "columns": {"input": "x"}, "transform": {"crop": [3]}}, "probe.transform.crop"),
+        ("probe", {"uri": "p", "columns": {"input": "x"}, "transform": {"channels": 4}}, "probe.transform.channels"),
+        ("probe", {"uri": "p", "columns": {"input": "x"}, "transform": {"mean": [0.5]}}, "probe.transform"),
+        ("probe", {"uri": "p", "columns": {"input": "x"}, "transform": {"std": [1, 1, 0]}}, "probe.transform.std.2"),
+        ("probe", {"uri": "p", "columns": {"input": "x"}, "transform": {"scale": 0}}, "probe.transform.scale"),
+        ("probe", {"uri": "s3://me:secret@b/p.csv", "columns": {"input": "x"}}, "probe.uri"),
         ("probe", {"uri": " ", "columns": {"input": "x"}}, "probe.uri"),
         ("layers", {"e": {"path": "1", "pooling": "avg"}}, "layers.e.pooling"),
         ("layers", {"e e": {"path": "1"}}, "layers.e e.[key]"),
@@ -394,3 +411,51 @@ def test_a_parameter_is_a_finite_number_or_text(value: object) -> None:
 def test_a_policy_does_not_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Policy.model_validate(policy()).rules[0].min = 0.0
+
+
+def test_columns_may_be_named_one_by_one_or_in_lists() -> None:
+    columns = {"input": ["x", "text"], "pair": ["y", "other"], "tasks": ["a", "b"], "attributes": "c"}
+    probe = Policy.model_validate(policy(probe={"uri": "p", "columns": columns})).probe
+    assert probe is not None
+    assert probe.columns.tasks == {"a": "a", "b": "b"}
+    assert probe.columns.attributes == ("c",)
+    assert probe.columns.given == {"input", "pair", "tasks", "attributes"}
+    columns |= {"tasks": {"hue": "colour"}}  # type: ignore[dict-item]
+    probe = Policy.model_validate(policy(probe={"uri": "p", "columns": columns})).probe
+    assert probe is not None
+    assert probe.columns.tasks == {"hue": "colour"}
+
+
+def test_a_transform_has_the_defaults_of_its_page_and_says_what_is_wrong_with_it() -> None:
+    def read(**transform: Any) -> Transform:
+        probe = Policy.model_validate(
+            policy(probe={"uri": "p", "columns": {"input": "x"}, "transform": transform})
+        ).probe
+        assert probe is not None
+        assert probe.transform is not None
+        return probe.transform
+
+    assert read().model_dump(exclude_none=True) == {"channels": 3, "scale": 255, "interpolation": "bilinear"}
+    assert (read(resize=256, crop=[224, 200]).resize, read(crop=[224, 200]).crop) == (256, (224, 200))
+    data = {
+        "uri": "p",
+        "columns": {"input": "x"},
+        "transform": {"channels": 1, "mean": [0.1, 0.2], "resize": [1, 99999]},
+    }
+    found = faults(policy(probe=data))["probe.transform.resize"]
+    assert found == "Value error, should be a number of pixels, at most 16384, or [height, width]; found [1, 99999]"
+    data["transform"] = {"channels": 1, "mean": [0.1, 0.2]}
+    found = faults(policy(probe=data))["probe.transform"]
+    assert found == "Value error, `mean` should have one number for each of 1 channels, found 2"
+
+
+def test_a_policy_holds_no_password_and_its_refusal_neither(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("uri: https://me:secret@host/p.csv\ncolumns: {input: x}\n")
+    with pytest.raises(
+        PolicyError, match="holds a password, and every check keeps the policy in its evidence"
+    ) as found:
+        load_probe_spec(path)
+    assert "secret" not in str(found.value)
+    path.write_text("uri: sftp://me@host/a:b@c.csv\ncolumns: {input: x}\n")
+    assert load_probe_spec(path).uri == "sftp://me@host/a:b@c.csv"
