@@ -13,7 +13,7 @@ from gate import questions, streaming
 from gate.evidence.bundle import Evidence, document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import date
 
     from gate.geometry.statistics import Collection
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gate.probes.probe_set import ProbeSet
     from gate.probes.validation import Validation
     from gate.questions import Part, Plan
+    from gate.streaming.passes import OnProgress
     from gate.verdict import Measurements
 
 
@@ -62,7 +63,7 @@ def check(
     baseline: str | None = None,
     device: str = "auto",
     today: date | None = None,
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Evidence:
     """Evaluates a model under a policy; records nothing.
 
@@ -73,7 +74,7 @@ def check(
         baseline: Model to compare with, in place of the policy's own.
         device: `auto`, `cpu` or `cuda`.
         today: On which waivers and dates are looked at; the date now (UTC) when None.
-        on_progress: Called with the number of probe rows done so far.
+        on_progress: Called with the number of probe rows done so far, and of all.
 
     Returns:
         The evidence, whose status is the verdict.
@@ -136,7 +137,7 @@ def evaluate(
     *,
     probe: str | None = None,
     device: str = "auto",
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Evaluated:
     """Measures everything that a policy asks for, in one pass over the probe set; judges nothing.
 
@@ -145,7 +146,7 @@ def evaluate(
         model_uri: As for `check`.
         probe: Probe set or probe spec in place of the policy's own.
         device: `auto`, `cpu` or `cuda`.
-        on_progress: Called with the number of probe rows done so far.
+        on_progress: Called with the number of probe rows done so far, and of all.
 
     Raises:
         GateError: It could not be measured.
@@ -164,7 +165,9 @@ def evaluate(
         rows = streaming.open_rows(spec, plan.tags, Path(folder))
         with streaming.running(model, baseline, plan, device=where, run=policy.run) as models:
             validation = streaming.valid(rows, spec)  # while the models are loaded in processes of their own
-            stream = streaming.batches(models, rows, plan, seed=policy.run.seed, on_progress=on_progress)
+            stream = streaming.batches(
+                models, rows, plan, seed=policy.run.seed, total=validation.facts.rows, on_progress=on_progress
+            )
             collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
             ran = models.ran
     streaming.require_pinned(rows, spec)

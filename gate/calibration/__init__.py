@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from gate.calibration.proposing import LeftOut
     from gate.policy.loading import LoadedPolicy
     from gate.policy.schema import Probe
+    from gate.streaming.passes import OnProgress
 
-    Watch = Callable[[str], AbstractContextManager[Callable[[int], None] | None]]
+    Watch = Callable[[str], AbstractContextManager[OnProgress | None]]
 
 FALSE_ALARM = 0.05
 ASSURANCE = 0.9

@@ -13,11 +13,12 @@ from gate.evaluation import evaluate
 from gate.questions import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from gate.estimate import Estimate
     from gate.geometry.statistics import Sample
     from gate.policy.schema import Policy
+    from gate.streaming.passes import OnProgress
     from gate.verdict import Question
 
 _SHOWN = 40  # layers in a message
@@ -63,7 +64,7 @@ def measured(
     uri: str,
     *,
     device: str = "auto",
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: OnProgress | None = None,
     keep_rows: bool = False,
 ) -> Version:
     """Measure one version.
@@ -72,7 +73,7 @@ def measured(
         policy: What is asked.
         uri: Of the model.
         device: `auto`, `cpu` or `cuda`.
-        on_progress: Called with the number of probe rows done so far.
+        on_progress: Called with the number of probe rows done so far, and of all.
         keep_rows: Whether to keep the sampled rows, from which worthless ones can be made.
 
     Raises:

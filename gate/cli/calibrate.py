@@ -17,8 +17,10 @@ from gate.errors import GateError, UsageError
 from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
+
+    from gate.streaming.passes import OnProgress
 
 ModelUris = Annotated[
     list[str],
@@ -103,7 +105,7 @@ def calibrate(  # noqa: PLR0913 - one parameter for every option of the command
     layers, columns = named("--layer", layer or ()), named("--reads", reads or ())
     _require_free(output, [path for path in (probe, Path(like) if like else None) if path])
 
-    def watch(uri: str) -> AbstractContextManager[Callable[[int], None] | None]:
+    def watch(uri: str) -> AbstractContextManager[OnProgress | None]:
         return rows_done(f"measuring {uri}", shown=not (quiet or no_progress))
 
     with redirect_stdout(sys.stderr), evaluating():

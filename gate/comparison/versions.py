@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from gate.errors import MetricError, SameVersionError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from gate.evaluation import Evaluated
     from gate.models.finding import FoundModel
     from gate.policy.schema import Policy
+    from gate.streaming.passes import OnProgress
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def compare(  # noqa: PLR0913 - one parameter for everything that can be asked
     long: bool = False,
     multiplicity: Literal["none", "holm"] = "none",
     device: str = "auto",
-    on_progress: Callable[[int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Comparison:
     """Measures two versions of a model on the same rows and says what differs; judges nothing.
 
@@ -64,7 +65,7 @@ def compare(  # noqa: PLR0913 - one parameter for everything that can be asked
         long: Whether every read-out is compared, not only the value of each metric.
         multiplicity: `holm` lets differences hold for all numbers at once (Holm 1979).
         device: `auto`, `cpu` or `cuda`.
-        on_progress: Called with the number of probe rows done so far.
+        on_progress: Called with the number of probe rows done so far, and of all.
 
     Raises:
         UsageError: The two are the same version, there is no probe set, or a layer or read makes no sense.
@@ -105,7 +106,7 @@ def _nothing(a: str, b: str, reasons: Iterable[str]) -> MetricError:
 
 
 def _measured(
-    policy: Policy, a: str, b: str, device: str, on_progress: Callable[[int], None] | None
+    policy: Policy, a: str, b: str, device: str, on_progress: OnProgress | None
 ) -> tuple[FoundModel, Evaluated]:
     """Version A, and what one pass gave for both: B is the candidate, A its baseline."""
     from gate.evaluation import evaluate

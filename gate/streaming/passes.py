@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from gate.questions import Part, Plan
     from gate.streaming.sources import Running, Seen
 
+    OnProgress = Callable[[int, int | None], None]  # rows done so far, and all there are, where that is known
+
 _LOGITS = f"{READ}logits"
 
 
@@ -27,7 +29,8 @@ def batches(
     plan: Plan,
     *,
     seed: int,
-    on_progress: Callable[[int], None] | None = None,
+    total: int | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Iterator[dict[Part, Batch]]:
     """Part → feature rows, batch by batch: every layer of the candidate and the baseline, and the slices of both.
 
@@ -36,7 +39,8 @@ def batches(
         probe: Rows with ids.
         plan: Where to read what.
         seed: Of the hash that picks sampled rows.
-        on_progress: Called with the number of rows done so far.
+        total: How many rows there are, where that is known.
+        on_progress: Called with the number of rows done so far, and of all.
 
     Raises:
         GateError: A model, a layer or a row of the probe set is refused.
@@ -59,7 +63,7 @@ def batches(
             yield parts
         done += len(shown.rows.ids)
         if on_progress is not None:
-            on_progress(done)
+            on_progress(done, total)
     probabilities.refuse()
 
 

@@ -613,7 +613,8 @@ def test_progress_is_shown_at_a_terminal_only() -> None:
     code = (
         "from gate.cli.progress import rows_done\n"
         "with rows_done('models:/[a]/1\\x1b[2J', shown=True) as update:\n"
-        "    update(4096)\n"
+        "    update(1024, 8192)\n"
+        "    update(4096, 8192)\n"
         "with rows_done('x', shown=False) as update:\n"
         "    assert update is None\n"
     )
@@ -630,4 +631,6 @@ def test_progress_is_shown_at_a_terminal_only() -> None:
     shown = os.read(ours, 100_000).decode()
     os.close(ours)
     assert r"models:/[a]/1\x1b[2J" in shown
-    assert "4096 rows" in shown
+    assert "4,096 of 8,192 rows" in shown
+    assert "/s" in shown
+    assert "left:" in shown

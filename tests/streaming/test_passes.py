@@ -280,6 +280,10 @@ def test_fingerprints_are_those_of_the_inputs_in_both_models(tmp_path: Path) -> 
 
 
 def test_progress_counts_rows(rows: Path) -> None:
-    seen: list[int] = []
-    assert len(stream(rows, probe(rows, input="x", id="id"), on_progress=seen.append)) == 3
-    assert seen == [4, 8, 10]
+    seen: list[tuple[int, int | None]] = []
+
+    def note(done: int, total: int | None) -> None:
+        seen.append((done, total))
+
+    assert len(stream(rows, probe(rows, input="x", id="id"), total=10, on_progress=note)) == 3
+    assert seen == [(4, 10), (8, 10), (10, 10)]
