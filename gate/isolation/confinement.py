@@ -24,6 +24,7 @@ _NEW_IPC, _NEW_USER, _NEW_NET = 0x08000000, 0x10000000, 0x40000000
 _PARENT_DEATH, _DUMPABLE, _DROP_BOUNDING, _NO_NEW_PRIVILEGES, _AMBIENT = 1, 4, 24, 38, 47
 _CLEAR_ALL = 4
 _CAPABILITIES_VERSION = 0x20080522
+_OPEN = "so that the model may start processes and signal those of the user"
 _FILE_BYTES, _OPEN_FILES, _TASKS = 1 << 30, 1024, 4096
 
 
@@ -128,7 +129,7 @@ def _limits(permission: Permission, report: _Report, *, own_users: bool) -> None
     report.add("memory", f"{permission.memory / (1 << 30):.3g} GiB: RLIMIT_DATA, and what is resident is watched")
     if permission.processor_seconds is not None:
         # The first is a signal that says what happened; the second ends a process that does not listen to it.
-        _limit(resource.RLIMIT_CPU, permission.processor_seconds, permission.processor_seconds + 2)
+        _limit(resource.RLIMIT_CPU, permission.processor_seconds, permission.processor_seconds + 1)
         report.add("processor", f"{permission.processor_seconds} seconds: RLIMIT_CPU")
 
 
@@ -174,12 +175,12 @@ def _capabilities(report: _Report) -> None:
 
 def _calls(report: _Report) -> None:
     if not seccomp.known():
-        report.miss("a filter of system calls", "the numbers of this machine's calls are not known here")
+        report.miss("a filter of system calls", f"the numbers of this machine's calls are not known here, {_OPEN}")
         return
     try:
         seccomp.restrict()
     except OSError as error:
-        report.miss("a filter of system calls", error)
+        report.miss("a filter of system calls", f"{error}, {_OPEN}")
         return
     report.add("network", "no sockets but local ones, and none to connect: seccomp")
     report.add("processes", "none may be started: seccomp")

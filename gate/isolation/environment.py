@@ -19,6 +19,8 @@ _FIXED = {
     "TRANSFORMERS_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "JOBLIB_MULTIPROCESSING": "0",  # it finds out for itself, with a warning
+    "TQDM_DISABLE": "1",  # what is printed last is shown when a model crashes
 }
 _FOLDERS = (
     "HOME", "TMPDIR", "HF_HOME", "HF_MODULES_CACHE", "MPLCONFIGDIR", "NUMBA_CACHE_DIR", "TORCH_HOME",

@@ -7,8 +7,8 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import ExitStack, contextmanager
-from typing import IO, TYPE_CHECKING, NoReturn, cast
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO, TYPE_CHECKING, cast
 
 from gate import errors
 from gate.errors import ModelError
@@ -57,6 +57,7 @@ class Worker:
         self._limits = limits
         self._inputs: mmap | None = None
         self._outputs: mmap | None = None
+        self._failure: errors.GateError | None = None
         with ExitStack() as undo:
             self.folder = scratch.made()
             undo.callback(scratch.removed, self.folder)
@@ -72,8 +73,12 @@ class Worker:
 
     def close(self) -> None:
         """Kill it, whatever it does, and remove its files; without effect the second time."""
-        self._inputs = self._outputs = None
         self._undo.close()
+        for memory in (self._inputs, self._outputs):
+            with suppress(BufferError):  # an error that was raised over it still looks at it
+                if memory is not None:
+                    memory.close()
+        self._inputs = self._outputs = None
 
     def ask(self, message: Mapping[str, object], when: str, *files: int) -> None:
         """Send a message.
@@ -86,10 +91,8 @@ class Worker:
         Raises:
             ModelError: The worker has ended.
         """
-        try:
+        with self.accepting(when):
             self._channel.send(message, *files)
-        except ClosedError:
-            self._tell(when)
 
     def show(self, inputs: Inputs, when: str) -> None:
         """Send a batch.
@@ -141,15 +144,17 @@ class Worker:
 
     @contextmanager
     def accepting(self, when: str) -> Iterator[None]:
-        """What the worker sends wrongly, or does not send any more, becomes an error of the model inside the block."""
+        """What the worker sends wrongly, or does not send any more, becomes an error of the model inside the block.
+
+        The first error is the one that is raised again by whatever is tried with this worker later.
+        """
+        if self._failure is not None:
+            raise self._failure
         try:
             yield
-        except ClosedError:
-            self._tell(when)
-        except MessageError as error:
-            self._watch.end()
-            reason = f"the model's process sent what is not accepted {when}: {error}"
-            raise ModelError(f"{reason}; {self._watch.last_lines()}") from error
+        except (ClosedError, MessageError, errors.GateError) as error:
+            self._failure = error if isinstance(error, errors.GateError) else self._failed(error, when)
+            raise self._failure from None
 
     def _give_room(self, wanted: object, when: str) -> None:
         if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted <= len(self._outputs or b""):
@@ -164,12 +169,17 @@ class Worker:
     def _memory(wanted: int, present: mmap | None) -> tuple[mmap, int]:
         return arena.made(arena.grown(wanted, len(present or b"")))
 
-    def _tell(self, when: str) -> NoReturn:
-        """Say how the worker ended; kill it if it only stopped to listen."""
-        by_itself = self._watch.ended(_GRACE)
+    def _failed(self, error: ClosedError | MessageError, when: str) -> ModelError:
+        """What a worker did that is of no use any more; it is killed, if it still runs."""
+        by_itself = isinstance(error, ClosedError) and self._watch.ended(_GRACE)
         code = self._watch.end()
-        reason = ended(code, self._limits) if by_itself else "closed its channel to the gate and went on"
-        raise ModelError(f"the model {self._watch.reason or reason}, {when}; {self._watch.last_lines()}") from None
+        if isinstance(error, MessageError):
+            found = f"the model's process sent what is not accepted {when}: {error}"
+        elif by_itself:
+            found = f"the model {self._watch.reason or ended(code, self._limits)}, {when}"
+        else:
+            found = f"the model closed its channel to the gate and went on, {when}"
+        return ModelError(f"{found}; {self._watch.last_lines()}")
 
 
 def _started(descriptor: int, folder: Path) -> subprocess.Popen[bytes]:

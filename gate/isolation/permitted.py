@@ -31,9 +31,14 @@ def packages() -> str:
 
 
 def search_path() -> list[str]:
-    """Where a worker looks for modules: as this process does, but never in the working folder or in a whole home."""
+    """Where a worker looks for modules: where this process does, as far as that is a place for libraries.
+
+    The working folder, a whole home and the folder of the script that was started are none.
+    """
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    beside = None if script is None else os.path.realpath(Path(script).parent)
     places = dict.fromkeys(os.path.realpath(place) for place in sys.path if place)
-    return [place for place in places if Path(place).exists() and not _is_private(place)]
+    return [place for place in places if place != beside and Path(place).exists() and not _is_private(place)]
 
 
 def readable() -> list[str]:
