@@ -30,21 +30,19 @@ class Channel:
 
     Args:
         connection: A stream socket; closed with the channel.
+        most_bytes: Of a message that it receives.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
+    def __init__(self, connection: socket.socket, most_bytes: int = MOST_BYTES) -> None:
+        self._connection, self._most_bytes = connection, most_bytes
 
     def send(self, message: Mapping[str, object], *files: int) -> None:
         """One message, with open files beside it.
 
         Raises:
             ClosedError: The other side has gone.
-            MessageError: The message is longer than a message may be.
         """
         body = json.dumps(message, allow_nan=False).encode()
-        if len(body) > MOST_BYTES:
-            raise MessageError(f"a message of {len(body)} bytes, expected at most {MOST_BYTES}")
         head = _LENGTH.pack(len(body))
         try:
             if files:
@@ -91,8 +89,8 @@ class Channel:
 
     def _body(self, head: bytes) -> dict[str, object]:
         (length,) = _LENGTH.unpack(head)
-        if length > MOST_BYTES:
-            raise MessageError(f"a message of {length} bytes, expected at most {MOST_BYTES}")
+        if length > self._most_bytes:
+            raise MessageError(f"a message of {length} bytes, expected at most {self._most_bytes}")
         return _parsed(self._exactly(length))
 
     def _exactly(self, length: int) -> bytes:
@@ -110,7 +108,7 @@ class Channel:
 
 def _parsed(body: bytes) -> dict[str, object]:
     try:
-        message = json.loads(body.decode("utf-8"), parse_constant=_refused)
+        message = json.loads(body.decode("utf-8"))
         # A lone surrogate is a text that no file can take.
         json.dumps(message, ensure_ascii=False, allow_nan=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
@@ -118,7 +116,3 @@ def _parsed(body: bytes) -> dict[str, object]:
     if not isinstance(message, dict):
         raise MessageError(f"a message that is a {type(message).__name__}, expected an object")
     return message
-
-
-def _refused(constant: str) -> object:
-    raise ValueError(constant)

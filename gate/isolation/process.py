@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self, cast
 from gate.errors import UsageError
 from gate.isolation import permitted
 from gate.isolation.channel import MessageError
-from gate.isolation.judge import Worker
 from gate.isolation.limits import Limits
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gate.inputs import Inputs
+    from gate.isolation.judge import Worker
 
 TARGET = "gate.running:opened"
 _CLOSING, _LOADING, _ENDING = "before the model was loaded", "while the model was loaded", "at its end"
@@ -74,6 +74,8 @@ class Isolated:
         """
         if sys.platform != "linux":
             raise UsageError(f"a model can be closed in a process of its own on Linux only, found {sys.platform}")
+        from gate.isolation.judge import Worker
+
         if self._worker is None:
             self._worker = Worker(self._limits)
             self._worker.ask(self._order(self._worker.folder), _CLOSING)

@@ -73,8 +73,6 @@ def test_a_message_has_a_longest_length(ends: tuple[Channel, socket.socket]) -> 
     other.sendall(struct.pack(">I", MOST_BYTES + 1))
     with pytest.raises(MessageError, match=f"a message of {MOST_BYTES + 1} bytes, expected at most {MOST_BYTES}"):
         channel.receive()
-    with pytest.raises(MessageError, match="expected at most"):
-        channel.send({"x": "x" * MOST_BYTES})
 
 
 @pytest.mark.parametrize(

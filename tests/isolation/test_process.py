@@ -346,6 +346,19 @@ def test_another_system_has_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
         isolated("models:doubling").start()
 
 
+def test_a_message_to_the_worker_may_be_long() -> None:
+    """A table of many columns takes as many descriptions."""
+    table = {f"column {i}": np.ones(2) for i in range(20_000)}
+    with isolated("models:giving", {"give": [["rows", [2, 1], "float32"]]}) as worker:
+        assert worker(table)["rows"].shape == (2, 1)
+
+
+def test_the_package_can_be_imported_where_it_cannot_run() -> None:
+    """What only Linux has is imported when a worker is started."""
+    code = "import gate.isolation, sys; sys.exit(bool({'fcntl', 'resource', 'torch', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=HERE.parent.parent, check=False).returncode == 0
+
+
 def test_the_judge_unpickles_nothing() -> None:
     """No module of the package knows how to."""
     folder = Path(sys.modules[Isolated.__module__].__file__ or "").parent

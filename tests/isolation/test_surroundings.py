@@ -38,6 +38,15 @@ def test_neither_the_working_folder_nor_a_home_is_a_place_for_modules(
     assert str(work / "src") in permitted.readable()
 
 
+def test_everything_is_no_place_for_modules_even_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    monkeypatch.setattr(sys, "path", ["/"])
+    assert permitted.search_path() == []
+
+
 def test_the_folder_of_the_script_is_no_place_for_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "train.py").touch()
     monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "train.py"))
