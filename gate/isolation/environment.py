@@ -36,6 +36,7 @@ _COPIED = {
         _NUMBER,
     ),
     "CUBLAS_WORKSPACE_CONFIG": re.compile(r"(:\d{1,6}){2,8}"),
+    "KERAS_BACKEND": re.compile(r"tensorflow|torch|jax"),
     "CUDA_DEVICE_ORDER": re.compile(r"PCI_BUS_ID|FASTEST_FIRST"),
     "CUDA_VISIBLE_DEVICES": _DEVICES,
     "NVIDIA_VISIBLE_DEVICES": _DEVICES,

@@ -143,7 +143,7 @@ class Run(Keys):
     timeout: Duration = "1h"
     """How long the model may take, such as `20m`; `isolation: process` alone can keep to it."""
     memory: Memory | None = None
-    """How much memory the model may take, such as `8GB`; by default three quarters of what is free at the start."""
+    """How much memory the model may take, such as `8GB`; by default seven eighths of what the machine has."""
     allow_pickle: StrictBool = False
     """Whether a pickled model may be loaded, which runs its code."""
     allow_code: StrictBool = False
