@@ -22,9 +22,7 @@ IMPORT_NAMES = {"great-expectations": "great_expectations", "pillow": "PIL", "sc
 # Declared before it is imported, and what for; a line goes as soon as its import comes.
 NOT_YET_IMPORTED = {
     "cryptography": "signs the evidence; mlflow brings it along, the lower bound is ours",
-    "great-expectations": "validates the probe set",
     "matplotlib": "draws figures for MLflow; mlflow brings it along, the lower bound is ours",
-    "pandas": "carries what great-expectations validates; mlflow brings it along, the lower bound is ours",
 }
 
 

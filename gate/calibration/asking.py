@@ -166,7 +166,7 @@ def _blocks(like: LoadedPolicy) -> Iterator[tuple[str, Keys]]:
 
 def _policy(blocks: Mapping[str, Any], rules: Sequence[Keys], probe: Probe) -> Policy:
     bounded = [{**rule, "min": _NO_BOUND} for rule in rules]
-    return made("calibration", probe=probe.model_dump(), **{**blocks, "rules": bounded})
+    return made("calibration", probe=probe.written, **{**blocks, "rules": bounded})
 
 
 def _id(metric: str, layer: str | None) -> str:

@@ -46,7 +46,7 @@ def keys(found: Calibration) -> dict[str, Any]:
 
 def _probe(probe: Probe, digest: str) -> dict[str, Any]:
     """With the digest of what was measured."""
-    block: dict[str, Any] = probe.model_dump(exclude_none=True, mode="json")
+    block = probe.written
     return {"uri": block.pop("uri"), **block, "digest": digest}
 
 

@@ -18,6 +18,7 @@ from gate.cli import (
     policy_diff,
     policy_show,
     policy_test,
+    probe,
     report,
 )
 from gate.cli.boundary import guarded
@@ -51,6 +52,7 @@ policy.app.command("diff", epilog=policy_diff.EPILOG)(policy_diff.diff)
 policy.app.command("show")(policy_show.show)
 policy.app.command("test", epilog=policy_test.EPILOG)(policy_test.run_tests)
 app.add_typer(policy.app)
+app.add_typer(probe.app)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - the value of the flag

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import AfterValidator, Field
 
-from gate.policy.kinds import Allowance, Count, Keys, Margin, Permission, SeveralNames, Text
+from gate.policy.kinds import Allowance, AnyNames, Count, Keys, Margin, Permission, Text
 from gate.policy.rules import Bounds
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ PACKS: dict[str, dict[str, Any]] = {
     "leakage": {"max_leakage": Margin(0, percent=False)},
 }
 _ONLY_WARN = ("max_class_share",)  # where a pack asks for it and not the policy
+_PORTIONS = ("max_duplicates", "max_leakage")
 _KEYS: tuple[str, ...] = get_args(Bound)
 _COLUMNS = {
     "min_classes": "label",
@@ -88,9 +89,9 @@ class Expectations(Keys):
     """Largest share of the rows that one class may have; `classification` has 0.9 and only warns."""
     min_rows_per_group: Count | None = None
     """Fewest rows of each group."""
-    unique: SeveralNames = ()
+    unique: AnyNames = ()
     """Columns in which no value comes twice, besides the id."""
-    not_null: SeveralNames = ()
+    not_null: AnyNames = ()
     """Columns in which no value is missing, besides those that `columns` names."""
     max_duplicates: Portion | None = None
     """Most rows, or share of them, whose input equals that of an earlier row; `retrieval` has `1%`."""
@@ -120,6 +121,12 @@ class Expectations(Keys):
         return {key: asked._replace(severity="warning") if key in self.warn else asked for key, asked in found.items()}
 
     @property
+    def written(self) -> dict[str, Any]:
+        """The keys that are given, apart from those about loosening, as a file has them."""
+        given = self.model_dump(exclude_unset=True, exclude_none=True, exclude={"reason", "override"})
+        return {key: _plain(getattr(self, key) if key in _PORTIONS else value) for key, value in given.items()}
+
+    @property
     def resolved(self) -> dict[str, Any]:
         """What `gate.probes.validation.Expectations` is made of."""
         asked = self.bounds
@@ -133,6 +140,12 @@ class Expectations(Keys):
             "suite": self.suite,
             "warn": frozenset(key for key, bound in asked.items() if bound.severity == "warning"),
         }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Margin):
+        return str(value) if value.percent else int(value.amount)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def expectation_faults(

@@ -168,6 +168,10 @@ def _several_names(value: object) -> object:
     return (names,) if isinstance(names, str) else names
 
 
+def _any_names(value: object) -> object:
+    return value if value == () else _several_names(value)  # as a policy has it in which there are none
+
+
 def _optional_column_names(value: object) -> object:
     return None if value is None else _column_names(value)
 
@@ -261,3 +265,4 @@ SeveralNames = Annotated[tuple[str, ...], BeforeValidator(_several_names), WithJ
 OptionalSeveralNames = Annotated[
     tuple[str, ...] | None, BeforeValidator(_optional_several_names), WithJsonSchema(_TEXTS)
 ]
+AnyNames = Annotated[tuple[str, ...], BeforeValidator(_any_names), WithJsonSchema(_TEXTS)]

@@ -7,7 +7,7 @@ that is ignored is a bound that passes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, StrictBool, StringConstraints, ValidationInfo, model_validator
 
@@ -126,6 +126,13 @@ class Probe(Keys):
     """What is done to the pictures that the model is shown; the digest of a probe set depends on it."""
     expectations: Expectations = Expectations()
     """What it must be before anything is measured; without this key, what the pack `basic` asks for."""
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The keys that are given, as a file has them."""
+        asked = self.expectations.written
+        rest = self.model_dump(exclude_none=True, mode="json", exclude={"expectations"})
+        return {**rest, **({"expectations": asked} if asked else {})}
 
 
 class Run(Keys):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gate.probes.probe_set import ProbeSet
     from gate.probes.validating.engine import Outcome
 
-__all__ = ["Check", "Expectations", "Facts", "Finding", "Validation", "validate", "validated"]
+__all__ = ["Check", "Expectations", "Facts", "Finding", "Validation", "validate", "validated", "write_pages"]
 
 Result = Literal["passed", "warned", "failed"]
 
@@ -160,6 +160,23 @@ def validate(probe: ProbeSet, expectations: Expectations | None = None) -> Valid
     checks = checks_of(facts, expected)
     checks = checks[:1] if not facts.rows else [*checks, *_answerable(suite, facts)]
     return Validation(probe.uri, expected, facts, tuple(checks), tuple(engine.evaluate(frames(facts), checks)))
+
+
+def write_pages(validation: Validation, folder: Path, *, run: str) -> int:
+    """Write Data Docs of a validation, in which nothing is fetched from elsewhere.
+
+    Args:
+        validation: The validation.
+        folder: Where to; index.html is the first page.
+        run: Names the run: a digest, so that the same probe set has the same.
+
+    Returns:
+        The number of pages.
+    """
+    from gate.probes.validating import engine, pages
+
+    engine.write_pages(frames(validation.facts), validation.checks, folder, run=run.replace(":", "-"))
+    return pages.strip(folder)
 
 
 def _suite(expected: Expectations) -> list[Check]:

@@ -256,3 +256,25 @@ def test_where_it_is_measured_counts_too(tmp_path: Path, block: str, what: str) 
     rules = f"rules:\n{RULE % 'min: 1'}"
     (found,) = compared(tmp_path, rules, f"{block}\n{rules}")
     assert (found.what, found.kind) == (what, "changed")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "kind"),
+    [
+        ("min_rows: 50", "min_rows: 60", "expectations.min_rows", "tightened"),
+        ("min_rows: 50", "{}", "expectations.min_rows", "loosened"),
+        ("packs: [classification]", "packs: [basic]", "expectations.packs", "loosened"),
+        ("length: {max: 5}", "length: {max: 6}", "expectations.length.max", "loosened"),
+        ("min_rows: 50", "min_rows: 50, warn: [min_rows]", "expectations.warn", "loosened"),
+        ("min_rows: 50", "min_rows: 50, reason: They are too few.", "expectations.reason", "reworded"),
+    ],
+)
+def test_what_is_asked_of_a_probe_set_is_compared(tmp_path: Path, old: str, new: str, key: str, kind: str) -> None:
+    texts = []
+    for keys in (old, new):
+        asked = "" if keys == "{}" else f", expectations: {{{keys}}}"
+        columns = "{input: x, label: y, length: n}"
+        texts.append(f"probe: {{uri: a.npy, columns: {columns}{asked}}}\nrules:\n{RULE % 'min: 1'}")
+    (found,) = compared(tmp_path, *texts)
+    assert (found.what, found.kind) == ("probe", kind)
+    assert [(detail.key, detail.kind) for detail in found.details] == [(key, kind)]

@@ -374,3 +374,81 @@ def test_a_switched_off_rule_is_taken_over_and_changes_to_it_are_refused(
     (fault,) = raised.value.faults
     assert fault.message.startswith("rules.rank.id: the rule 'rank' is switched off in what this policy extends;")
     assert (fault.line, fault.column) == (5, 10)
+
+
+PROBE = f"""{HEAD}
+probe:
+  uri: a.parquet
+  columns: {{input: x, label: y, group: g, length: n, id: i}}
+  expectations:
+    packs: [retrieval]
+    min_rows: 100
+    max_class_share: 0.5
+    max_duplicates: 2%
+    length: {{min: 1, max: 9}}
+    unique: [url, path]
+    not_null: [url]
+    suite: a.json
+rules:
+  - {{id: rank, metric: effective_rank, min: 1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("keys", "what"),
+    [
+        ("min_rows: 99", "`min_rows` from 100 to 99"),
+        ("max_class_share: 0.6", "`max_class_share` from 0.5 to 0.6"),
+        ("max_duplicates: 3%", "`max_duplicates` from 2% to 3%"),
+        ("max_duplicates: 1", "`max_duplicates` from 2% to 1"),
+        ("length: {min: 0}", "from 1 to 0"),
+        ("length: {max: 10}", "from 9 to 10"),
+        ("unique: [url]", "no longer asks it of path"),
+        ("not_null: [path]", "no longer asks it of url"),
+        ("suite: b.json", "asks what another suite does, from a.json to b.json"),
+        ("packs: [basic]", "`min_rows_per_class` from 2 to nothing"),
+        ("min_rows_per_class: 1", "`min_rows_per_class` from 2 to 1"),
+        ("warn: [length]", "only warns of `length`"),
+    ],
+)
+def test_a_probe_set_of_which_less_is_asked_needs_a_reason(tmp_path: Path, keys: str, what: str) -> None:
+    (fault,) = faults(tmp_path, f"probe: {{expectations: {{{keys}}}}}", base=PROBE)
+    advice = "take it out, or write `override: true` and a `reason` in this `expectations` block"
+    assert fault.message.startswith("probe.expectations.")
+    assert f"{what}; {advice}" in fault.message
+    assert fault.line == 5
+    allowed = loaded(tmp_path, f"probe: {{expectations: {{{keys}{WHY}}}}}", base=PROBE)
+    assert allowed.policy.probe is not None
+    assert allowed.policy.probe.expectations.override
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "min_rows: 101",
+        "max_duplicates: 0",
+        "length: {min: 2, max: 8}",
+        "unique: [path, url, title]",
+        "packs: [retrieval, classification]",
+        "max_class_share: 0.4",
+    ],
+)
+def test_more_may_be_asked_of_a_probe_set_freely(tmp_path: Path, keys: str) -> None:
+    policy = loaded(tmp_path, f"probe: {{expectations: {{{keys}}}}}", base=PROBE).policy
+    assert policy.probe is not None
+    assert policy.probe.expectations.bounds["min_rows"].value >= 100
+
+
+def test_permission_to_ask_less_of_a_probe_set_is_not_handed_down(tmp_path: Path) -> None:
+    loaded(tmp_path, f"probe: {{expectations: {{min_rows: 50{WHY}}}}}", base=PROBE)
+    (tmp_path / "child.yaml").rename(tmp_path / "middle.yaml")
+    path = tmp_path / "last.yaml"
+    path.write_text(f"{HEAD}extends: [middle.yaml]\nprobe: {{expectations: {{min_rows: 40}}}}\n", encoding="utf-8")
+    with pytest.raises(PolicyError, match="`min_rows` from 50 to 40"):
+        load_policy(path)
+
+
+def test_permission_to_ask_less_of_no_other_probe_set_is_needless(tmp_path: Path) -> None:
+    probe = f"probe: {{uri: a.npy, columns: {{input: x}}, expectations: {{min_rows: 5{WHY}}}}}"
+    (fault,) = faults(tmp_path, probe, base=f"{HEAD}rules: [{{id: rank, metric: effective_rank, min: 1}}]\n")
+    assert fault.message == f"probe.expectations.override: {NOTHING}"

@@ -114,7 +114,7 @@ FAULTS: dict[str, tuple[Change, tuple[str, str, int, tuple[str, ...], str]]] = {
         lambda data: data.update(part=["probe"] * 12 + ["reference"] * 48),
         ("min_rows", "", 0, (), "12 rows to measure, expected at least 40; add rows"),
     ),
-    "no row": (only(0), ("min_rows", "", 0, (), "the probe set holds no row; add rows")),
+    "no row": (only(0), ("rows", "", 0, (), "the probe set holds no row; add rows")),
     "an id twice": (
         put("name", r8="r7", r9="r7"),
         ("unique", "name", 3, ("r7", "r7", "r7"), "id 'name' is not unique in 3 of 60 rows ('r7'); no value may"),
@@ -353,7 +353,7 @@ def test_the_block_of_a_policy_is_what_the_rows_are_held_against(tmp_path: Path)
 
 @pytest.mark.parametrize("asked", [Expectations(), ASKED])
 def test_no_rows_never_pass(tmp_path: Path, asked: Expectations) -> None:
-    assert [each.fault for each in findings(tmp_path, only(0), asked)] == ["min_rows"]
+    assert [each.fault for each in findings(tmp_path, only(0), asked)] == ["rows"]
 
 
 def test_a_column_that_a_bound_needs_and_that_is_not_there_never_passes(tmp_path: Path) -> None:

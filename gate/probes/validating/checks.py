@@ -112,13 +112,19 @@ def checks_of(facts: Facts, expected: Expectations) -> list[Check]:
         facts: Of the probe set, with the columns that the expectations name.
         expected: What is asked.
     """
-    few = f"{{observed}} rows to measure, expected at least {expected.min_rows}; add rows"
-    rows = Check("min_rows", "", "inputs", ROW_COUNT, {"min_value": 1}, "the probe set holds no row; add rows")
-    enough = Check("min_rows", "", "inputs", _SUM, _on("measured", low=expected.min_rows), few)
-    found = [rows, enough, *_of_columns(facts, expected), *_of_inputs(facts, expected)]
+    found = [*_of_rows(facts, expected), *_of_columns(facts, expected), *_of_inputs(facts, expected)]
     found += [*_of_numbers(facts, expected), *_of_splits(facts, expected)]
     found += [*_of_classes(facts, expected), *_of_groups(facts, expected)]
     return [_softened(check, expected) for check in found]
+
+
+def _of_rows(facts: Facts, expected: Expectations) -> Iterator[Check]:
+    words = f"{{observed}} rows to measure, expected at least {expected.min_rows}; add rows"
+    if facts.splits is None:
+        yield Check("min_rows", "", "inputs", ROW_COUNT, {"min_value": max(expected.min_rows, 1)}, words)
+    else:
+        yield Check("rows", "", "inputs", ROW_COUNT, {"min_value": 1}, "the probe set holds no row; add rows")
+        yield Check("min_rows", "", "inputs", _SUM, _on("measured", low=expected.min_rows), words)
 
 
 def _softened(check: Check, expected: Expectations) -> Check:
@@ -194,7 +200,7 @@ def _text(most: Portion) -> str:
 
 def _of_numbers(facts: Facts, expected: Expectations) -> Iterator[Check]:
     if expected.length is not None:
-        yield _needed("length", "length")
+        yield from _needed(facts, "length", "length")
     for column, values in facts.values.items():
         role, called = facts.roles[column], _called(facts, column)
         if role not in ("length", "target") or all(value is None for value in values):
@@ -208,11 +214,12 @@ def _of_numbers(facts: Facts, expected: Expectations) -> Iterator[Check]:
             yield Check("length", column, "rows", _BETWEEN, _on(column, low=low, high=high), words)
 
 
-def _needed(bound: str, role: str) -> Check:
-    """That there is a column with the role that a bound is about, without which the bound would ask nothing."""
-    words = f"there is no {role} column, which `{bound}` is about; name it in probe.columns"
-    kind = "expect_column_distinct_values_to_contain_set"
-    return Check(bound, "", "columns", kind, _in("role", [role]), words)
+def _needed(facts: Facts, bound: str, role: str) -> Iterator[Check]:
+    """A check that does not hold, where there is no column that a bound is about: it would ask for nothing."""
+    if facts.column(role) is None:
+        words = f"there is no {role} column, which `{bound}` is about; name it in probe.columns"
+        kind = "expect_column_distinct_values_to_contain_set"
+        yield Check(bound, "", "columns", kind, _in("role", [role]), words)
 
 
 def _of_splits(facts: Facts, expected: Expectations) -> Iterator[Check]:
@@ -221,7 +228,7 @@ def _of_splits(facts: Facts, expected: Expectations) -> Iterator[Check]:
         words = f"split {column!r} is none of {', '.join(SPLITS)} in {{rows}}"
         yield Check("split", column, "rows", "expect_column_values_to_be_in_set", _in(column, list(SPLITS)), words)
     if (most := expected.max_leakage) is not None:
-        yield _needed("max_leakage", "split")
+        yield from _needed(facts, "max_leakage", "split")
         words = f"the input of {{rows}} is that of a reference row too, expected at most {_text(most)}; remove them"
         inputs = ", ".join(name for name, role in facts.roles.items() if role == "input")
         yield _flagged("max_leakage", inputs, "leaked", words, most, facts, lambda facts: facts.leaked)
@@ -230,8 +237,9 @@ def _of_splits(facts: Facts, expected: Expectations) -> Iterator[Check]:
 def _of_classes(facts: Facts, expected: Expectations) -> Iterator[Check]:
     label = facts.column("label")
     bounds = ("min_classes", "min_rows_per_class", "max_class_share")
-    yield from (_needed(bound, "label") for bound in bounds if getattr(expected, bound) is not None)
     if label is None:
+        for bound in bounds:
+            yield from _needed(facts, bound, "label") if getattr(expected, bound) is not None else ()
         return
     called = f"label {label!r}"
     if (few := expected.min_classes) is not None:
@@ -248,7 +256,7 @@ def _of_classes(facts: Facts, expected: Expectations) -> Iterator[Check]:
 def _of_groups(facts: Facts, expected: Expectations) -> Iterator[Check]:
     if (few := expected.min_rows_per_group) is None:
         return
-    yield _needed("min_rows_per_group", "group")
+    yield from _needed(facts, "min_rows_per_group", "group")
     if (group := facts.column("group")) is not None:
         words = f"group {group!r} has too few rows of {{names}}, expected at least {few} of each group"
         yield Check("min_rows_per_group", group, "groups", _BETWEEN, _on("rows", low=few), words)

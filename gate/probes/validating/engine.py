@@ -10,14 +10,20 @@ import gc
 import logging
 import os
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import ProbeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
+    from great_expectations.datasource.fluent.pandas_datasource import PandasDatasource
 
     from gate.probes.validating.checks import Check
     from gate.probes.validating.facts import Frame, FrameName
@@ -57,7 +63,7 @@ def evaluate(frames: Mapping[FrameName, Frame], checks: Sequence[Check]) -> list
         raise ProbeError("nothing is expected of the probe set, so nothing is known of it; ask for something")
     found: dict[int, Outcome] = {}
     with _quiet():
-        source = _source()
+        source = _context().data_sources.add_pandas("probe")
         for name in dict.fromkeys(check.frame for check in checks):
             numbered = {number: check for number, check in enumerate(checks) if check.frame == name}
             found |= _evaluated(source, name, frames[name], numbered)
@@ -91,7 +97,58 @@ def version() -> str:
     return version("great-expectations")
 
 
-def _evaluated(source: Any, name: FrameName, frame: Frame, checks: Mapping[int, Check]) -> dict[int, Outcome]:  # noqa: ANN401
+def write_pages(frames: Mapping[FrameName, Frame], checks: Sequence[Check], folder: Path, *, run: str) -> None:
+    """Data Docs of the same checks, as Great Expectations writes them.
+
+    Args:
+        frames: Of facts.
+        checks: What they are held against.
+        folder: Where the pages go; index.html is the first.
+        run: Name of the run: the same for the same probe set.
+    """
+    with _quiet(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        context = _context()
+        context.delete_data_docs_site("local_site")
+        context.add_data_docs_site("gate", _site(folder))
+        source = context.data_sources.add_pandas("probe")
+        for name in dict.fromkeys(check.frame for check in checks):
+            numbered = {number: check for number, check in enumerate(checks) if check.frame == name}
+            _run_checkpoint(context, source, name, frames[name], numbered, run)
+        context.build_data_docs()
+
+
+def _site(folder: Path) -> Any:  # noqa: ANN401 - a typed mapping that Great Expectations keeps to itself
+    backend = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.resolve())}
+    index = {"class_name": "DefaultSiteIndexBuilder"}
+    buttons = {"show_how_to_buttons": False}
+    return {"class_name": "SiteBuilder", "store_backend": backend, "site_index_builder": index, **buttons}
+
+
+def _run_checkpoint(
+    context: EphemeralDataContext,
+    source: PandasDatasource,
+    name: FrameName,
+    frame: Frame,
+    checks: Mapping[int, Check],
+    run: str,
+) -> None:
+    import great_expectations as gx
+    import pandas as pd
+
+    definition = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+    expectations = [_expectation(check.type, check.kwargs, number, check) for number, check in checks.items()]
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
+    validation = gx.ValidationDefinition(name=name, data=definition, suite=suite)
+    checkpoint = gx.Checkpoint(
+        name=name, validation_definitions=[context.validation_definitions.add(validation)], result_format=_RESULT
+    )
+    identity = gx.RunIdentifier(run_name=run, run_time=datetime(2000, 1, 1, tzinfo=UTC))
+    context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": pd.DataFrame(dict(frame))}, run_id=identity)
+
+
+def _evaluated(
+    source: PandasDatasource, name: FrameName, frame: Frame, checks: Mapping[int, Check]
+) -> dict[int, Outcome]:
     import great_expectations as gx
     import pandas as pd
 
@@ -102,7 +159,10 @@ def _evaluated(source: Any, name: FrameName, frame: Frame, checks: Mapping[int, 
     result = definition.get_batch({"dataframe": table}).validate(suite, result_format=_RESULT)
     outcomes = {}
     for each in result.results:
-        number = each.expectation_config.meta["check"]
+        meta = each.expectation_config.meta if each.expectation_config else None
+        if meta is None or "check" not in meta:
+            continue  # which is then found missing
+        number = meta["check"]
         outcomes[number] = _outcome(each, checks[number].type, len(table))
     return outcomes
 
@@ -136,14 +196,14 @@ def _expectation(kind: str, kwargs: Mapping[str, Any], number: int = 0, check: C
     return getattr(gxe, name)(**kwargs, severity=severity, meta={"check": number})
 
 
-def _source() -> Any:  # noqa: ANN401 - of Great Expectations
+def _context() -> EphemeralDataContext:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")  # by name, or variables of the environment choose the cloud
     context.enable_analytics(enable=False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    return context.data_sources.add_pandas("probe")
+    return context
 
 
 @contextmanager

@@ -1,0 +1,262 @@
+"""`gate probe` from the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gate.cli import main
+from gate.policy.loading import load_probe_spec
+
+ROWS = 90
+SPEC = """\
+# What every version is shown.
+uri: {uri}
+columns: {{input: x, label: kind, group: site, id: name}}  # no lengths
+expectations: {{packs: [classification], min_rows: 50}}
+"""
+POLICY = """\
+apiVersion: gate/v1
+kind: Policy
+metadata: {{name: p, version: "1.0.0"}}
+probe:
+  uri: {uri}
+  columns: {{input: x, label: kind, id: name}}
+rules:
+  - {{id: rank, metric: effective_rank, min: 1, slices: {{by: [site], min: 1}}}}
+"""
+
+
+def table() -> pa.Table:
+    x = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
+    columns = {"x": list(x), "kind": [f"k{row % 3}" for row in range(ROWS)], "site": ["a", "b"] * (ROWS // 2)}
+    return pa.table(columns | {"name": [f"r{row}" for row in range(ROWS)]})
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    pq.write_table(table(), tmp_path / "rows.parquet")
+    path = tmp_path / "spec.yaml"
+    path.write_text(SPEC.format(uri=tmp_path / "rows.parquet"), encoding="utf-8")
+    return path
+
+
+def spoil(spec: Path, column: str, row: int, value: object) -> None:
+    path = spec.with_name("rows.parquet")
+    found = pq.read_table(path).to_pydict()
+    found[column][row] = value
+    pq.write_table(pa.table(found), path)
+
+
+Said = pytest.CaptureFixture[str]
+
+
+def test_a_good_probe_set_is_reported_check_by_check(spec: Path, capsys: Said) -> None:
+    assert main(["probe", "validate", str(spec)]) == 0
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0] == f"PROBE SET passed  {spec.with_name('rows.parquet')}"
+    assert lines[1] == "  90 rows, 3 classes, 2 groups"
+    assert re.fullmatch(r"  digest: sha256:[0-9a-f]{64}", lines[2])
+    assert {"  ok   min_rows", "  ok   unique(name)", "  ok   min_classes(kind)"} <= set(lines)
+    assert err == ""
+
+
+def test_a_probe_set_with_faults_exits_with_3_and_names_them_all(spec: Path, capsys: Said) -> None:
+    spoil(spec, "kind", 4, None)
+    spoil(spec, "name", 9, "r8")
+    assert main(["probe", "validate", str(spec)]) == 3
+    out = capsys.readouterr().out
+    assert out.startswith("PROBE SET failed  ")
+    assert "error[unique]: id 'name' is not unique in 2 of 90 rows ('r8'); no value may come twice" in out
+    assert "error[not_null]: label 'kind' is missing in 1 of 90 rows ('r4'); every row needs one" in out
+    assert "digest" not in out
+
+
+def test_what_is_reported_as_json_is_the_same(spec: Path, tmp_path: Path) -> None:
+    spoil(spec, "kind", 4, None)
+    path = tmp_path / "report.json"
+    for _ in range(2):  # its own report it writes anew
+        assert main(["probe", "validate", str(spec), "-o", "text", "-o", f"json={path}"]) == 3
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert (document["schema"], document["status"], document["digest"]) == ("gate.probe-validation/v1", "failed", None)
+    failed = [check["name"] for check in document["checks"] if check["result"] == "failed"]
+    assert failed == ["not_null(kind)"]
+    assert [finding["ids"] for finding in document["findings"]] == [["r4"]]
+
+
+def test_a_warning_is_told_and_refuses_nothing(spec: Path, capsys: Said) -> None:
+    text = spec.read_text(encoding="utf-8").replace("min_rows: 50", "min_rows: 500, warn: [min_rows]")
+    spec.write_text(text, encoding="utf-8")
+    assert main(["probe", "validate", str(spec)]) == 0
+    out = capsys.readouterr().out
+    assert "  warn min_rows" in out
+    assert "warning[min_rows]: 90 rows to measure, expected at least 500; add rows" in out
+
+
+def test_what_only_the_reader_refuses_is_no_pass(spec: Path, capsys: Said) -> None:
+    path = spec.with_name("rows.parquet")
+    structs = pa.array([{"of": row} for row in range(ROWS)])
+    pq.write_table(pq.read_table(path).set_column(0, "x", structs), path)
+    assert main(["probe", "validate", str(spec)]) == 3
+    out, err = capsys.readouterr()
+    assert "digest" not in out
+    assert err.startswith("error[probe]: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "message"),
+    [
+        ("uri: rows.parquet\n", 2, "columns: is required, and not there; add it"),
+        ("uri: nope.parquet\ncolumns: {input: x}\n", 3, "nope.parquet: there is no such file"),
+        ("uri: URI\ncolumns: {input: y}\n", 3, "there is no column 'y'"),
+        ("uri: URI\ncolumns: {input: x}\nexpectations: {min_classes: 2}\n", 2, "`min_classes` needs `label`"),
+        ("uri: URI\ncolumns: {input: x}\nexpectations: {suite: nope.json}\n", 3, "nope.json: cannot be read"),
+        ("kind: Policy\n", 2, "metadata: is required"),
+    ],
+)
+def test_a_spec_with_faults_is_told_from_a_probe_set_with_faults(
+    spec: Path, text: str, code: int, message: str, capsys: Said
+) -> None:
+    spec.write_text(text.replace("URI", str(spec.with_name("rows.parquet"))), encoding="utf-8")
+    assert main(["probe", "validate", str(spec)]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_of_rows_is_no_spec(spec: Path, capsys: Said) -> None:
+    assert main(["probe", "validate", str(spec.with_name("rows.parquet"))]) == 2
+    assert "is no YAML file; give a probe spec or a policy" in capsys.readouterr().err
+
+
+def test_data_docs_hold_no_reference_to_another_machine(spec: Path, tmp_path: Path, capsys: Said) -> None:
+    folder = tmp_path / "docs"
+    assert main(["probe", "validate", str(spec), "--data-docs", str(folder)]) == 0
+    pages = list(folder.rglob("*.html"))
+    assert len(pages) > 6
+    assert (folder / "index.html").exists()
+    remote = re.compile(r"(?:src|href)\s*=\s*[\"']?(?:https?:)?//|https?://", re.IGNORECASE)
+    assert [path for path in (*pages, *folder.rglob("*.css")) if remote.search(path.read_text(encoding="utf-8"))] == []
+    digest = re.search(r"digest: (sha256:\w+)", capsys.readouterr().out)
+    assert digest
+    assert list(folder.glob(f"validations/*/{digest[1].replace(':', '-')}/20000101T000000.000000Z"))
+    assert main(["probe", "validate", str(spec), "--data-docs", str(folder)]) == 2
+    assert "is not an empty folder; name another one" in capsys.readouterr().err
+
+
+def test_the_digest_can_be_pasted_and_pinned(spec: Path, capsys: Said) -> None:
+    assert main(["probe", "digest", str(spec)]) == 0
+    line = capsys.readouterr().out
+    assert main(["probe", "digest", str(spec), "--write"]) == 0
+    text = spec.read_text(encoding="utf-8")
+    assert text.startswith("# What every version is shown.\n")
+    assert "# no lengths" in text
+    assert line in text
+    assert f"digest: {load_probe_spec(spec).digest}\n" == line
+
+
+def test_of_a_policy_the_columns_of_its_slices_have_a_digest_too(spec: Path, tmp_path: Path, capsys: Said) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(POLICY.format(uri=spec.with_name("rows.parquet")), encoding="utf-8")
+    assert main(["probe", "digest", str(policy), "--write"]) == 0
+    keys = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert keys == ["digest", "slices_digest"]
+    assert main(["policy", "validate", str(policy)]) == 0
+    assert main(["probe", "validate", str(policy)]) == 0
+    assert "not_null(site)" in capsys.readouterr().out
+
+
+def build(*arguments: object) -> int:
+    return main(["probe", "build", *map(str, arguments)])
+
+
+def test_a_probe_set_is_built_with_a_spec_that_pins_it(spec: Path, tmp_path: Path, capsys: Said) -> None:
+    out = tmp_path / "made" / "probe.parquet"
+    assert build(spec, "-o", out) == 0
+    assert f"wrote {out}, 90 rows, and {out.with_suffix('.yaml')}" in capsys.readouterr().err
+    made = load_probe_spec(out.with_suffix(".yaml"))
+    assert (made.columns.label, made.expectations.min_rows) == ("kind", 50)
+    main(["probe", "digest", str(spec)])
+    assert capsys.readouterr().out == f"digest: {made.digest}\n"  # the same rows
+    assert main(["probe", "validate", str(out.with_suffix(".yaml"))]) == 0
+
+
+def test_some_rows_are_taken_of_each_class_whatever_their_order(spec: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.parquet" for name in ("first", "second", "third")]
+    rows = spec.with_name("rows.parquet")
+    options = ["--input", "x", "--label", "kind", "--id", "name", "--rows", "31"]
+    assert build(rows, *options, "-o", files[0]) == 0
+    pq.write_table(table().take(list(reversed(range(ROWS)))), rows)
+    assert build(rows, *options, "-o", files[1]) == 0
+    assert build(rows, *options, "--seed", "1", "-o", files[2]) == 0
+    digests = [load_probe_spec(path.with_suffix(".yaml")).digest for path in files]
+    assert digests[0] == digests[1] != digests[2]
+    kinds = pq.read_table(files[0])["kind"].to_pylist()
+    assert sorted(map(kinds.count, set(kinds))) == [10, 10, 11]
+    assert pq.read_table(files[0]).column_names == ["x", "kind", "name"]
+
+
+def test_rows_without_an_id_get_one(spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "probe.parquet"
+    assert build(spec.with_name("rows.parquet"), "--input", "x", "--rows", "5", "-o", out) == 0
+    assert pq.read_table(out).column_names == ["x", "id"]
+    assert load_probe_spec(out.with_suffix(".yaml")).columns.id == "id"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["SPEC"], 2, "nothing says where to write the probe set; add -o FILE.parquet"),
+        (["SPEC", "-o", "FOLDER/a.csv"], 2, "is no .parquet file; name another file"),
+        (["SPEC", "-o", "FOLDER/rows.parquet"], 2, "is there already; remove it, or name another file"),
+        (["SPEC", "-o", "FOLDER/spec.parquet"], 2, "where the spec belongs, is there already"),
+        (["SPEC", "-o", "FOLDER/a.parquet", "--rows", "91"], 2, "--rows is 91, expected 1 to 90"),
+        (["SPEC", "-o", "FOLDER/a.parquet", "--rows", "40"], 3, "min_rows: 40 rows to measure, expected at least 50"),
+        (["FOLDER/rows.parquet", "--label", "kind", "-o", "FOLDER/a.parquet"], 2, "--input is missing"),
+    ],
+)
+def test_nothing_is_built_that_no_gate_would_take(
+    spec: Path, arguments: list[str], code: int, message: str, capsys: Said
+) -> None:
+    before = set(spec.parent.iterdir())
+    words = [each.replace("SPEC", str(spec)).replace("FOLDER", str(spec.parent)) for each in arguments]
+    assert build(*words) == code
+    assert message in capsys.readouterr().err
+    assert set(spec.parent.iterdir()) == before
+
+
+def test_a_source_with_faults_is_refused_with_all_of_them(spec: Path, tmp_path: Path, capsys: Said) -> None:
+    spoil(spec, "kind", 4, None)
+    spoil(spec, "name", 9, "r8")
+    assert build(spec, "-o", tmp_path / "a.parquet") == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[2] for line in lines] == ["unique", "not_null"]
+    assert all(line.startswith("error[probe]: ") for line in lines)
+
+
+def test_the_command_is_quick_to_say_that_a_spec_is_wrong(spec: Path) -> None:
+    spec.write_text("uri: x\n", encoding="utf-8")
+    program = (
+        "import sys; from gate.cli import main; code = main(['probe', 'validate', sys.argv[1]]);"
+        "print(code, sorted({'torch', 'mlflow', 'great_expectations', 'pandas', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(spec)], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 []\n"
+
+
+@pytest.mark.parametrize("command", [["validate"], ["build", "-o", "FOLDER/a.parquet"]])
+def test_rows_that_are_not_the_pinned_ones_are_refused(spec: Path, command: list[str], capsys: Said) -> None:
+    assert main(["probe", "digest", str(spec), "--write"]) == 0
+    spoil(spec, "kind", 4, "k0")
+    words = [each.replace("FOLDER", str(spec.parent)) for each in command]
+    assert main(["probe", words[0], str(spec), *words[1:]]) == 3
+    assert "the policy pins sha256:" in capsys.readouterr().err
+    assert main(["probe", "digest", str(spec), "--write"]) == 0
+    assert main(["probe", words[0], str(spec), *words[1:]]) == 0
