@@ -188,7 +188,7 @@ def _of_file(path: Path, inputs: list[str], columns: dict[str, str]) -> tuple[Pr
     if not inputs:
         raise UsageError("--input is missing; name the column, or columns, that a model is shown")
     shown = inputs[0] if len(inputs) == 1 else tuple(inputs)
-    block = Probe(uri=str(path), columns=Columns(input=shown, **columns))
+    block = Probe(uri=str(path), columns=Columns.model_validate({"input": shown, **columns}))
     return block, open_rows(block)
 
 

@@ -54,7 +54,7 @@ def valid(probe: ProbeSet, spec: Probe) -> Validation:
 
 
 def resolved_probe(block: Probe | None, override: str | None) -> Probe:
-    """The probe that counts: the policy's, with what `--probe` says instead; a digest that the policy pins stays.
+    """The probe that counts: the policy's, with what `--probe` says instead; what the policy pins and expects stays.
 
     Raises:
         UsageError: Neither names a probe set.
@@ -70,8 +70,12 @@ def resolved_probe(block: Probe | None, override: str | None) -> Probe:
         return block
     if Path(override).suffix in (".yaml", ".yml"):
         spec = load_probe_spec(override)
-        pins = {} if block is None else {key: getattr(block, key) for key in ("digest", "slices_digest")}
-        return spec.model_copy(update={key: pin for key, pin in pins.items() if pin is not None})
+        if block is None:
+            return spec
+        kept = {key: getattr(block, key) for key in ("digest", "slices_digest") if getattr(block, key) is not None}
+        if "expectations" in block.model_fields_set:
+            kept["expectations"] = block.expectations
+        return spec.model_copy(update=kept)
     if block is None:
         raise UsageError(
             f"--probe {override!r} names a file, but the policy has no `probe:` block that names its columns; "
