@@ -432,11 +432,11 @@ def without_a_cluster(table: pa.Table) -> pa.Table:
 REFUSALS: dict[str, tuple[int, str, list[tuple[str, str]], Callable[[pa.Table], pa.Table]]] = {
     "NaN features": (
         3,
-        "error[metric]: layer 'embedding': nonfinite_rows: 1 of 300 feature rows hold NaN or infinity",
+        "finite: input 'pixels' is not finite in 1 of 300 rows ('digit-007'); every row needs finite numbers",
         [],
         shown_nan,
     ),
-    "infinite inputs": (3, "'embedding': nonfinite_rows: 1 of 300 feature rows", [], shown_infinite),
+    "infinite inputs": (3, "input 'pixels' is not finite in 1 of 300 rows", [], shown_infinite),
     "a missing column": (
         3,
         "there is no column 'lable'; of 3 columns, nearest first: label",
@@ -445,16 +445,16 @@ REFUSALS: dict[str, tuple[int, str, list[tuple[str, str]], Callable[[pa.Table], 
     ),
     "an id twice in a batch": (
         3,
-        "id 'digit-000' occurs more than once; ids must be unique",
+        "unique: id 'id' is not unique in 2 of 300 rows ('digit-000'); no value may come twice",
         [],
         lambda table: named_twice(table, 5),
     ),
-    "an id in two batches": (3, "id 'digit-000' occurs more than once", [], lambda table: named_twice(table, 299)),
-    "an empty probe": (3, "holds no row, so nothing can be measured", [], lambda table: table.slice(0, 0)),
-    "a missing label": (3, "label 'label': is missing in row 'digit-000'", [], without_a_label),
+    "an id in two batches": (3, "is not unique in 2 of 300 rows ('digit-000')", [], lambda table: named_twice(table, 299)),
+    "an empty probe": (3, "min_rows: 0 rows to measure, expected at least 1", [], lambda table: table.slice(0, 0)),
+    "a missing label": (3, "label 'label' is missing in 1 of 300 rows ('digit-000')", [], without_a_label),
     "a missing cluster": (
         3,
-        "cluster 'writer': is missing in row 'digit-001'",
+        "cluster 'writer' is missing in 1 of 300 rows ('digit-001')",
         [("id: id}", "id: id, cluster: writer}")],
         without_a_cluster,
     ),
@@ -577,7 +577,7 @@ def test_a_version_that_passed_keeps_its_own_evidence_when_a_later_check_breaks_
     passed = check(uri, written(tmp_path), "-o", "json")
     tags, runs = registry.tags(uri), registry.runs()
     assert (passed.code, tags["gate"]) == (0, "PASS")
-    check(uri, written(tmp_path, table=shown_nan(probe_table()))).is_refused(3, "nonfinite_rows")
+    check(uri, written(tmp_path, table=shown_nan(probe_table()))).is_refused(3, "is not finite in 1 of 300 rows")
     assert (registry.tags(uri), registry.runs()) == (tags, runs)
     run_id = next(run for run in runs if run.startswith(tags["gate.run"]))
     assert registry.evidence(run_id) == passed.document
@@ -735,7 +735,11 @@ def test_a_hostile_pickle_does_not_run_before_the_policy_allows_it(check: Check,
     torch.save(Hostile(marker), weights)
     check(str(folder), written(tmp_path)).is_refused(3, "loading a pickle runs whatever code it holds")
     assert not marker.exists()
-    check(str(folder), written(tmp_path, ALLOWED)).is_refused(3, "the pickled model cannot be loaded here")
+    allowed = written(tmp_path, ALLOWED)
+    check(str(folder), allowed).is_refused(3, "the pickled model cannot be loaded here: PermissionError")
+    assert not marker.exists()
+    unkept = written(tmp_path, ("layers:\n", "run: {allow_pickle: true, isolation: none}\nlayers:\n"))
+    check(str(folder), unkept).is_refused(3, "the pickled model cannot be loaded here")
     assert marker.exists()
 
 
