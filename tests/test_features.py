@@ -14,10 +14,11 @@ from gate.models.flavours.modules import ModuleProgram
 from gate.models.flavours.pytorch import opened
 from gate.models.mlmodel import Declaration
 from gate.models.opening import How
-from gate.pooling import Pooling
+from gate.pooling import Pooling, rows_of
+from gate.program import Outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 INPUTS = np.random.default_rng(0).normal(size=(4, 3, 5)).astype(np.float32)
@@ -415,3 +416,116 @@ def test_fractions_are_not_rounded_for_a_model_of_whole_numbers() -> None:
 def test_a_signature_of_no_numeric_type_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match=f"its input is '{name}', expected a numeric type"):
         take(nn.Identity(), FLAT, input_dtype=name)
+
+
+# What programs of other kinds than torch modules are asked for.
+
+
+class Lengths:
+    """Takes texts and gives the length of each, and of each letter; runs out of memory beyond some rows."""
+
+    def __init__(self, most: int = 1000, mask: Callable[[Tensor], Tensor] = lambda mask: mask) -> None:
+        self.layers: Collection[str] = ("letters",)
+        self.closed = ""
+        self.batch_size: int | None = None
+        self.at_once, self.rounding = 64, 2.0**-24
+        self.most, self.mask = most, mask
+        self.shown: list[tuple[str, ...]] = []
+
+    def run(self, inputs: Any, paths: Any) -> Outputs:
+        del paths
+        if len(inputs) > self.most:
+            raise MemoryError("no room")
+        self.shown.append(inputs)
+        longest = max(map(len, inputs))
+        codes = torch.tensor([[ord(letter) for letter in text.ljust(longest)] for text in inputs]).float()
+        real = torch.tensor([[place < len(text) for place in range(longest)] for text in inputs])
+        lengths = torch.tensor([[float(len(text))] for text in inputs])
+        return Outputs({"letters": [codes[:, :, None]], "output": [{"length": lengths, "one": codes}]}, self.mask(real))
+
+    def shapes(self, inputs: Any) -> dict[str, str]:
+        del inputs
+        return {"letters": "(b, t, 1)", "output": "dict"}
+
+    def weights_of(self, path: str) -> dict[str, Tensor]:
+        raise LayerError(f"layer {path!r} has none")
+
+
+WORDS = tuple("abcdefgh"[: 1 + row * 5 % 7] for row in range(20))
+OWN = {"length": LayerAddress("output.length"), "mean": LayerAddress("letters", "mean")}
+
+
+def test_texts_are_shown_by_length_and_their_rows_come_back_in_order() -> None:
+    program = Lengths()
+    with Extractor(program, OWN, batch_size=4) as extract:
+        found = extract(WORDS)
+    assert found["length"][:, 0].tolist() == [len(word) for word in WORDS]
+    torch.testing.assert_close(found["mean"][:, 0], torch.tensor([sum(map(ord, word)) / len(word) for word in WORDS]))
+    first = program.shown[:5]
+    assert [len(word) for batch in first for word in batch] == sorted(map(len, WORDS), reverse=True)
+
+
+def test_a_batch_is_halved_as_often_as_memory_runs_out() -> None:
+    program = Lengths(most=3)
+    with Extractor(program, OWN) as extract:
+        found = extract(WORDS)
+        assert extract.facts == {"batch_size": 2}
+    assert found["length"][:, 0].tolist() == [len(word) for word in WORDS]
+    assert {len(batch) for batch in program.shown} <= {1, 2}
+
+
+@pytest.mark.parametrize(("most", "size", "rows"), [(0, "auto", 1), (3, 5, 5)])
+def test_what_does_not_fit_into_memory_at_all_is_told(most: int, size: Any, rows: int) -> None:
+    with (
+        Extractor(Lengths(most), OWN, batch_size=size) as extract,
+        pytest.raises(ModelError, match=rf"ran out of memory with {rows} rows at once \(no room\)"),
+    ):
+        extract(WORDS)
+
+
+def test_one_of_several_outputs_has_a_name_and_another_is_refused() -> None:
+    layers = {"x": LayerAddress("output.width")}
+    with Extractor(Lengths(), layers) as extract, pytest.raises(LayerError, match=r"has no 'width'"):
+        extract(WORDS)
+    with (
+        Extractor(Lengths(), {"x": LayerAddress("output")}) as extract,
+        pytest.raises(LayerError, match=r"output\.KEY"),
+    ):
+        extract(WORDS)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last", "max", "token_terms", "token_mean"])
+def test_a_mask_of_another_number_of_tokens_is_refused(pooling: Pooling) -> None:
+    layers = {"x": LayerAddress("letters", pooling)}
+    program = Lengths(mask=lambda mask: mask[:, :-1])
+    with (
+        Extractor(program, layers) as extract,
+        pytest.raises(LayerError, match=r"which of its tokens are padding is not known"),
+    ):
+        extract(WORDS)
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [("cls", "b"), ("last", "c"), ("max", "c")])
+def test_padding_before_the_tokens_is_left_out_as_well(pooling: Pooling, expected: str) -> None:
+    states = torch.tensor([[[float(ord(letter))] for letter in "zbac"], [[float(ord(letter))] for letter in "zzbc"]])
+    mask = torch.tensor([[False, True, True, True], [False, False, True, True]])
+    found = rows_of(states, pooling, count=2, where="layer", mask=mask)
+    assert [chr(int(value)) for value in found[:, 0]] == [expected] * 2
+
+
+def test_an_input_that_is_no_array_has_no_features() -> None:
+    with (
+        Extractor(Lengths(), {"x": LayerAddress("input")}) as extract,
+        pytest.raises(LayerError, match="the model is shown no single array of numbers"),
+    ):
+        extract(WORDS)
+
+
+def test_a_format_without_layers_says_why_and_offers_the_output() -> None:
+    program = Lengths()
+    program.layers, program.closed = (), "it is a box"
+    with (
+        Extractor(program, {"x": LayerAddress("inside")}) as extract,
+        pytest.raises(LayerError, match="no layer 'inside': it is a box; name 'output'"),
+    ):
+        extract(WORDS)

@@ -244,7 +244,8 @@ def test_the_reference_of_the_metrics_and_its_command_are_named() -> None:
 
 
 EXIT_CODES = {"gate check models:/digits/2 -p team.yaml": 1}  # of all others it is 0
-TEAM = [command for row in cells_of(table_below("Policies")) for command in re.findall(r"`(gate [^`]*)`", row[1])]
+TABLES = [row for heading in ("Policies", "Probe sets") for row in cells_of(table_below(heading))]
+TEAM = [command for row in TABLES for command in re.findall(r"`(gate [^`]*)`", row[1])]
 
 
 @pytest.mark.parametrize("command", TEAM)

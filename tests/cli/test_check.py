@@ -449,7 +449,12 @@ REFUSALS: dict[str, tuple[int, str, list[tuple[str, str]], Callable[[pa.Table], 
         [],
         lambda table: named_twice(table, 5),
     ),
-    "an id in two batches": (3, "is not unique in 2 of 300 rows ('digit-000')", [], lambda table: named_twice(table, 299)),
+    "an id in two batches": (
+        3,
+        "is not unique in 2 of 300 rows ('digit-000')",
+        [],
+        lambda table: named_twice(table, 299),
+    ),
     "an empty probe": (3, "min_rows: 0 rows to measure, expected at least 1", [], lambda table: table.slice(0, 0)),
     "a missing label": (3, "label 'label' is missing in 1 of 300 rows ('digit-000')", [], without_a_label),
     "a missing cluster": (

@@ -53,10 +53,10 @@ def passing(
     asked = asked or plan()
     rows = streaming.open_rows(spec, asked.tags) if isinstance(spec, Probe) else spec
     with ExitStack() as stack:
-        mine = _source(candidate, addresses(asked.layers, asked.reads), batch_size, stack)
+        mine = _source(candidate, addresses(asked.layers, asked.reads), asked.weights, batch_size, stack)
         compared = None if baseline is None or not asked.compares else baseline
         own = addresses(asked.baseline_layers, asked.baseline_reads)
-        theirs = None if compared is None else _source(compared, own, batch_size, stack)
+        theirs = None if compared is None else _source(compared, own, asked.baseline_weights, batch_size, stack)
         yield streaming.batches(Running(mine, theirs), rows, asked, seed=0, **options)
 
 
@@ -66,10 +66,12 @@ def stream(candidate: Made, spec: Probe | Any, *given: Any, **options: Any) -> l
         return list(batches)
 
 
-def _source(model: Made, layers: Mapping[str, LayerAddress], batch_size: int, stack: ExitStack) -> Model | Vectors:
+def _source(
+    model: Made, layers: Mapping[str, LayerAddress], weights: Mapping[str, str], batch_size: int, stack: ExitStack
+) -> Model | Vectors:
     """As if it had been loaded; as many rows of the probe set at once as the model is shown."""
     if isinstance(model, nn.Module):
-        extract = Extractor(ModuleProgram(model, device="cpu"), layers, batch_size=batch_size)
+        extract = Extractor(ModuleProgram(model, device="cpu"), layers, batch_size=batch_size, weights=weights)
         source: Model | Vectors = Model(stack.enter_context(extract), "cpu")
     else:
         source = Vectors(vectors(model) if isinstance(model, Path) else model, layers, "cpu")

@@ -109,3 +109,56 @@ def test_a_row_without_a_value_to_cut_by_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "p.npz", x=np.ones((3, 3), dtype=np.float32), site=["1", "", "2"])
     with pytest.raises(ProbeError, match="slices by 'site': is missing in row '1'"):
         stream(path, probe(path, input="x"), plan(cut("site")))
+
+
+# Rows that are not measured but measured by.
+
+DISTANCE: Any = {"metric": "mahalanobis_ood_auroc", "min": 0}
+SPLITS = ["probe", "reference", "ood", "probe", "reference"] * 20
+
+
+def test_rows_of_other_splits_come_apart_from_those_that_are_measured(tmp_path: Path) -> None:
+    rows = np.arange(300, dtype=np.float32).reshape(100, 3)
+    ids, labels = [f"r{row}" for row in range(100)], np.arange(100) % 2
+    path = written(tmp_path / "p.npz", x=rows, id=ids, label=labels, split=SPLITS)
+    found = stream(path, probe(path, input="x", id="id", label="label", split="split"), plan(DISTANCE), batch_size=8)
+    for split in ("probe", "reference", "ood"):
+        batches = [batch[OUTPUT] for batch in found if batch[OUTPUT].split == split]
+        wanted = [row for row in range(100) if SPLITS[row] == split]
+        assert [name for batch in batches for name in batch.ids] == [ids[row] for row in wanted]
+        assert torch.equal(torch.cat([batch.features for batch in batches]), torch.from_numpy(rows[wanted]))
+        names = [batch.class_codes().names[code] for batch in batches for code in batch.class_codes().values]
+        assert names == [str(labels[row]) for row in wanted]
+
+
+def test_slices_hold_rows_that_are_measured_alone(tmp_path: Path) -> None:
+    rows = np.arange(300, dtype=np.float32).reshape(100, 3)
+    path = written(tmp_path / "p.npz", x=rows, split=SPLITS, site=["a"] * 100)
+    found = stream(path, probe(path, input="x", split="split"), plan(cut("site")), batch_size=8)
+    assert len(of_slice(found, Part("output", slice=(("site", "a"),)))) == SPLITS.count("probe")
+
+
+def test_a_second_view_is_the_probe_set_under_a_shift(tmp_path: Path) -> None:
+    rows = np.arange(30, dtype=np.float32).reshape(10, 3)
+    path = written(tmp_path / "p.npz", x=rows, y=-rows, label=np.arange(10) % 2)
+    spec = probe(path, input="x", pair="y", label="label")
+    asked = {"metric": "within_between_ratio.null_space_shift", "max": 1}
+    probed: Any = {"uri": str(path), "columns": {"input": "x", "pair": "y", "label": "label"}}
+    found = stream(torch.nn.Identity(), spec, plan(asked, probe=probed))
+    shifted = torch.cat([batch[OUTPUT].features for batch in found if batch[OUTPUT].split == "shifted"])
+    assert torch.equal(shifted, -torch.from_numpy(rows))
+    unasked = stream(torch.nn.Identity(), spec, plan(cut("label"), probe=probed))
+    assert {batch[OUTPUT].split for batch in unasked} == {"probe"}
+
+
+def test_every_model_comes_with_its_own_weights(tmp_path: Path) -> None:
+    path = written(tmp_path / "p.npz", x=np.eye(3, dtype=np.float32), label=np.arange(3))
+    heads = [torch.nn.Sequential(torch.nn.Linear(3, 3)) for _ in range(2)]
+    asked = plan(
+        {"metric": "ncc_head_disagreement", "relative": {"max_rise": 1}},
+        reads={"head": {"path": "0"}, "logits": {"path": "output"}},
+    )
+    found = stream(heads[0], probe(path, input="x", label="label"), asked, heads[1])[0]
+    for part, head in zip((OUTPUT, Part("output", "baseline")), heads, strict=True):
+        assert torch.equal(found[part].weights["head.weight"], head.get_parameter("0.weight"))
+        assert torch.equal(found[part].weights["head.bias"], head.get_parameter("0.bias"))
