@@ -185,7 +185,7 @@ class Worker:
 def _started(descriptor: int, folder: Path) -> subprocess.Popen[bytes]:
     told = json.dumps([permitted.packages(), permitted.search_path(), descriptor])
     return subprocess.Popen(  # noqa: S603 - this interpreter, with arguments of our own
-        [sys.executable, "-I", "-B", "-u", "-c", _START, told],
+        [sys.executable, "-I", "-B", "-u", "-W", "ignore", "-c", _START, told],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

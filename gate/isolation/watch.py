@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import threading
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gate.isolation.limits import Limits
 
 _LOOK = 0.2
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _KEPT = 64 << 10
 _MOST_PRINTED = 64 << 20
 _LINES, _CHARACTERS = 5, 500
@@ -89,7 +91,7 @@ class Watch:
 
     def last_lines(self) -> str:
         """What it printed last: some lines, printable, as the end of a sentence."""
-        text = b"".join(self._tail).decode("utf-8", "replace").replace("\r", "\n")
+        text = _COLOURS.sub("", b"".join(self._tail).decode("utf-8", "replace")).replace("\r", "\n")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if not lines:
             return "it printed nothing"

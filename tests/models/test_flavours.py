@@ -13,6 +13,8 @@ from torch import Tensor
 
 from gate.errors import LayerError, ModelError
 from gate.features import Extractor, LayerAddress
+from gate.isolation import Isolated
+from gate.running import Job
 from tests.models import zoo
 from tests.models.loaded import extractor, find, program
 
@@ -162,6 +164,17 @@ def test_features_do_not_depend_on_the_size_of_the_batches_and_come_in_order(mod
     for layer in layers:
         for other in found[1:]:
             torch.testing.assert_close(other[layer], found[0][layer], **CLOSE)
+
+
+@pytest.mark.parametrize("name", [*DIRECT, "vision"])
+def test_a_process_of_their_own_gives_the_same_features(models: Path, name: str) -> None:
+    inputs, layers, _ = {**DIRECT, "vision": vision}[name]()
+    job = Job(models / name, layers, pickle=True, code=True).document
+    with Isolated(job, [models / name], features=layers) as isolated:
+        found = isolated(inputs)
+        assert isolated.confinement["missing"] == []
+    for layer, rows in features(models / name, inputs, layers).items():
+        torch.testing.assert_close(found[layer], rows, **CLOSE)
 
 
 def test_pictures_go_through_the_processor_of_the_model(models: Path) -> None:
