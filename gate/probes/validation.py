@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gate.errors import RefusedProbeError
 from gate.probes.validating.checks import Check, Expectations, checks_of
-from gate.probes.validating.collecting import read_facts
+from gate.probes.validating.collecting import read_facts, read_values
 from gate.probes.validating.facts import Facts, frames, shortened
-from gate.probes.validating.findings import Finding, finding
+from gate.probes.validating.findings import Finding, findings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from gate.probes.probe_set import ProbeSet
     from gate.probes.validating.engine import Outcome
+    from gate.probes.validating.facts import Frame, FrameName
 
 __all__ = ["Check", "Expectations", "Facts", "Finding", "Validation", "validate", "validated", "write_pages"]
 
@@ -32,27 +31,28 @@ _LONGEST = 300  # of a message there
 
 @dataclass(frozen=True)
 class Validation:
-    """What a probe set was held against, and what came of it.
+    """What a probe set was held against, and what came of it; small, however many rows there are.
 
     Attributes:
-        uri: Of the probe set.
+        probe: The probe set.
         expectations: What was asked.
         facts: What is known of the rows.
         checks: Everything that was checked, in order.
         outcomes: Of each.
+        findings: What does not hold.
     """
 
-    uri: str
+    probe: ProbeSet
     expectations: Expectations
     facts: Facts
     checks: tuple[Check, ...]
     outcomes: tuple[Outcome, ...]
+    findings: tuple[Finding, ...]
 
-    @cached_property
-    def findings(self) -> tuple[Finding, ...]:
-        """What does not hold."""
-        pairs = zip(self.checks, self.outcomes, strict=True)
-        return tuple(finding(check, outcome, self.facts) for check, outcome in pairs if not outcome.holds)
+    @property
+    def uri(self) -> str:
+        """Of the probe set."""
+        return self.probe.uri
 
     @property
     def refused(self) -> tuple[Finding, ...]:
@@ -87,7 +87,7 @@ class Validation:
             "rows": self.facts.rows,
             "classes": len(self.facts.counts("label")),
             "groups": len(self.facts.counts("group")),
-            "splits": splits_of(self.facts),
+            "splits": dict(self.facts.counts("split")),
             "packs": list(self.expectations.packs),
             "suite": _suite_of(self.expectations.suite),
             "expectations": [check.name for check in self.checks[:_MOST_LISTED]],
@@ -95,24 +95,8 @@ class Validation:
             "findings": [
                 {**each, "ids": [*map(shortened, each["ids"])], "message": each["message"][:_LONGEST]} for each in found
             ],
-            "facts": digest_of(self.facts),
+            "facts": self.facts.digest,
         }
-
-
-def splits_of(facts: Facts) -> dict[str, int]:
-    """Split → rows; nothing without such a column."""
-    splits = facts.splits or ()
-    return {str(split): splits.count(split) for split in dict.fromkeys(splits) if split is not None}
-
-
-def digest_of(facts: Facts) -> str:
-    """Of all facts, as "sha256:…"; equal for the same rows in the same order."""
-    total = hashlib.sha256()
-    for name, frame in frames(facts).items():
-        for column, values in frame.items():
-            held = list(values) if isinstance(values, Sequence) else values.tolist()
-            total.update(json.dumps([name, column, held], default=str).encode())
-    return f"sha256:{total.hexdigest()}"
 
 
 def _suite_of(path: str | None) -> dict[str, str] | None:
@@ -156,10 +140,20 @@ def validate(probe: ProbeSet, expectations: Expectations | None = None) -> Valid
     suite = _suite(expected)
     further = [*expected.columns, *(column for check in suite for column in _columns(check))]
     _require_columns(probe, expected, suite)
-    facts = read_facts(probe, tuple(dict.fromkeys(further)))
+    facts = read_facts(probe, expected, tuple(dict.fromkeys(further)))
     checks = checks_of(facts, expected)
     checks = checks[:1] if not facts.rows else [*checks, *_answerable(suite, facts)]
-    return Validation(probe.uri, expected, facts, tuple(checks), tuple(engine.evaluate(frames(facts), checks)))
+    outcomes = engine.evaluate(_frames(probe, facts, checks), checks)
+    failed = [(check, outcome) for check, outcome in zip(checks, outcomes, strict=True) if not outcome.holds]
+    found = findings_of(failed, facts, probe)
+    return Validation(probe, expected, facts, tuple(checks), tuple(outcomes), found)
+
+
+def _frames(probe: ProbeSet, facts: Facts, checks: Sequence[Check]) -> dict[FrameName, Frame]:
+    """The facts, and the values of the columns that a suite names."""
+    asked = [column for check in checks if check.fault == "suite" for column in _columns(check)]
+    values = read_values(probe, facts, tuple(dict.fromkeys(asked)))
+    return {**frames(facts), "rows": values or {"number": range(facts.rows)}}
 
 
 def write_pages(validation: Validation, folder: Path, *, run: str) -> int:
@@ -175,7 +169,8 @@ def write_pages(validation: Validation, folder: Path, *, run: str) -> int:
     """
     from gate.probes.validating import engine, pages
 
-    engine.write_pages(frames(validation.facts), validation.checks, folder, run=run.replace(":", "-"))
+    held = _frames(validation.probe, validation.facts, validation.checks)
+    engine.write_pages(held, validation.checks, folder, run=run.replace(":", "-"))
     return pages.strip(folder)
 
 

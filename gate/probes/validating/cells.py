@@ -26,13 +26,13 @@ class Cells:
         missing: (b,), number of missing values; 1 where the whole input is.
         nonfinite: (b,), number of values that float32 holds as NaN or infinite.
         width: (b,), number of values; -1 of a text or a picture, which may be of any size.
-        digests: b times 8 bytes, equal for equal inputs.
+        digests: (b,), int64, equal for equal inputs.
     """
 
     missing: Array
     nonfinite: Array
     width: Array
-    digests: list[bytes]
+    digests: Array
 
 
 def cells_of(column: pa.Array) -> Cells | None:
@@ -57,10 +57,9 @@ def _of_any_size(column: pa.Array, contents: Iterable[bytes], *, empty_is_missin
     held = list(contents)
     missing = _nulls(column)
     if empty_is_missing:
-        missing = np.maximum(missing, [not content for content in held])
+        missing = missing | np.array([not content for content in held], dtype=bool)
     zeros = np.zeros(len(held), dtype=np.int64)
-    digests = [hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest() for content in held]
-    return Cells(missing.astype(np.int64), zeros, zeros - 1, digests)
+    return Cells(missing.astype(np.int64), zeros, zeros - 1, _digests(held))
 
 
 def _of_numbers(column: pa.Array) -> Cells | None:
@@ -69,17 +68,19 @@ def _of_numbers(column: pa.Array) -> Cells | None:
 
     ends = np.arange(len(column) + 1)  # of each row among the values of the level that is looked at
     missing = np.zeros(len(column), dtype=np.int64)
+    is_one = not _is_list(column.type)
     while _is_list(column.type):
         missing += _sums(_nulls(column), ends)
         ends = _ends(_lengths(column))[ends]
         column = column.flatten()
     if not _is_number(column.type):
         return None
-    missing += _sums(_nulls(column), ends)
+    nulls = _sums(_nulls(column), ends)
     values = _values(column)
     nonfinite = _sums(~np.isfinite(values), ends) if values.dtype.kind == "f" else np.zeros_like(missing)
+    digests = _bits(values) if is_one else fingerprints_of(values, ends)
     # what is null was filled with NaN, and is missing rather than not finite
-    return Cells(missing, np.maximum(nonfinite - _sums(_nulls(column), ends), 0), np.diff(ends), _digests(values, ends))
+    return Cells(missing + nulls, np.maximum(nonfinite - nulls, 0), np.diff(ends), digests)
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -111,8 +112,8 @@ def _nulls(column: pa.Array) -> Array:
     import numpy as np
 
     if not column.null_count:
-        return np.zeros(len(column), dtype=np.int64)
-    return np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=np.int64)
+        return np.zeros(len(column), dtype=bool)
+    return np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _lengths(column: pa.Array) -> Array:
@@ -128,20 +129,42 @@ def _ends(lengths: Array) -> Array:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def _sums(values: Array, ends: Array) -> Array:
-    """Sum over the values of each row."""
+def _sums(flags: Array, ends: Array) -> Array:
+    """How many are set among the values of each row."""
     import numpy as np
 
-    return np.diff(_ends(values)[ends])
+    return np.diff(_ends(flags)[ends]) if flags.any() else np.zeros(len(ends) - 1, dtype=np.int64)
 
 
-def _digests(values: Array, ends: Array) -> list[bytes]:
+def _bits(values: Array) -> Array:
+    """One number is its own digest."""
+    import numpy as np
+
+    return values.view(np.int32).astype(np.int64) if values.dtype.kind == "f" else values
+
+
+def fingerprints_of(values: Array, ends: Array) -> Array:
+    """(b,), int64, equal for rows of equal values.
+
+    Args:
+        values: Of all rows, one row after the other.
+        ends: (b + 1,), where each row begins, and the last ends.
+    """
     import numpy as np
 
     content, size = values.view(np.uint8).data if len(values) else memoryview(b""), values.itemsize
-    kind = values.dtype.str.encode()
-    places = (ends * size).tolist()
-    return [
-        hashlib.blake2b(content[start:stop], digest_size=_DIGEST_BYTES, person=kind).digest()
-        for start, stop in pairwise(places)
-    ]
+    rows = (content[start:stop] for start, stop in pairwise((ends * size).tolist()))
+    return _digests(rows, values.dtype.str.encode())
+
+
+def _digests(contents: Iterable[bytes | memoryview], person: bytes = b"") -> Array:
+    import numpy as np
+
+    fresh = hashlib.blake2b(digest_size=_DIGEST_BYTES, person=person)
+
+    def digest(content: bytes | memoryview) -> bytes:
+        one = fresh.copy()
+        one.update(content)
+        return one.digest()
+
+    return np.frombuffer(b"".join(map(digest, contents)), dtype="<i8").astype(np.int64)

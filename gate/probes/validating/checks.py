@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gate.probes.validating.facts import SPLITS
+from gate.probes.validating.values import NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from gate.probes.validating.facts import Array, Facts, FrameName
+    from gate.probes.validating.facts import Facts, FrameName
 
 Severity = Literal["critical", "warning"]
 
-_LARGEST = sys.float_info.max
 _SUM = "expect_column_sum_to_be_between"
 _BETWEEN = "expect_column_values_to_be_between"
-_NOT_NULL = "expect_column_values_to_not_be_null"
-_UNIQUE = "expect_column_values_to_be_unique"
+_IN_SET = "expect_column_values_to_be_in_set"
 ROW_COUNT = "expect_table_row_count_to_be_between"
 
 
@@ -87,7 +85,7 @@ class Check:
         kwargs: Its arguments.
         words: What is wrong where it does not hold, with `{rows}`, `{names}` and `{observed}`.
         severity: What becomes of a probe set for which it does not hold.
-        offenders: The rows that are at fault, where the expectation does not say itself.
+        at: Name of the rows at fault in `Facts.places`; "" where the expectation says them itself, or there are none.
     """
 
     fault: str
@@ -97,7 +95,7 @@ class Check:
     kwargs: Mapping[str, Any]
     words: str
     severity: Severity = "critical"
-    offenders: Callable[[Facts], Array] | None = field(default=None, compare=False)
+    at: str = ""
 
     @property
     def name(self) -> str:
@@ -120,11 +118,11 @@ def checks_of(facts: Facts, expected: Expectations) -> list[Check]:
 
 def _of_rows(facts: Facts, expected: Expectations) -> Iterator[Check]:
     words = f"{{observed}} rows to measure, expected at least {expected.min_rows}; add rows"
-    if facts.splits is None:
-        yield Check("min_rows", "", "inputs", ROW_COUNT, {"min_value": max(expected.min_rows, 1)}, words)
+    if facts.column("split") not in facts.read:
+        yield Check("min_rows", "", "totals", _SUM, _on("rows", low=max(expected.min_rows, 1)), words)
     else:
-        yield Check("rows", "", "inputs", ROW_COUNT, {"min_value": 1}, "the probe set holds no row; add rows")
-        yield Check("min_rows", "", "inputs", _SUM, _on("measured", low=expected.min_rows), words)
+        yield Check("rows", "", "totals", _SUM, _on("rows", low=1), "the probe set holds no row; add rows")
+        yield Check("min_rows", "", "totals", _SUM, _on("measured", low=expected.min_rows), words)
 
 
 def _softened(check: Check, expected: Expectations) -> Check:
@@ -136,6 +134,11 @@ def _on(column: str, *, low: float | None = None, high: float | None = None) -> 
     return {"column": column, **{key: end for key, end in ends.items() if end is not None}}
 
 
+def _few(fault: str, column: str, at: str, words: str, most: float = 0) -> Check:
+    """That something is so in no row, or in few."""
+    return Check(fault, column, "totals", _SUM, _on(at, high=most), words, at=at)
+
+
 def _called(facts: Facts, column: str) -> str:
     """A column as a message calls it: label 'topic'."""
     return f"{facts.roles.get(column) or 'column'} {column!r}"
@@ -145,15 +148,15 @@ def _of_columns(facts: Facts, expected: Expectations) -> Iterator[Check]:
     """Columns of the right kind, without a missing value, and unique where they must be."""
     columns = ", ".join(each.column for each in facts.unsuited)
     yield Check("type", columns, "columns", _BETWEEN, _on("unsuited", high=0), "{names}")
-    for column, values in facts.values.items():
+    for column in facts.read:
         called = _called(facts, column)
         if facts.roles[column] or column in expected.not_null:
             words = f"{called} is missing in {{rows}}; every row needs one"
-            yield Check("not_null", column, "rows", _NOT_NULL, {"column": column}, words)
+            yield _few("not_null", column, f"missing {column}", words)
         is_unique = facts.roles[column] == "id" or column in expected.unique
-        if is_unique and any(value is not None for value in values):
+        if is_unique and not facts.is_empty(column):
             words = f"{called} is not unique in {{rows}}; no value may come twice"
-            yield Check("unique", column, "rows", _UNIQUE, {"column": column}, words)
+            yield _few("unique", column, f"repeated {column}", words)
 
 
 def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
@@ -166,28 +169,23 @@ def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
         at = sorted(facts.at_fault.get(fact, inputs), key=inputs.index)
         needed = "finite numbers" if fault == "finite" else "one"
         words = f"input {', '.join(map(repr, at))} {wrong} in {{rows}}; every row needs {needed}"
-        yield Check(fault, ", ".join(at), "inputs", _BETWEEN, _on(fact, high=0), words)
+        yield _few(fault, ", ".join(at), fact, words)
     usual = facts.usual_width
     words = f"input does not have {usual} values in {{rows}}; every row needs as many"
-    yield Check("width", columns, "inputs", "expect_column_values_to_be_in_set", _in("width", [usual]), words)
+    yield Check("width", columns, "widths", _IN_SET, _in("width", [usual]), words, at="width")
     if facts.rows > 1:
         words = "input is the same in every row, so nothing can be measured; check columns.input"
-        unique = "expect_column_unique_value_count_to_be_between"
-        yield Check("constant", columns, "inputs", unique, _on("fingerprint", low=2), words)
+        yield Check("constant", columns, "totals", _SUM, _on("different inputs", low=2), words)
     if (most := expected.max_duplicates) is not None:
         words = f"{{rows}} have the input of an earlier row, expected at most {_text(most)}; remove them"
-        yield _flagged("max_duplicates", columns, "copy", words, most, facts, lambda facts: facts.copies)
+        yield _few("max_duplicates", columns, "copy", words, _allowed(most, facts))
     for column in (each for each in expected.unique if each in inputs):
         words = f"input {column!r} of {{rows}} is that of an earlier row; no value may come twice"
-        kwargs = _on("copy", high=0)
-        yield Check("unique", column, "inputs", _SUM, kwargs, words, offenders=lambda facts: facts.copies)
+        yield _few("unique", column, "copy", words)
 
 
-def _flagged(
-    fault: str, columns: str, flag: str, words: str, most: Portion, facts: Facts, offenders: Callable[[Facts], Array]
-) -> Check:
-    allowed = most.amount / 100 * int(facts.measured.sum()) if most.percent else most.amount
-    return Check(fault, columns, "inputs", _SUM, _on(flag, high=allowed), words, offenders=offenders)
+def _allowed(most: Portion, facts: Facts) -> float:
+    return most.amount / 100 * facts.measured if most.percent else most.amount
 
 
 def _in(column: str, allowed: list[Any]) -> dict[str, Any]:
@@ -201,17 +199,17 @@ def _text(most: Portion) -> str:
 def _of_numbers(facts: Facts, expected: Expectations) -> Iterator[Check]:
     if expected.length is not None:
         yield from _needed(facts, "length", "length")
-    for column, values in facts.values.items():
+    for column in facts.read:
         role, called = facts.roles[column], _called(facts, column)
-        if role not in ("length", "target") or all(value is None for value in values):
+        if role not in NUMBERS or facts.is_empty(column):
             continue
         words = f"{called} is not finite in {{rows}}; every row needs a finite number"
-        yield Check("finite", column, "rows", _BETWEEN, _on(column, low=-_LARGEST, high=_LARGEST), words)
+        yield _few("finite", column, f"nonfinite {column}", words)
         if role == "length" and expected.length is not None:
             low, high = expected.length
             ends = [f"{word} {end:.12g}" for word, end in (("at least", low), ("at most", high)) if end is not None]
             words = f"{called} lies outside in {{rows}}, expected {' and '.join(ends)}"
-            yield Check("length", column, "rows", _BETWEEN, _on(column, low=low, high=high), words)
+            yield _few("length", column, f"outside {column}", words)
 
 
 def _needed(facts: Facts, bound: str, role: str) -> Iterator[Check]:
@@ -224,14 +222,14 @@ def _needed(facts: Facts, bound: str, role: str) -> Iterator[Check]:
 
 def _of_splits(facts: Facts, expected: Expectations) -> Iterator[Check]:
     column = facts.column("split")
-    if column is not None and column in facts.values:
+    if column is not None and column in facts.read:
         words = f"split {column!r} is none of {', '.join(SPLITS)} in {{rows}}"
-        yield Check("split", column, "rows", "expect_column_values_to_be_in_set", _in(column, list(SPLITS)), words)
+        yield Check("split", column, "splits", _IN_SET, _in("split", list(SPLITS)), words, at=f"unknown {column}")
     if (most := expected.max_leakage) is not None:
         yield from _needed(facts, "max_leakage", "split")
         words = f"the input of {{rows}} is that of a reference row too, expected at most {_text(most)}; remove them"
         inputs = ", ".join(name for name, role in facts.roles.items() if role == "input")
-        yield _flagged("max_leakage", inputs, "leaked", words, most, facts, lambda facts: facts.leaked)
+        yield _few("max_leakage", inputs, "leaked", words, _allowed(most, facts))
 
 
 def _of_classes(facts: Facts, expected: Expectations) -> Iterator[Check]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gate.probes.validating.collecting import read_ids, read_places
 from gate.probes.validating.engine import SHOWN
 from gate.probes.validating.facts import shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from gate.probes.probe_set import ProbeSet
     from gate.probes.validating.checks import Check, Severity
     from gate.probes.validating.engine import Outcome
     from gate.probes.validating.facts import Facts
+
+_ROLES = {"classes": "label", "groups": "group"}
 
 
 @dataclass(frozen=True)
@@ -40,19 +44,27 @@ class Finding:
         return f"{self.fault}: {self.message}"
 
 
-def finding(check: Check, outcome: Outcome, facts: Facts) -> Finding:
-    """What a check that does not hold has found.
+def findings_of(failed: Sequence[tuple[Check, Outcome]], facts: Facts, probe: ProbeSet) -> tuple[Finding, ...]:
+    """What the checks that do not hold have found; the probe set is read again for what the rows are called.
 
     Args:
-        check: The check.
-        outcome: That it does not hold, or could not be made.
-        facts: What it was held against.
+        failed: Checks that do not hold, or could not be made, each with its outcome.
+        facts: What they were held against.
+        probe: Whose facts these are.
     """
+    found = [(check, outcome, *_rows(check, outcome, facts, probe)) for check, outcome in failed]
+    ids = read_ids(probe, facts, {place for *_, places in found for place in places})
+    return tuple(_finding(*each, facts, ids) for each in found)
+
+
+def _finding(
+    check: Check, outcome: Outcome, count: int, places: Sequence[int], facts: Facts, ids: Mapping[int, str]
+) -> Finding:
     if outcome.error is not None:
         message = f"{check.type} could not be checked: {outcome.error}"
         return Finding(check.fault, check.column, message, 0, (), check.severity)
-    count, places = _rows(check, outcome, facts)
-    shown = list(dict.fromkeys(facts.name(place) for place in places))
+    named = (shortened(repr(ids[place])) if place in ids else f"number {place}" for place in places)
+    shown = list(dict.fromkeys(named))
     shown += ["…"] if count > len(places) and shown else []
     message = check.words.replace("{observed}", _number(outcome.observed))
     if "{names}" in message:
@@ -61,8 +73,8 @@ def finding(check: Check, outcome: Outcome, facts: Facts) -> Finding:
         message = message.replace("{rows}", _counted(count, facts.rows, shown))
     elif shown:
         message += f" (first rows {', '.join(shown)})"
-    ids = tuple(str(facts.identity(place)) for place in places)
-    return Finding(check.fault, check.column, message, count, ids, check.severity)
+    called = tuple(ids.get(place, str(place)) for place in places)
+    return Finding(check.fault, check.column, message, count, called, check.severity)
 
 
 def _counted(count: int, rows: int, shown: Sequence[str]) -> str:
@@ -76,23 +88,19 @@ def _number(value: Any) -> str:  # noqa: ANN401 - of Great Expectations
     return "no" if value is None else str(value)
 
 
-def _rows(check: Check, outcome: Outcome, facts: Facts) -> tuple[int, tuple[int, ...]]:
+def _rows(check: Check, outcome: Outcome, facts: Facts, probe: ProbeSet) -> tuple[int, Sequence[int]]:
     """How many rows of the probe set are at fault, and the first of them."""
-    import numpy as np
-
-    if check.offenders is not None:
-        places = np.flatnonzero(check.offenders(facts))
-        return len(places), tuple(places[:SHOWN].tolist())
-    if check.frame in ("classes", "groups"):
-        role = "label" if check.frame == "classes" else "group"
-        values = facts.values.get(facts.column(role) or "", ())
-        names = list(facts.counts(role))
-        wrong = {names[place] for place in outcome.places}
-        places = np.flatnonzero([value in wrong and at for value, at in zip(values, facts.measured, strict=False)])
-        return len(places), tuple(places[:SHOWN].tolist())
-    if check.frame == "columns":
+    if check.frame == "rows":
+        return outcome.count or 0, outcome.places[:SHOWN]
+    if outcome.error is not None or not (check.at or outcome.places) or check.frame == "columns":
         return 0, ()
-    return outcome.count or 0, outcome.places[:SHOWN]
+    if check.at:
+        places = facts.places[check.at]
+    else:
+        role = _ROLES[check.frame]
+        names = list(facts.counts(role))
+        places = read_places(probe, facts, role, [names[place] for place in outcome.places])
+    return len(places), places[:SHOWN].tolist()
 
 
 def _names(check: Check, outcome: Outcome, facts: Facts) -> list[str]:
@@ -102,7 +110,7 @@ def _names(check: Check, outcome: Outcome, facts: Facts) -> list[str]:
             f"{each.role or 'column'} {each.column!r} holds {each.found}, expected {each.expected}"
             for each in facts.unsuited
         ]
-    counts = facts.counts("label" if check.frame == "classes" else "group")
+    counts = facts.counts(_ROLES[check.frame])
     total, listed = sum(counts.values()), list(counts.items())
     share = check.kwargs["column"] == "share"
     names = [

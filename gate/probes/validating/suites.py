@@ -175,4 +175,4 @@ def _check(entry: Mapping[str, Any], where: str) -> Check:
     of = f" of {', '.join(map(repr, columns))}" if columns else ""
     words = f"{where}: {kind}{of} does not hold in {{rows}}"
     severity = _SEVERITIES[entry.get("severity", "critical")]
-    return Check("suite", ", ".join(columns), "rows" if columns else "inputs", kind, kwargs, words, severity)
+    return Check("suite", ", ".join(columns), "rows", kind, kwargs, words, severity)
