@@ -104,3 +104,41 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def test_the_statistics_work_in_tiles_however_many_rows_there_are() -> None:
     done = subprocess.run([sys.executable, "-c", _GROWTH], capture_output=True, text=True, check=True, timeout=300)
     assert int(done.stdout) < 200, "the rows are 246 MB, and twice that in double precision"
+
+
+_VALIDATION = """
+import resource, sys, tempfile
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+from gate.probes.probe_set import Columns, open_probe
+from gate.probes.validation import validate
+
+def peak(rows, repeat):
+    path = f"{folder}/{rows}.parquet"
+    column = np.arange(rows)
+    texts = {name: pa.array(column // of).cast(pa.string()) for name, of in COLUMNS.items()}
+    texts["id"] = pa.concat_arrays([texts["id"][:-1], texts["id"][repeat:repeat + 1]])
+    pq.write_table(pa.table({"x": column % 997 / 1.0, "length": column % 512 + 1, **texts}), path)
+    del texts, column
+    columns = Columns("x", label="label", group="group", length="length", id="id", cluster="cluster")
+    validation = validate(open_probe(path, columns=columns))
+    (found,) = validation.findings
+    assert (found.fault, found.rows, found.ids) == ("unique", 2, (str(repeat), str(repeat))), found
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+COLUMNS = {"id": 1, "label": 20_000, "group": 1_000, "cluster": 4}
+with tempfile.TemporaryDirectory() as folder:
+    before = peak(30_000, 7)
+    print((peak(330_000, 70_000) - before) // 1024)
+"""
+
+
+def test_validation_keeps_a_few_bytes_of_each_row() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, sys.executable, "-c", _VALIDATION],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stderr.split()[-1]) < 120, "300 000 rows more: some facts of 8 bytes each, and no text"

@@ -244,7 +244,7 @@ class _Reading:
             counted=self.counts,
             widths=dict(zip(widths.tolist(), counts.tolist(), strict=True)),
             usual_width=usual,
-            different=len(np.unique(fingerprints)),
+            different=int(np.count_nonzero(np.diff(np.sort(fingerprints)))) + bool(self.rows),
             digest=self._total_digest(),
         )
 
