@@ -63,10 +63,12 @@ def evaluate(frames: Mapping[FrameName, Frame], checks: Sequence[Check]) -> list
         raise ProbeError("nothing is expected of the probe set, so nothing is known of it; ask for something")
     found: dict[int, Outcome] = {}
     with _quiet():
-        source = _context().data_sources.add_pandas("probe")
+        context = _context()
+        source = context.data_sources.add_pandas("probe")
         for name in dict.fromkeys(check.frame for check in checks):
             numbered = {number: check for number, check in enumerate(checks) if check.frame == name}
             found |= _evaluated(source, name, frames[name], numbered)
+        context.data_sources.delete("probe")  # which holds the frames for as long as the process runs
     if missing := [check.name for number, check in enumerate(checks) if number not in found]:
         raise ProbeError(f"Great Expectations gave no result for {', '.join(missing)}; nothing was decided")
     return [found[number] for number in range(len(checks))]
