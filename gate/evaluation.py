@@ -41,7 +41,8 @@ class Evaluated:
         measured: The estimates that follow from them.
         device: Where the model ran.
         ran: How each of the two models ran: `candidate` and `baseline` → `isolation`, `batch_size`.
-        validation: What the probe set was held against, and what came of it.
+        validation: What came of the expectations that the probe set was held against.
+        expectations: What was expected of it, as a policy has it.
     """
 
     model: FoundModel
@@ -53,6 +54,7 @@ class Evaluated:
     device: str
     ran: Mapping[str, Mapping[str, object]]
     validation: Validation
+    expectations: Mapping[str, Any]
 
 
 def check(
@@ -127,6 +129,7 @@ def _places(found: Evaluated) -> dict[str, Any]:
         "reads": plan.reads_described,
         "ran": found.ran,
         "validation": found.validation.document,
+        "expectations": found.expectations,
         "baseline_layers": {name: asdict(at) for name, at in plan.baseline_layers.items()},
     }
 
@@ -163,16 +166,18 @@ def evaluate(
         require_in_scope(policy, model.name, model_uri)
         baseline = _baseline(policy, model, Path(folder), compares=plan.compares)
         rows = streaming.open_rows(spec, plan.tags, Path(folder))
-        with streaming.running(model, baseline, plan, device=where, run=policy.run) as models:
+        columns = rows.columns.inputs
+        with streaming.running(model, baseline, plan, device=where, run=policy.run, columns=columns) as models:
             validation = streaming.valid(rows, spec)  # while the models are loaded in processes of their own
             stream = streaming.batches(
                 models, rows, plan, seed=policy.run.seed, total=validation.facts.rows, on_progress=on_progress
             )
             collections = local.fold(stream, lambda part: questions.kinds_of(part, plan.rules))
-            ran = models.ran
     streaming.require_pinned(rows, spec)
     measured = questions.answers(plan.rules, collections, policy.defaults.confidence, baseline)
-    return Evaluated(model, baseline, rows, plan, collections, measured, where, ran, validation)
+    return Evaluated(
+        model, baseline, rows, plan, collections, measured, where, models.ran, validation, spec.expectations.written
+    )
 
 
 def _permissions(policy: Policy) -> Permissions:

@@ -14,13 +14,14 @@ from gate.errors import LayerError, ModelError
 from gate.geometry.statistics import step_terms
 from gate.inputs import count, take
 from gate.pooling import Pooling, only_tensor, rows_of, structure
+from gate.program import BUILT_IN
 
 if TYPE_CHECKING:
     from gate.inputs import Inputs
     from gate.program import Outputs, Program
 
-BUILT_IN = ("input", "output")
 _NEAREST = 8
+_SINGLE = 2.0**-20  # a unit of rounding above it is that of half precision
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class Extractor:
         paths = dict.fromkeys(_place(address.path) for address in self._layers.values())
         self._paths = tuple(paths)
         self._unknown = tuple(path for path in paths if path not in (*program.layers, *BUILT_IN))
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the layers that the program has, and "output"."""
+        return [*self._program.layers, "output"]
 
     @property
     def facts(self) -> dict[str, object]:
@@ -170,7 +176,9 @@ class Extractor:
         }
         if len(states) < 2:
             return found
-        steps = step_terms({name: each[:rows] for name, each in states.items()}, outputs.mask)
+        steps = step_terms(
+            {name: each[:rows] for name, each in states.items()}, None if outputs.mask is None else outputs.mask[:rows]
+        )
         return {**found, **{name: torch.cat([found[name][:rows], each], dim=1) for name, each in steps.items()}}
 
     def _require_repeatable(self, batch: Inputs, features: dict[str, Tensor]) -> None:
@@ -261,6 +269,11 @@ def _different(expected: Tensor, found: Tensor, whole: Tensor, unit: float) -> i
     rounding = max(1e-5, 4 * own, 8 * unit) * values.abs().amax(dim=0)
     # The median: a channel that hardly varies beside the others carries their rounding, and few huge ones hide nothing.
     allowed = max(1e-3, 16 * unit) * torch.maximum(spread, spread.median()) + rounding
+    if unit > _SINGLE and bool((rounding > spread / 2).all()) and bool((spread > 0).any()):
+        raise LayerError(
+            "in this precision its features cannot be told from rounding: their spread over the rows is about "
+            f"{float(spread.median()):.3g}, and their values reach {float(values.abs().max()):.3g}; compute in float32"
+        )
     first, second = expected.double(), found.double()
     same = (first == second) | (first.isnan() & second.isnan()) | ((first - second).abs() <= allowed)
     return int((~same).sum())

@@ -114,6 +114,7 @@ _POOLED: dict[Pooling, Callable[[Tensor, Tensor | None], Tensor]] = {
     "attention_filter": lambda maps, mask: attention_filter(maps, mask)[:, None],
 }
 _OF_TOKENS: tuple[Pooling, ...] = ("mean", "cls", "last", "max", "token_terms", "token_steps", "token_mean")
+_OF_ANY_TOKEN: tuple[Pooling, ...] = ("mean", "cls", "last", "max")
 # By number of dimensions of the output, batch included: the poolings that make (b, d) of it.
 _FITTING: dict[int, tuple[Pooling, ...]] = {
     2: ("none", "flatten"),
@@ -139,6 +140,10 @@ def _pool(output: Tensor, pooling: Pooling, where: str, mask: Tensor | None) -> 
         raise LayerError(
             f"{where}: the output has shape {shape}, and the attention mask {tuple(mask.shape)}: which of its tokens "
             "are padding is not known; name a layer with one state a token, or pooling none or flatten"
+        )
+    if mask is not None and pooling in _OF_ANY_TOKEN and not bool((mask != 0).any(dim=1).all()):
+        raise LayerError(
+            f"{where}: a row has no real token, so that it has no features; take empty rows out of the probe"
         )
     return _POOLED[pooling](output, mask.to(output.device) != 0 if reads and mask is not None else None)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from gate.inputs import Inputs
 
+BUILT_IN = ("input", "output")  # what every program calls a layer
 Precision = Literal["float32", "bfloat16", "autocast"]
 
 

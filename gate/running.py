@@ -25,6 +25,7 @@ class Job:
         batch_size: Rows that it is shown at once, or "auto".
         pickle: Whether it may be a pickle, which runs whatever code it names.
         code: Whether Python files of the model may run.
+        columns: Names of the columns that an input of several numbers was made of, in its order.
         weights: Name → layer, of the linear layers whose weights are read ("head").
     """
 
@@ -35,6 +36,7 @@ class Job:
     batch_size: int | Literal["auto"] = "auto"
     pickle: bool = False
     code: bool = False
+    columns: tuple[str, ...] = ()
     weights: Mapping[str, str] | None = None
 
     @property
@@ -58,6 +60,9 @@ def opened(document: Mapping[str, Any]) -> Extractor:
     from gate.models.opening import opened as load
 
     permissions = Permissions(pickle=bool(document["pickle"]), code=bool(document["code"]))
-    program = load(Path(document["folder"]), How(document["device"], document["precision"], permissions))
+    program = load(
+        Path(document["folder"]),
+        How(document["device"], document["precision"], permissions, tuple(document["columns"])),
+    )
     layers = {name: LayerAddress(**address) for name, address in document["layers"].items()}
     return Extractor(program, layers, batch_size=document["batch_size"], weights=document["weights"] or {})

@@ -215,7 +215,7 @@ class Case:
 CASES = {
     "a pickle": Case(pickled, r"loading a pickle runs whatever code it holds"),
     "a pickle that is allowed": Case(pickled, r"the pickle holds 'int'|the pickled model cannot be loaded", PICKLE),
-    "a loader of its own": Case(foreign_loader, "loader_module is 'evil', a loader of the model's own"),
+    "a loader of its own": Case(foreign_loader, "loader_module is 'evil', a loader that the gate does not know"),
     "a loader of its own that nothing allows": Case(
         foreign_loader, "loader_module is 'evil'", f"{PICKLE}, {CODE[:16]}"
     ),

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from gate.policy.schema import Policy
 
 Where = tuple[str, str]  # path and pooling
-_EVERY_NUMBER = ("id", "cluster")  # which rows are sampled, and how sure a number is: without them it is another one
+# Which rows are measured, which of them are sampled, and how sure a number is: without them it is another one.
+_EVERY_NUMBER = ("id", "cluster", "split")
 
 
 def others(policy: Policy, rules: Iterable[Rule], document: Mapping[str, Any]) -> Iterator[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gate.backtest.inputs import others
 from gate.errors import NothingEvaluatedError
 from gate.evidence.wording import finding_name
 from gate.models.baseline import in_full
+from gate.policy.expectations import Expectations
+from gate.policy.loosening import loosened_expectations
 from gate.policy.scope import require_in_scope
 
 if TYPE_CHECKING:
@@ -68,6 +72,23 @@ def _probe(named: Probe, recorded: Mapping[str, Any], *, own: bool) -> Iterator[
     shape = recorded.get("shape", named.shape)  # evidence of an earlier version does not say
     if (None if shape is None else tuple(shape)) != named.shape:
         yield f"was measured on rows of the shape {shape}, the policy has {named.shape}"
+    wanted, found = _transform(named), recorded.get("transform")
+    if wanted != found:
+        yield f"was measured on pictures with the transform {found}, the policy has {wanted}"
+    asked = recorded.get("expectations")
+    looser = [] if asked is None else [*loosened_expectations(named.expectations, Expectations.model_validate(asked))]
+    if looser:
+        told = "; ".join(f"{'.'.join(map(str, place))} {what}" for place, what in looser)
+        yield f"was measured on a probe set of which less was expected: {told}"
+
+
+def _transform(named: Probe) -> object:
+    """What a policy does to pictures, as evidence has it."""
+    from gate.probes.transforms import Transform
+
+    if named.transform is None:
+        return None
+    return json.loads(json.dumps(asdict(Transform(**named.transform.model_dump(exclude_none=True)))))
 
 
 def _layers(policy: Policy, rules: Iterable[Rule], recorded: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -124,22 +124,22 @@ def require_different(versions: Sequence[Version]) -> None:
             )
 
 
-def layers_of(uri: str, *, device: str = "cpu", allow_pickle: bool = False) -> list[str]:
+def layers_of(uri: str) -> list[str]:
     """The paths that `--layer` can name, for a message.
 
     Raises:
         GateError: The model cannot be loaded.
     """
+    from gate.isolation import Isolated
     from gate.models.finding import found
-    from gate.models.mlmodel import Permissions
-    from gate.models.opening import How, opened
+    from gate.running import Job
 
-    permissions = Permissions(pickle=allow_pickle)
     with TemporaryDirectory(prefix="gate-") as folder:
-        model = found(uri, directory=Path(folder), permissions=permissions)
+        model = found(uri, directory=Path(folder))
         if model.flavour == "features":
             return ["output"]
-        return [*opened(model.path, How(device, permissions=permissions)).layers, "output"]
+        with Isolated(Job(model.path, {}).document, [model.path], features=()) as isolated:
+            return isolated.layers
 
 
 def missing_layer(uri: str) -> UsageError:

@@ -79,7 +79,7 @@ def document(
         places: What was read where: `layers`, each as `gate.evidence.layers.describe` gives it; `reads`, name → path
             and pooling of anything else, of logits the classes as well; `baseline_layers`, name → path and pooling of
             those that something was compared with; `ran`, of `candidate` and `baseline` how it was run: `isolation`,
-            with its mode, and `batch_size`; `validation`, what the probe set was held against.
+            with its mode, and `batch_size`; `validation` and `expectations`, of the probe set.
         measured: Every estimate.
         judgement: What the policy says of them.
         run: As `gate.evidence.environment.environment` gives it.
@@ -93,7 +93,8 @@ def document(
     from gate.models.baseline import Absent
 
     verdict, ran = judgement.verdict, places["ran"]
-    absence = baseline.reason if isinstance(baseline, Absent) else None
+    reason = baseline.reason if isinstance(baseline, Absent) else None
+    absence = [reason] if reason and policy.policy.baseline else []
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "status": verdict.status,
@@ -101,24 +102,12 @@ def document(
         "counts": {outcome: verdict.counts.get(outcome, 0) for outcome in OUTCOMES},
         "model": _model(model, ran["candidate"]),
         "policy": _policy(policy),
-        "probe": {
-            **{key: getattr(probe, key) for key in ("uri", "digest", "slices_digest", "rows")},
-            "columns": _columns(probe),
-            "shape": None if probe.shape is None else list(probe.shape),
-            "validation": places["validation"],
-            **({} if probe.transform is None else {"transform": asdict(probe.transform)}),
-        },
+        "probe": _probe(probe, places),
         "baseline": None if isinstance(baseline, Absent) else _model(baseline, ran["baseline"]),
-        "baseline_reason": absence,
+        "baseline_reason": reason,
         "baseline_asked": baseline.asked if isinstance(baseline, Absent) else None,
         "run": dict(run),
-        "notes": [
-            *judgement.notes,
-            *(f"probe set: {each['message']}" for each in places["validation"].get("findings", ())),
-            *_cautions("the model", model, ran["candidate"]),
-            *(() if isinstance(baseline, Absent) else _cautions("the baseline", baseline, ran["baseline"])),
-            *([absence] if absence and policy.policy.baseline else []),
-        ],
+        "notes": [*judgement.notes, *_cautions(model, baseline, places), *absence],
         "waivers": [_waiver(waiver) | {"state": use} for waiver, use in judgement.waivers],
         **{key: places[key] for key in ("layers", "reads", "baseline_layers")},
         "slices": [
@@ -222,11 +211,20 @@ def _parse_float(text: str) -> float:
 
 def _model(model: FoundModel, ran: Mapping[str, object]) -> dict[str, Any]:
     keys = ("uri", "resolved", "name", "version", "digest", "flavour", "serialization", "trust", "run_id", "model_id")
-    return {**{key: getattr(model, key) for key in keys}, **ran}
+    return {**ran, **{key: getattr(model, key) for key in keys}}
 
 
-def _cautions(whose: str, model: FoundModel, ran: Mapping[str, Any]) -> Iterator[str]:
-    """What a reader has to know of how a model ran before its features are believed."""
+def _cautions(model: FoundModel, baseline: FoundModel | Absent, places: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader has to know of the probe set, and of how the models ran, before features are believed."""
+    from gate.models.baseline import Absent
+
+    yield from (f"probe set: {each['message']}" for each in places["validation"].get("findings", ()))
+    yield from _of_a_run("the model", model, places["ran"]["candidate"])
+    if not isinstance(baseline, Absent):
+        yield from _of_a_run("the baseline", baseline, places["ran"]["baseline"])
+
+
+def _of_a_run(whose: str, model: FoundModel, ran: Mapping[str, Any]) -> Iterator[str]:
     if model.trust != "code-free":
         what = "a pickle" if model.trust == "pickle" else "Python files of its own"
         yield f"{whose} runs {what}: its features are what this code says that they are"
@@ -235,6 +233,17 @@ def _cautions(whose: str, model: FoundModel, ran: Mapping[str, Any]) -> Iterator
         yield f"{whose} ran in the process of the gate, with its files, network and credentials (run.isolation: none)"
     for missing in isolation.get("missing", ()):
         yield f"{whose} ran in a process of its own that could not be closed as it should be: {missing}"
+
+
+def _probe(probe: ProbeSet, places: Mapping[str, Any]) -> dict[str, Any]:
+    transform = {} if probe.transform is None else {"transform": asdict(probe.transform)}
+    return {
+        **{key: getattr(probe, key) for key in ("uri", "digest", "slices_digest", "rows")},
+        "columns": _columns(probe),
+        "shape": None if probe.shape is None else list(probe.shape),
+        **{key: places[key] for key in ("validation", "expectations")},
+        **transform,
+    }
 
 
 def _columns(probe: ProbeSet) -> dict[str, Any]:

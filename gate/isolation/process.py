@@ -64,6 +64,7 @@ class Isolated:
         self._limits = limits or Limits()
         self._worker: Worker | None = None
         self._confinement: Mapping[str, object] | None = None
+        self._layers: list[str] = []
         self._ready: tuple[Mapping[str, object], Mapping[str, Tensor]] | None = None
 
     def start(self) -> None:
@@ -134,6 +135,16 @@ class Isolated:
         return self._loaded()[1]
 
     @property
+    def layers(self) -> list[str]:
+        """Names of the layers that the model has, as it says; the first of very many.
+
+        Raises:
+            GateError: The model could not be loaded.
+        """
+        self._loaded()
+        return self._layers
+
+    @property
     def confinement(self) -> Mapping[str, object]:
         """How the worker is closed (gate.isolation.confinement.confine), said before any code of the model ran.
 
@@ -175,14 +186,17 @@ class Isolated:
             worker = self._running()
             answer = worker.answer("ready", _LOADING)
             with worker.accepting(_LOADING):
-                self._ready = _object(answer, "facts"), worker.tensors(answer, self._weight_names)
+                self._layers = _names(answer)
+                self._ready = _facts(answer), worker.tensors(answer, self._weight_names)
         return self._ready
 
     def _end(self) -> None:
         self._loaded()
         worker = self._running()
         worker.ask({"kind": "end"}, _ENDING)
-        worker.answer("ended", _ENDING)
+        answer = worker.answer("ended", _ENDING)
+        with worker.accepting(_ENDING):
+            self._ready = _facts(answer), self._loaded()[1]
 
 
 def _object(message: Mapping[str, object], key: str) -> Mapping[str, object]:
@@ -190,6 +204,22 @@ def _object(message: Mapping[str, object], key: str) -> Mapping[str, object]:
     if not isinstance(found, dict):
         raise MessageError(f"{key} that are a {type(found).__name__}, expected an object")
     return cast("dict[str, object]", found)
+
+
+def _names(message: Mapping[str, object]) -> list[str]:
+    found = message.get("layers")
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise MessageError("layers that are no list of names")
+    return found
+
+
+def _facts(message: Mapping[str, object]) -> dict[str, object]:
+    """What a model may say of itself: the rows that it is shown at once, and nothing that the judge knows better."""
+    found = _object(message, "facts")
+    size = found.get("batch_size")
+    if found.keys() != {"batch_size"} or not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise MessageError(f"facts {sorted(found)}, expected a batch_size of at least 1 and nothing else")
+    return {"batch_size": size}
 
 
 def _require(features: Mapping[str, Tensor], names: Collection[str], rows: int) -> None:

@@ -14,7 +14,7 @@ from gate.isolation.channel import Channel, ClosedError, MessageError
 from gate.isolation.confinement import Permission, confine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from mmap import mmap
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PASSED_ON = ("GateError", "LayerError", "MetricError", "ModelError", "ProbeError", "RegistryError", "UsageError")
 _MESSAGE = 4000
+_LONGEST, MOST_LAYERS = 200, 2000
 _FROM_JUDGE = 1 << 30  # who may describe a table of very many columns
 
 
@@ -33,8 +34,10 @@ class Opened(Protocol):
     Attributes:
         facts: What the judge is to know of it; plain JSON.
         weights: Name → tensor that the judge is to have.
+        layers: Names of the layers that it has.
     """
 
+    layers: Sequence[str]
     facts: Mapping[str, object]
     weights: Mapping[str, Tensor]
 
@@ -70,10 +73,12 @@ def _serve(desk: _Desk, target: str, job: Mapping[str, object]) -> None:
     module, _, function = target.partition(":")
     opened: Callable[[Mapping[str, object]], AbstractContextManager[Opened]] = getattr(import_module(module), function)
     with opened(job) as model:
-        desk.answer("ready", dict(model.weights), facts=dict(model.facts))
+        layers = [str(layer)[:_LONGEST] for layer in model.layers][:MOST_LAYERS]
+        desk.answer("ready", dict(model.weights), facts=dict(model.facts), layers=layers)
         while (inputs := desk.inputs()) is not None:
             desk.answer("features", dict(model(inputs)))
-    desk.channel.send({"kind": "ended"})
+    # Once more: a batch that did not fit into memory was made smaller.
+    desk.channel.send({"kind": "ended", "facts": dict(model.facts)})
 
 
 class _Desk:

@@ -42,7 +42,14 @@ _LOADERS = {
     "mlflow.lightgbm",
     "mlflow.catboost",
 }
-_NATIVE = {"mlflow.xgboost", "mlflow.lightgbm", "mlflow.catboost"}
+# Of these MLflow reads the library's own format, where the model is of one of these classes: another one is unpickled,
+# or is whatever the name leads to.
+_NATIVE: Mapping[str, frozenset[str]] = {
+    "mlflow.xgboost": frozenset(
+        {"xgboost.core.Booster", "xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor"}
+    ),
+    "mlflow.lightgbm": frozenset({"lightgbm.basic.Booster"}),
+}
 _PICKLES = {".bin", ".pkl", ".pickle", ".pt", ".pth", ".joblib", ".ckpt"}
 _MODULES = "sentence_transformers."
 _LARGEST_SETTINGS = 64 << 20
@@ -153,8 +160,8 @@ def _refuse_foreign_loader(folder: Path, flavours: Mapping[str, Any]) -> None:
     loader = generic.get("loader_module") if isinstance(generic, dict) else None
     if loader is not None and loader not in _LOADERS:
         raise ModelError(
-            f"{folder / 'MLmodel'}: loader_module is {loader!r}, a loader of the model's own, which is code and never "
-            f"loaded; expected one of MLflow's: {', '.join(sorted(_LOADERS))}"
+            f"{folder / 'MLmodel'}: loader_module is {loader!r}, a loader that the gate does not know, and never "
+            f"loads; expected one of: {', '.join(sorted(_LOADERS))}"
         )
 
 
@@ -270,9 +277,10 @@ def _pyfunc(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serializat
     loader = settings.get("loader_module")
     if loader == "mlflow.pyfunc.loaders.code_model":
         return folder, "code"
-    if loader in _NATIVE and not any(path.suffix in _PICKLES for path in folder.rglob("*")):
-        return folder, "native"
-    return folder, "pickle"
+    flavour = _document(folder / "MLmodel")["flavors"].get(str(loader).removeprefix("mlflow."))
+    kind = flavour.get("model_class") if isinstance(flavour, dict) else None
+    pickles = any(path.suffix in _PICKLES for path in folder.rglob("*"))
+    return folder, "native" if kind in _NATIVE.get(str(loader), ()) and not pickles else "pickle"
 
 
 _WEIGHTS = {

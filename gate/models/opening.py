@@ -25,11 +25,13 @@ class How:
         device: Where ("cpu", "cuda").
         precision: Of its arithmetic.
         permissions: What it may do when it is loaded.
+        columns: Names of the columns that an input of several numbers was made of, in its order.
     """
 
     device: str = "cpu"
     precision: Precision = "float32"
     permissions: Permissions = field(default_factory=Permissions)
+    columns: tuple[str, ...] = ()
 
 
 def opened(folder: Path, how: How) -> Program:

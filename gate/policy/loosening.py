@@ -1,7 +1,8 @@
 """What of a policy would let pass what the policy that it extends stops.
 
 Compared are rules, defaults, what the probe set must be, and the baseline with the layers that are read of it. Where
-the model, its layers and the probe set are, is each policy's own business, as is its scope.
+the model, its layers and the probe set are, and what a model may do when it runs, is each policy's own business, as is
+its scope; `gate policy diff` tells all of that.
 """
 
 from __future__ import annotations

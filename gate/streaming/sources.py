@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gate.models.finding import FoundModel
@@ -70,7 +71,7 @@ class Model:
     def ran(self) -> dict[str, object]:
         """How it was run, for the evidence: `isolation` with its mode, `batch_size`."""
         how: Mapping[str, object] = getattr(self._runs, "confinement", {})
-        return {"isolation": {"mode": "process" if how else "none", **how}, **self._runs.facts}
+        return {**self._runs.facts, "isolation": {**how, "mode": "process" if how else "none"}}
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -130,7 +131,13 @@ class Running(NamedTuple):
 
 @contextmanager
 def running(
-    candidate: FoundModel, baseline: FoundModel | Absent, plan: Plan, *, device: str, run: Run
+    candidate: FoundModel,
+    baseline: FoundModel | Absent,
+    plan: Plan,
+    *,
+    device: str,
+    run: Run,
+    columns: tuple[str, ...] = (),
 ) -> Iterator[Running]:
     """Both models, loaded and ready to be shown rows for the length of the block.
 
@@ -140,18 +147,20 @@ def running(
         plan: Where to read what.
         device: Where the models run and statistics are computed.
         run: How they run.
+        columns: Of the probe set, that the models are shown.
 
     Raises:
         GateError: A model cannot be loaded, or at the end of the block gives other features than at its start.
     """
     theirs = baseline if isinstance(baseline, FoundModel) and plan.compares else None
     with ExitStack() as stack:
-        mine = _source(candidate, addresses(plan.layers, plan.reads), plan.weights, device, run, stack)
+        source = partial(_source, device=device, run=run, columns=columns, stack=stack)
+        mine = source(candidate, addresses(plan.layers, plan.reads), plan.weights)
         if theirs is None:
             yield Running(mine)
             return
         own = addresses(plan.baseline_layers, plan.baseline_reads)
-        yield Running(mine, _source(theirs, own, plan.baseline_weights, device, run, stack))
+        yield Running(mine, source(theirs, own, plan.baseline_weights))
 
 
 def addresses(layers: Mapping[str, LayerAddress], reads: Mapping[str, LayerAddress]) -> dict[str, LayerAddress]:
@@ -163,8 +172,10 @@ def _source(
     model: FoundModel,
     layers: Mapping[str, LayerAddress],
     weights: Mapping[str, str],
+    *,
     device: str,
     run: Run,
+    columns: tuple[str, ...],
     stack: ExitStack,
 ) -> Model | Vectors:
     if model.flavour == "features":
@@ -173,7 +184,15 @@ def _source(
     from gate.running import Job, opened
 
     job = Job(
-        model.path, layers, device, run.precision, run.batch_size, run.allow_pickle, run.allow_code, dict(weights)
+        folder=model.path,
+        layers=layers,
+        device=device,
+        precision=run.precision,
+        batch_size=run.batch_size,
+        pickle=run.allow_pickle,
+        code=run.allow_code,
+        columns=columns,
+        weights=dict(weights),
     ).document
     if run.isolation == "none":
         return Model(stack.enter_context(opened(job)), device)

@@ -232,7 +232,7 @@ def test_a_registry_that_does_not_answer_is_named_quickly_and_without_its_passwo
             MLMODEL.replace("mlflow.pytorch}", "mlflow.pytorch, model_code_path: m.py}"),
             r"model_code_path: 'm.py'",
         ),
-        (MLMODEL.replace("mlflow.pytorch", "evil"), r"loader_module is 'evil', a loader of the model's own"),
+        (MLMODEL.replace("mlflow.pytorch", "evil"), r"loader_module is 'evil', a loader that the gate does not know"),
         (
             MLMODEL.replace("model_data: data", "model_data: ../data"),
             r"model_data is '../data', expected a path inside",

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 FLOAT32 = 2.0**-24
 
 
-def table(inputs: Inputs, names: Sequence[str] = ()) -> Any:  # noqa: ANN401 - an array, a list or a DataFrame
+def table(inputs: Inputs, names: Sequence[str] = (), given: Sequence[str] = ()) -> Any:  # noqa: ANN401 - an array, a list or a DataFrame
     """Inputs as libraries for tables take them: an array, a list of texts, or a DataFrame.
 
     Args:
         inputs: Of b rows.
-        names: Of the columns that the model expects; a plain array of as many columns becomes a table of them.
+        names: Of the columns that the model expects; an array of as many columns becomes a table of them.
+        given: Names of the columns of an array, in its order, where it was made of several: the model gets them in its
+            own order.
 
     Raises:
         ModelError: Pictures, or columns that are no numbers or texts.
@@ -42,9 +44,30 @@ def table(inputs: Inputs, names: Sequence[str] = ()) -> Any:  # noqa: ANN401 - a
         if not isinstance(inputs[0], str):
             raise ModelError("the model takes tables or texts, and the probe set holds pictures; use a `transform`")
         return list(inputs)
-    if names and inputs.ndim == 2 and inputs.shape[1] == len(names):
-        return pd.DataFrame(inputs, columns=list(names))
-    return inputs
+    if not names or inputs.ndim != 2:
+        return inputs
+    if len(given) > 1 and set(given) != set(names):
+        raise ModelError(f"the model takes the columns {list(names)}, the probe set gives {list(given)}; name the same")
+    if inputs.shape[1] != len(names):
+        raise ModelError(f"the model takes the {len(names)} columns {list(names)}, the input has {inputs.shape[1]}")
+    return pd.DataFrame(inputs, columns=list(given if len(given) > 1 else names))[list(names)]
+
+
+def cast(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Numbers in the type that a model takes; a loss of digits to rounding is allowed, another number is not.
+
+    Raises:
+        ModelError: Fractions for whole numbers, or numbers that the type cannot hold.
+    """
+    if values.dtype == dtype:
+        return values
+    if values.dtype.kind == "f" and dtype.kind not in "fc":
+        raise ModelError(f"the model takes {dtype}, the probe set holds {values.dtype}; give it whole numbers")
+    if dtype.kind in "iu" and values.dtype.kind in "iu" and values.size:
+        limits, low, high = np.iinfo(dtype), int(values.min()), int(values.max())
+        if low < limits.min or high > limits.max:
+            raise ModelError(f"the model takes {dtype}, and the probe set holds {low} to {high}; rescale its input")
+    return values.astype(dtype)
 
 
 def numbers(found: Any, what: str) -> Tensor:  # noqa: ANN401 - whatever a model gives

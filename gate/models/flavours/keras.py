@@ -83,11 +83,14 @@ class Layers:
 
     def weights_of(self, path: str) -> Mapping[str, Tensor]:
         """See Program."""
-        weights = [_array(each) for each in self._layers[path].weights] if path in self._layers else []
-        if not weights or weights[0].ndim != 2:
-            raise LayerError(f"layer {path!r}, whose weights are read, is no dense layer with a kernel (d, C)")
-        found = {"weight": weights[0].T.float()}
-        return found if len(weights) < 2 else {**found, "bias": weights[1].float()}
+        layer = self._layers.get(path)
+        weights = [] if layer is None else [_array(each).float() for each in layer.weights]
+        match type(layer).__name__, weights:
+            case "Dense", [kernel, *bias]:
+                return {"weight": kernel.T} | ({"bias": bias[0]} if bias else {})
+            case "Embedding", [codes]:
+                return {"weight": codes}
+        raise LayerError(f"layer {path!r}, whose weights are read, is no Dense and no Embedding layer")
 
     def _watched(self, names: list[str]) -> Any:  # noqa: ANN401 - of keras
         import keras

@@ -13,17 +13,19 @@ from torch import Tensor, nn
 
 from gate.errors import LayerError, ModelError
 from gate.inputs import described
+from gate.models.flavours.arrays import cast
 from gate.pooling import structure
-from gate.program import Outputs, Precision
+from gate.program import BUILT_IN, Outputs, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+
+    import numpy as np
 
     from gate.inputs import Inputs
 
 ROWS_AT_ONCE = 256
 MASK = "attention_mask"
-_BUILT_IN = ("input", "output")
 _DTYPES: dict[Precision, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -94,11 +96,11 @@ class ModuleProgram:
         self._dtype = None if input_dtype is None else _dtype(input_dtype)
         self._feed = feed or self._tensors
         self._modules = {path: each for path, each in module.named_modules(remove_duplicate=False) if path}
-        self.layers: Collection[str] = [path for path in self._modules if path not in _BUILT_IN]
+        self.layers: Collection[str] = [path for path in self._modules if path not in BUILT_IN]
 
     def run(self, inputs: Inputs, paths: Collection[str]) -> Outputs:
         """See Program."""
-        kept: dict[str, list[object]] = {path: [] for path in paths if path not in _BUILT_IN}
+        kept: dict[str, list[object]] = {path: [] for path in paths if path not in BUILT_IN}
         with hooked({path: self._modules[path] for path in kept}, lambda path, out: kept[path].append(copied(out))):
             fed, output = self._forward(inputs)
         given: dict[str, Sequence[object]] = {**kept, "output": [output]}
@@ -119,10 +121,9 @@ class ModuleProgram:
         return linear(path, self._modules)
 
     def _forward(self, inputs: Inputs) -> tuple[Fed, object]:
-        with _inference(self._device, self._precision):
+        with _inference(self._device, self._precision), explained(inputs):
             fed = self._feed(inputs)
-            with explained(inputs):
-                return fed, self.module(*fed.args, **fed.kwargs)
+            return fed, self.module(*fed.args, **fed.kwargs)
 
     def _tensors(self, inputs: Inputs) -> Fed:
         if isinstance(inputs, Mapping):
@@ -149,10 +150,9 @@ class ModuleProgram:
                 f"the model takes numbers, and {name} of the probe set holds {described(values)}; name a column of "
                 "numbers, or for pictures a `transform`, in the probe block"
             )
-        batch = torch.tensor(values, device=self._device)
+        own = values if self._dtype is None or self._dtype.is_floating_point else cast(values, _as_numpy(self._dtype))
+        batch = torch.tensor(own, device=self._device)
         wanted = self._dtype if self._dtype is not None else batch.dtype
-        if batch.is_floating_point() and not wanted.is_floating_point:
-            raise ModelError(f"the model takes {wanted}, the probe set holds {batch.dtype}; give it whole numbers")
         if self._precision == "bfloat16" and wanted.is_floating_point:
             wanted = torch.bfloat16
         return batch.to(wanted)
@@ -226,6 +226,10 @@ def _inference(device: str, precision: Precision) -> Iterator[None]:
         if precision == "autocast":
             stack.enter_context(torch.autocast(kind, torch.bfloat16))
         yield
+
+
+def _as_numpy(dtype: torch.dtype) -> np.dtype[Any]:
+    return torch.empty(0, dtype=dtype).numpy().dtype
 
 
 def _dtype(name: str) -> torch.dtype:

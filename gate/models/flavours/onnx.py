@@ -11,11 +11,11 @@ import torch
 
 from gate.errors import LayerError, ModelError
 from gate.inputs import described
-from gate.models.flavours.arrays import FLOAT32, numbers
+from gate.models.flavours.arrays import FLOAT32, cast, numbers
 from gate.models.flavours.modules import MASK, ROWS_AT_ONCE, explained
 from gate.models.flavours.reading import installed, readable
 from gate.pooling import structure
-from gate.program import Outputs
+from gate.program import BUILT_IN, Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _STANDARD = {"", "ai.onnx", "ai.onnx.ml"}
 _NUMBERS = (1, 10, 11, 16)  # float, half, double and bfloat16 of onnx.TensorProto
+_PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0}  # settings of Gemm that leave the weight what it is
 _FOLDER_OF_TENSORS = "session.model_external_initializers_file_folder_path"
 
 
@@ -82,7 +83,7 @@ class Graph:
     def run(self, inputs: Inputs, paths: Collection[str]) -> Outputs:
         """See Program."""
         fed = self._fed(inputs)
-        wanted = {path: self._tensors[path] for path in paths if path not in ("input", "output")}
+        wanted = {path: self._tensors[path] for path in paths if path not in BUILT_IN}
         outputs = list(dict.fromkeys((*self._own, *wanted.values())))
         with explained(inputs):
             found = self._session(frozenset(wanted.values())).run(outputs, fed)
@@ -109,16 +110,18 @@ class Graph:
             each.name: numbers(numpy_helper.to_array(each, base_dir=str(self._folder)), each.name)
             for each in self._proto.graph.initializer
         }
-        held = [] if node is None else [arrays[name] for name in node.input if name in arrays]
-        weight = next((each for each in held if each.ndim == 2), None)
-        if node is None or weight is None or node.op_type not in ("Gemm", "MatMul"):
-            kind = "no node" if node is None else f"a node {node.op_type}"
-            raise LayerError(f"layer {path!r} is {kind}, expected a node Gemm or MatMul with a weight")
-        turned = node.op_type == "Gemm" and any(each.name == "transB" and each.i for each in node.attribute)
-        found = {"weight": (weight if turned else weight.T).float()}
+        settings = {} if node is None else {each.name: each.f or each.i for each in node.attribute}
+        weight = None if node is None or node.op_type not in ("Gemm", "MatMul") else arrays.get(node.input[1])
+        odd = [name for name, plain in _PLAIN.items() if settings.get(name, plain) != plain]
+        if node is None or weight is None or weight.ndim != 2 or odd:
+            kind = "not there" if node is None else f"a node {node.op_type} {settings or ''}".strip()
+            raise LayerError(
+                f"layer {path!r}, whose weights are read, is {kind}; expected a plain Gemm or MatMul with a weight"
+            )
+        found = {"weight": (weight if settings.get("transB") else weight.T).float()}
         after = [each for each in self._proto.graph.node if each.op_type == "Add" and node.output[0] in each.input]
-        biases = held + [arrays[name] for each in after for name in each.input if name in arrays]
-        bias = next((each for each in biases if each.ndim == 1), None)
+        names = [*node.input[2:3], *(name for each in after for name in each.input)]
+        bias = next((arrays[name] for name in names if name in arrays and arrays[name].ndim == 1), None)
         return found if bias is None else {**found, "bias": bias.float()}
 
     def _fed(self, inputs: Inputs) -> dict[str, Any]:
@@ -141,9 +144,7 @@ class Graph:
                 f"the graph takes {TensorProto.DataType.Name(kind)} as {name!r}, found {described(values)}"
             )
         wanted = helper.tensor_dtype_to_np_dtype(kind)
-        if values.dtype.kind == "f" and wanted.kind != "f":
-            raise ModelError(f"the model takes {wanted}, the probe set holds {values.dtype}; give it whole numbers")
-        return np.ascontiguousarray(values, dtype=wanted)
+        return np.ascontiguousarray(cast(values, wanted))
 
     def _session(self, more: frozenset[str]) -> Any:  # noqa: ANN401 - of onnxruntime, which has no types
         if more not in self._sessions:

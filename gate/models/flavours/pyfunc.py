@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from gate.errors import LayerError, ModelError
-from gate.models.flavours.arrays import FLOAT32, numbers, table
+from gate.models.flavours.arrays import FLOAT32, cast, numbers, table
 from gate.models.flavours.modules import ROWS_AT_ONCE, copied, explained, hooked, linear
 from gate.models.flavours.reading import UNREADABLE, first_line
 from gate.pooling import structure
@@ -40,7 +40,7 @@ def opened(declared: Declaration, folder: Path, how: How) -> Predictor:
     from mlflow.exceptions import MlflowException
 
     try:
-        return Predictor(mlflow.pyfunc.load_model(str(folder)))
+        return Predictor(mlflow.pyfunc.load_model(str(folder)), how.columns)
     except (MlflowException, *UNREADABLE) as error:
         raise ModelError(
             f"{folder}: the model cannot be loaded here: {type(error).__name__}: {first_line(error)}"
@@ -52,14 +52,15 @@ class Predictor:
 
     Args:
         model: Of `mlflow.pyfunc.load_model`.
+        columns: Names of the columns of an array that it is shown, where there are several.
     """
 
     batch_size = None
     at_once = ROWS_AT_ONCE
     rounding = FLOAT32
 
-    def __init__(self, model: Any) -> None:  # noqa: ANN401 - of mlflow
-        self._model = model
+    def __init__(self, model: Any, columns: tuple[str, ...] = ()) -> None:  # noqa: ANN401 - of mlflow
+        self._model, self._columns = model, columns
         schema = model.metadata.get_input_schema() if model.metadata is not None else None
         self._names = list(schema.input_names()) if schema is not None and schema.has_input_names() else []
         kinds = [] if schema is None or not schema.is_tensor_spec() else schema.numpy_types()
@@ -102,9 +103,9 @@ class Predictor:
     def _table(self, inputs: Inputs) -> Any:  # noqa: ANN401 - an array, a list or a DataFrame
         import pandas as pd
 
-        shown = table(inputs, self._names)
+        shown = table(inputs, self._names, self._columns)
         if isinstance(shown, np.ndarray) and self._dtype is not None:
-            return shown.astype(self._dtype)
+            return cast(shown, np.dtype(self._dtype))
         # A signature of columns without names is one of a table, and a list of texts is one column of it.
         return pd.DataFrame({0: shown}) if isinstance(shown, list) and self._takes_table() else shown
 

@@ -40,7 +40,7 @@ def _exported(path: Path, input_dtype: str | None, how: How) -> ModuleProgram:
     """Unflattened, so that forward hooks fire on its layers."""
     import torch
 
-    program = _read_program(path, allow_pickle=how.permissions.pickle)
+    program = _read_program(path)
     _refuse_training_mode(path, program)
     examples = _example_inputs(path, program)
     if any(torch.device(how.device).type != example.device.type for example in examples.values()):
@@ -76,21 +76,20 @@ def _pickled(folder: Path, input_dtype: str | None, how: How) -> ModuleProgram:
     return ModuleProgram(module, device=how.device, precision=how.precision, input_dtype=input_dtype)
 
 
-def _read_program(path: Path, *, allow_pickle: bool) -> ExportedProgram:
+def _read_program(path: Path) -> ExportedProgram:
     import torch
     from mlflow.exceptions import MlflowException
     from mlflow.pytorch import _validate_pt2_archive_is_pickle_free
 
     _require_plain_archive(path)
     try:
-        if not allow_pickle:
-            # torch.export.load unpickles members of the archive; this is MLflow's own check that none is code.
-            _validate_pt2_archive_is_pickle_free(str(path))
+        # torch.export.load unpickles members of the archive; this is MLflow's own check that none is code.
+        _validate_pt2_archive_is_pickle_free(str(path))
         return torch.export.load(path)
     except MlflowException as error:
         raise ModelError(
-            f"{path}: the exported program is not free of pickled objects, or damaged, and is not loaded "
-            f"(`run: {{allow_pickle: true}}` in the policy would): {first_line(error)}"
+            f"{path}: the exported program is not free of pickled objects, or damaged, and is not loaded: "
+            f"{first_line(error)}"
         ) from error
     except UNREADABLE as error:
         raise ModelError(f"{path}: the exported program cannot be read: {first_line(error)}") from error

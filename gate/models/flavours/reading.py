@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gate.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 # What torch, pickle, safetensors and the libraries of models raise on a damaged file, a missing class or a device that
@@ -83,3 +83,21 @@ def quiet_transformers() -> None:
     library: Any = logging
     library.disable_progress_bar()
     library.set_verbosity_error()
+
+
+def require_all_weights(path: Path, report: Mapping[str, Any]) -> None:
+    """Refuses a model whose file lacks weights: transformers would draw them by chance, other ones each time.
+
+    Args:
+        path: Of its files.
+        report: What `from_pretrained(..., output_loading_info=True)` says.
+
+    Raises:
+        ModelError: Weights are missing, or have another shape.
+    """
+    lacking = sorted(map(str, (*report.get("missing_keys", ()), *report.get("mismatched_keys", ()))))
+    if lacking:
+        raise ModelError(
+            f"{path}: {len(lacking)} of the weights of the model are not in its files, or have another shape "
+            f"({', '.join(lacking[:3])}); they would be drawn by chance: log the model again, in the class that it has"
+        )

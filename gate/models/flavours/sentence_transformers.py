@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import ModelError
 from gate.inputs import described
 from gate.models.flavours.modules import MASK, Fed, ModuleProgram
-from gate.models.flavours.reading import installed, quiet_transformers, readable
+from gate.models.flavours.reading import installed, quiet_transformers, readable, require_all_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +43,7 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
             local_files_only=True,
             model_kwargs={"use_safetensors": declared.serialization == "safetensors"},
         )
+    _require_all_weights(encoder, declared.weights)
     return ModuleProgram(
         _embedding(encoder),
         device=how.device,
@@ -49,6 +51,17 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
         feed=lambda inputs: _fed(encoder, inputs),
         at_once=TEXTS_AT_ONCE,
     )
+
+
+def _require_all_weights(encoder: Any, path: Path) -> None:  # noqa: ANN401 - of a package without complete types
+    """The encoder does not say what its files lack; the models inside of it do, when they are loaded again."""
+    folders = [each["path"] for each in json.loads((path / "modules.json").read_text(encoding="utf-8"))]
+    for folder, module in zip(folders, encoder, strict=True):
+        inner: Any = getattr(module, "model", None)
+        if hasattr(inner, "from_pretrained") and (path / folder / "config.json").is_file():
+            place = str(path / folder)
+            _, report = type(inner).from_pretrained(place, local_files_only=True, output_loading_info=True)
+            require_all_weights(path, report)
 
 
 def _embedding(encoder: Any) -> nn.Module:  # noqa: ANN401 - of a package without complete types

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gate.errors import LayerError, ModelError
-from gate.models.flavours.arrays import FLOAT32, numbers, table
+from gate.models.flavours.arrays import FLOAT32, cast, numbers, table
 from gate.models.flavours.modules import ROWS_AT_ONCE, explained
 from gate.models.flavours.reading import installed, readable
 from gate.pooling import structure
@@ -35,25 +37,25 @@ def opened(declared: Declaration, folder: Path, how: How) -> Steps:
     if how.precision != "float32":
         raise ModelError(f"run.precision is {how.precision!r}, and a model of scikit-learn has its own; leave it out")
     if declared.serialization == "skops":
-        return Steps(_skops(declared.weights, allowed=how.permissions.pickle), declared.input_dtype)
+        return Steps(_skops(declared.weights), declared.input_dtype, how.columns)
     import cloudpickle
 
     with readable(declared.weights, "the pickled estimator"), declared.weights.open("rb") as file:
-        return Steps(cloudpickle.load(file), declared.input_dtype)  # the policy allows pickles
+        return Steps(cloudpickle.load(file), declared.input_dtype, how.columns)  # the policy allows pickles
 
 
-def _skops(path: Path, *, allowed: bool) -> Any:  # noqa: ANN401 - what the file holds
+def _skops(path: Path) -> Any:  # noqa: ANN401 - what the file holds
     with installed("skops", "sklearn"):
         from skops import io
 
     with readable(path, "the skops file"):
         strange = sorted(io.get_untrusted_types(file=path))
-        if strange and not allowed:
+        if strange:
             raise ModelError(
-                f"{path}: holds the types {', '.join(strange)}, which skops does not vouch for; if you trust where the "
-                "model comes from, write `run: {allow_pickle: true}` in the policy"
+                f"{path}: holds the types {', '.join(strange)}, which skops does not vouch for; take them out, or log "
+                "the model as the pickle that it is: serialization_format='cloudpickle'"
             )
-        return io.load(path, trusted=strange)
+        return io.load(path)
 
 
 class Steps:
@@ -62,6 +64,7 @@ class Steps:
     Args:
         estimator: A pipeline, or one estimator, whose step is named `model`.
         input_dtype: What it takes by its signature ("float64").
+        columns: Names of the columns of an array that it is shown, where there are several.
     """
 
     closed = ""
@@ -69,7 +72,13 @@ class Steps:
     at_once = ROWS_AT_ONCE * 16
     rounding = FLOAT32
 
-    def __init__(self, estimator: Any, input_dtype: str | None = None) -> None:  # noqa: ANN401 - of any class
+    def __init__(
+        self,
+        estimator: Any,  # noqa: ANN401 - of any class
+        input_dtype: str | None = None,
+        columns: tuple[str, ...] = (),
+    ) -> None:
+        self._columns = columns
         self._steps: dict[str, Any] = dict(getattr(estimator, "steps", None) or [(_SINGLE, estimator)])
         self._steps = {name: step for name, step in self._steps.items() if step not in (None, "passthrough")}
         if not self._steps or not any(hasattr(step, method) for step in self._steps.values() for method in _ALL):
@@ -83,8 +92,9 @@ class Steps:
     def run(self, inputs: Inputs, paths: Collection[str]) -> Outputs:
         """See Program."""
         given: dict[str, list[object]] = {}
-        shown = table(inputs, self._names)
-        value = shown.astype(self._dtype) if self._dtype and hasattr(shown, "astype") and not self._names else shown
+        value = table(inputs, self._names, self._columns)
+        if self._dtype and isinstance(value, np.ndarray):
+            value = cast(value, np.dtype(self._dtype))
         if "input" in paths:
             given["input"] = [numbers(value, "the probe set")]
         wanted = set(paths)

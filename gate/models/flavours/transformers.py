@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gate.errors import ModelError
 from gate.inputs import described
 from gate.models.flavours.modules import MASK, ROWS_AT_ONCE, Fed, ModuleProgram
-from gate.models.flavours.reading import installed, quiet_transformers, readable
+from gate.models.flavours.reading import installed, quiet_transformers, readable, require_all_weights
 from gate.models.flavours.sentence_transformers import TEXTS_AT_ONCE
 
 if TYPE_CHECKING:
@@ -69,12 +69,14 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
             f"{folder / 'MLmodel'}: pipeline_model_type is {name!r}, expected a model class of transformers"
         )
     with readable(declared.weights, "the model of transformers", SafetensorError):
-        module = kind.from_pretrained(
+        module, report = kind.from_pretrained(
             str(declared.weights),
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=declared.serialization == "safetensors",
+            output_loading_info=True,
         )
+    require_all_weights(declared.weights, report)
     tokenizer, images = _tokenizer(folder, declared), _image_processor(folder)
     return TransformersProgram(
         module,
@@ -131,7 +133,9 @@ def _feeder(module: Any, tokenizer: Any, images: Any, device: str) -> Callable[[
             given = images(list(inputs), return_tensors="pt")
         else:
             given = _tensors(module, inputs)
-        placed = {name: each.to(device) for name, each in given.items()}
+        placed = {
+            name: each.to(device, module.dtype if each.is_floating_point() else None) for name, each in given.items()
+        }
         return Fed(kwargs=placed, mask=placed.get(MASK), shown=_shown(placed))
 
     return fed
