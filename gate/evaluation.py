@@ -168,7 +168,8 @@ def evaluate(
         rows = streaming.open_rows(spec, plan.tags, Path(folder))
         columns = rows.columns.inputs
         with streaming.running(model, baseline, plan, device=where, run=policy.run, columns=columns) as models:
-            validation = streaming.valid(rows, spec)  # while the models are loaded in processes of their own
+            # While the models are loaded in processes of their own.
+            validation = streaming.valid(rows, spec, shown=model.flavour != "features")
             stream = streaming.batches(
                 models, rows, plan, seed=policy.run.seed, total=validation.facts.rows, on_progress=on_progress
             )

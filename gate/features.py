@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gate.program import Outputs, Program
 
 _NEAREST = 8
+MOST_WIDE = 1 << 15
 _SINGLE = 2.0**-20  # a unit of rounding above it is that of half precision
 
 
@@ -159,6 +160,11 @@ class Extractor:
         found = rows_of(
             _given(outputs, address.path, where), address.pooling, count=rows, where=where, mask=outputs.mask
         )
+        if found.shape[1] > MOST_WIDE:
+            raise LayerError(
+                f"{where}: gave {found.shape[1]} values a row, and covariances of more than {MOST_WIDE} fit into no "
+                "memory; name a pooling or a later layer"
+            )
         first = self._widths.setdefault(name, found.shape)
         if found.shape[1:] != first[1:]:
             raise LayerError(

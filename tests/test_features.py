@@ -93,7 +93,10 @@ def test_read_only_inputs_are_accepted_and_stay_as_they_are() -> None:
 
 
 def test_half_precision_and_whole_numbers_become_features() -> None:
-    assert take(nn.Linear(5, 2).to(torch.bfloat16), FLAT, input_dtype="bfloat16").dtype == torch.bfloat16
+    assert take(nn.Linear(5, 2).to(torch.bfloat16), FLAT, input_dtype="bfloat16").dtype == torch.float32
+    made = ModuleProgram(nn.Linear(5, 2), device="cpu", precision="bfloat16")
+    with Extractor(made, {"layer": LayerAddress("output")}) as extract:
+        assert extract(FLAT)["layer"].dtype == torch.bfloat16
     assert torch.equal(take(nn.Identity(), np.array([[1, 2]]), "input"), torch.tensor([[1.0, 2.0]]))
 
 
@@ -408,7 +411,7 @@ def test_whole_numbers_are_fed_to_a_model_in_the_type_that_it_takes() -> None:
 
 
 def test_fractions_are_not_rounded_for_a_model_of_whole_numbers() -> None:
-    with pytest.raises(ModelError, match=r"the model takes torch.int64, the probe set holds torch.float32"):
+    with pytest.raises(ModelError, match=r"the model takes int64, the probe set holds float32"):
         take(nn.Identity(), FLAT, input_dtype="int64")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import struct
 import zipfile
@@ -109,6 +110,26 @@ def exported(place: Place, module: nn.Module | None = None) -> None:
     torch.export.save(program, place.model / "data" / "model.pt2")
 
 
+def read_otherwise(place: Place) -> None:
+    """`0o0` is a zero in YAML 1.2, and the name of a folder in YAML 1.1."""
+    place.write("0o0/xgboost/core.py", f"open({str(place.canary)!r}, 'w')")
+    place.write("0o0/xgboost/__init__.py", "from .core import *")
+    place.write("m.json", "{}")
+    place.write(
+        "MLmodel",
+        "flavors:\n  xgboost: {data: m.json, model_class: xgboost.core.Booster}\n"
+        "  python_function: {loader_module: mlflow.xgboost, python_version: 3.11.0, code: 0o0}\n",
+    )
+
+
+def disguised(place: Place) -> None:
+    """A pickle that the loader of a library reads."""
+    flavour = {"data": "model.skl", "model_class": "lightgbm.sklearn.LGBMClassifier"}
+    place.mlmodel(lightgbm=flavour, python_function={"loader_module": "mlflow.lightgbm", "python_version": "3.11.0"})
+    with (place.model / "model.skl").open("wb") as file:
+        pickle.dump(Runs(f"touch {place.canary}"), file)
+
+
 def remote_code(place: Place) -> None:
     flavour = {"model_binary": "model", "pipeline_model_type": "BertModel", "task": "feature-extraction"}
     place.mlmodel(transformers=flavour, python_function={"loader_module": "mlflow.transformers"})
@@ -194,6 +215,12 @@ READS_JUDGE = "raise RuntimeError('I have ' + open(f'/proc/{{os.getppid()}}/envi
 CONNECTS = "import socket\nsocket.create_connection(('127.0.0.1', 9), timeout=5)"
 WRITES = "open({canary!r}, 'w').write('canary')"
 CALLS = "import subprocess\nsubprocess.run(['touch', {canary!r}], check=True)"
+FILLS = "for part in range(40): open(f'part{{part}}', 'wb').write(b'x' * (256 << 20))"
+FORGES = (
+    "from gate.features import Extractor\n"
+    "facts = {{'batch_size': 1, 'digest': 'sha256:0', 'trust': 'code-free', 'resolved': 'models:/good/1'}}\n"
+    "Extractor.facts = property(lambda _: facts)"
+)
 FORKS = "while True: os.fork()"
 HOARDS = "kept = [bytearray(1 << 30) for _ in range(200)]"
 PRINTS = "while True: print('x' * 65536)"
@@ -219,6 +246,8 @@ CASES = {
     "a loader of its own that nothing allows": Case(
         foreign_loader, "loader_module is 'evil'", f"{PICKLE}, {CODE[:16]}"
     ),
+    "a folder of code that YAML hides": Case(read_otherwise, "brings code|see different flavours"),
+    "a pickle of a library": Case(disguised, "loading a pickle runs whatever code it holds"),
     "a module that shadows another": Case(shadowing, "brings a folder 'code'"),
     "code of a hub": Case(remote_code, "names code of its own by auto_map"),
     "code of a hub that nothing allows": Case(remote_code, "names code of its own by auto_map", CODE),
@@ -230,6 +259,7 @@ CASES = {
     "weights that are no numbers": Case(not_numbers, "64 of 64 feature rows hold NaN"),
     "a model from code": Case(from_code(WRITES), r"the model brings .*write `run: \{allow_code: true\}`"),
     "code that writes": Case(from_code(WRITES), "PermissionError", CODE),
+    "code that fills the disk": Case(from_code(FILLS), "to its folder, of the", CODE),
     "code that starts a program": Case(from_code(CALLS), "PermissionError|BlockingIOError", CODE),
     "a fork bomb": Case(from_code(FORKS), "PermissionError|BlockingIOError", CODE),
     "code that reads the key": Case(from_code(READS_KEY), "PermissionError|FileNotFoundError", CODE),
@@ -303,3 +333,14 @@ def test_a_registered_model_that_is_contained_is_not_recorded_as_passed(
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]
     assert "PermissionError" in capfd.readouterr().err
     assert not place.canary.exists()
+
+
+def test_what_a_model_says_of_itself_is_not_believed(place: Place, tmp_path: Path) -> None:
+    from_code(FORGES)(place)
+    policy, document = tmp_path / "policy.yaml", tmp_path / "out.json"
+    policy.write_text(POLICY.format(run=CODE, probe=tmp_path / "probe.npz"))
+    assert main(["check", str(place.model), "-p", str(policy), "-o", f"json={document}"]) == 0
+    model = json.loads(document.read_text())["model"]
+    assert (model["resolved"], model["trust"], model["batch_size"]) == (str(place.model), "code", 1)
+    assert model["digest"] != "sha256:0"
+    assert model["isolation"]["mode"] == "process"

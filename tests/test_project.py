@@ -16,9 +16,16 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DEPENDENCIES = [Requirement(text) for text in PROJECT["dependencies"]]
-DEVELOPMENT = [Requirement(text) for text in PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PROJECT["optional-dependencies"].items()}
+DEVELOPMENT = [each for some in EXTRAS.values() for each in some if each.name != PROJECT["name"]]
 
-IMPORT_NAMES = {"great-expectations": "great_expectations", "pillow": "PIL", "scikit-learn": "sklearn"}
+IMPORT_NAMES = {
+    "great-expectations": "great_expectations",
+    "sentence-transformers": "sentence_transformers",
+    "pillow": "PIL",
+    "pyyaml": "yaml",
+    "scikit-learn": "sklearn",
+}
 # Declared before it is imported, and what for; a line goes as soon as its import comes.
 NOT_YET_IMPORTED = {
     "cryptography": "signs the evidence; mlflow brings it along, the lower bound is ours",
@@ -75,7 +82,11 @@ def test_the_constraints_cover_the_dependencies_of_dependencies() -> None:
 
 
 def test_an_extra_is_declared_only_with_something_behind_it() -> None:
-    assert set(PROJECT["optional-dependencies"]) == {"dev"}
+    of_flavours = {"text", "onnx", "keras"}
+    assert set(EXTRAS) == {"dev", *of_flavours}
+    (own,) = [each for each in EXTRAS["dev"] if each.name == PROJECT["name"]]
+    assert own.extras == of_flavours
+    assert all(is_imported(each) for name in of_flavours for each in EXTRAS[name])
 
 
 @pytest.mark.parametrize("target", ["demo", "test", "lint", "format"])

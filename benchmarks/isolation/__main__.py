@@ -87,11 +87,11 @@ def runner(_kind: Isolation, job: dict[str, Any], folder: Path) -> Any:  # noqa:
 
 def table(found: dict[str, list[tuple[float, float]]]) -> str:
     """The results as a page."""
+    what = f"A small convolutional network over {ROWS:,} images (3, 32, 32), {BATCH} at a time"
     lines = [
         "# What isolation costs",
         "",
-        f"A small convolutional network over {ROWS:,} images (3, 32, 32), {BATCH} at a time; medians of "
-        f"{len(found['process'])} runs in turns, each in a fresh interpreter that has imported MLflow.",
+        f"{what}; medians of {len(found['process'])} runs in turns, each in a fresh interpreter with MLflow in it.",
         "",
         "| Isolation | Until the first features, s | All images, s | Images/s |",
         "|---|---|---|---|",

@@ -66,7 +66,7 @@ class Worker:
             undo.callback(self._channel.close)
             with theirs:
                 process = _started(theirs.fileno(), self.folder)
-            self._watch = Watch(process, cast("IO[bytes]", process.stdout), limits, self._channel.shut)
+            self._watch = Watch(process, cast("IO[bytes]", process.stdout), limits, self._channel.shut, self.folder)
             undo.callback(self._watch.end)
             self._watch.start()
             self._undo = undo.pop_all()

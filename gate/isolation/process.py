@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gate.isolation.judge import Worker
 
 TARGET = "gate.running:opened"
+_MOST_WIDE = 1 << 15  # as gate.features has it, of an honest worker
 _CLOSING, _LOADING, _ENDING = "before the model was loaded", "while the model was loaded", "at its end"
 
 
@@ -65,6 +66,7 @@ class Isolated:
         self._worker: Worker | None = None
         self._confinement: Mapping[str, object] | None = None
         self._layers: list[str] = []
+        self._kinds: dict[str, tuple[int, object]] = {}
         self._ready: tuple[Mapping[str, object], Mapping[str, Tensor]] | None = None
 
     def start(self) -> None:
@@ -114,11 +116,17 @@ class Isolated:
         with worker.accepting(when):
             features = worker.tensors(answer, self._names)
             _require(features, self._names, count(inputs))
+            for name, each in features.items():
+                kind = self._kinds.setdefault(name, (each.shape[1], each.dtype))
+                if kind != (each.shape[1], each.dtype):
+                    raise MessageError(
+                        f"features {name!r} of {each.shape[1]} {each.dtype}, before of {kind[0]} {kind[1]}"
+                    )
         return features
 
     @property
     def facts(self) -> Mapping[str, object]:
-        """What the worker says of the model.
+        """What the worker says of the model, which is no more than that: none of it is looked at here.
 
         Raises:
             GateError: The model could not be loaded.
@@ -187,7 +195,7 @@ class Isolated:
             answer = worker.answer("ready", _LOADING)
             with worker.accepting(_LOADING):
                 self._layers = _names(answer)
-                self._ready = _facts(answer), worker.tensors(answer, self._weight_names)
+                self._ready = _object(answer, "facts"), worker.tensors(answer, self._weight_names)
         return self._ready
 
     def _end(self) -> None:
@@ -196,7 +204,7 @@ class Isolated:
         worker.ask({"kind": "end"}, _ENDING)
         answer = worker.answer("ended", _ENDING)
         with worker.accepting(_ENDING):
-            self._ready = _facts(answer), self._loaded()[1]
+            self._ready = _object(answer, "facts"), self._loaded()[1]
 
 
 def _object(message: Mapping[str, object], key: str) -> Mapping[str, object]:
@@ -213,19 +221,12 @@ def _names(message: Mapping[str, object]) -> list[str]:
     return found
 
 
-def _facts(message: Mapping[str, object]) -> dict[str, object]:
-    """What a model may say of itself: the rows that it is shown at once, and nothing that the judge knows better."""
-    found = _object(message, "facts")
-    size = found.get("batch_size")
-    if found.keys() != {"batch_size"} or not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise MessageError(f"facts {sorted(found)}, expected a batch_size of at least 1 and nothing else")
-    return {"batch_size": size}
-
-
 def _require(features: Mapping[str, Tensor], names: Collection[str], rows: int) -> None:
     """Each name that was asked for, and a row for each row that was shown."""
     if missing := sorted(set(names) - features.keys()):
         raise MessageError(f"no features of {', '.join(missing)}")
     for name, each in features.items():
-        if each.ndim != 2 or len(each) != rows:
-            raise MessageError(f"features {name!r} of shape {tuple(each.shape)}, expected ({rows}, d)")
+        if each.ndim != 2 or len(each) != rows or each.shape[1] > _MOST_WIDE:
+            raise MessageError(
+                f"features {name!r} of shape {tuple(each.shape)}, expected ({rows}, d), d of at most {_MOST_WIDE}"
+            )

@@ -23,6 +23,7 @@ _LOOK = 0.2
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _KEPT = 64 << 10
 _MOST_PRINTED = 64 << 20
+_MOST_WRITTEN = 2 << 30
 _LINES, _CHARACTERS = 5, 500
 _RESIDENT = ("RssAnon:", "RssShmem:")
 
@@ -35,14 +36,21 @@ class Watch:
         output: What it prints, standard output and errors together; closed at the end.
         limits: How much it may use.
         wake: Called when the worker has ended or was killed, so that nobody waits for it any longer.
+        scratch: The folder that it may write to.
 
     Attributes:
         reason: Why it was killed, as the rest of a sentence about the model; None while it was not.
     """
 
     def __init__(
-        self, process: subprocess.Popen[bytes], output: IO[bytes], limits: Limits, wake: Callable[[], None]
+        self,
+        process: subprocess.Popen[bytes],
+        output: IO[bytes],
+        limits: Limits,
+        wake: Callable[[], None],
+        scratch: Path,
     ) -> None:
+        self._scratch = scratch
         self._thread = threading.Thread(target=self._look, name=f"watch of worker {process.pid}", daemon=True)
         self.reason: str | None = None
         self._process, self._output, self._limits, self._wake = process, output, limits, wake
@@ -129,6 +137,8 @@ class Watch:
             self._stop(f"printed without end, more than {_MOST_PRINTED >> 20} MiB")
         elif (held := _resident(self._process.pid)) > self._limits.bytes:
             self._stop(f"held {held >> 20} MiB of memory, of the {self._limits.bytes >> 20} MiB that it may hold")
+        elif (written := _written(self._scratch)) > _MOST_WRITTEN:
+            self._stop(f"wrote {written >> 20} MiB to its folder, of the {_MOST_WRITTEN >> 20} MiB that it may write")
 
     def _stop(self, reason: str) -> None:
         if self.reason is None:
@@ -139,6 +149,16 @@ class Watch:
         with self._reaping, suppress(ProcessLookupError):
             if self._process.returncode is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _written(folder: Path) -> int:
+    """Bytes on the disk of all files below a folder, as far as they can be seen."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # gone again
+                total += os.lstat(os.path.join(place, name)).st_blocks * 512  # noqa: PTH118 - many of them
+    return total
 
 
 def _resident(process: int) -> int:

@@ -14,7 +14,7 @@ from gate.isolation.channel import Channel, ClosedError, MessageError
 from gate.isolation.confinement import Permission, confine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from mmap import mmap
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from gate.inputs import Inputs
 
-PASSED_ON = ("GateError", "LayerError", "MetricError", "ModelError", "ProbeError", "RegistryError", "UsageError")
+PASSED_ON = ("GateError", "LayerError", "MetricError", "ModelError")  # all of them exit with 3
 _MESSAGE = 4000
-_LONGEST, MOST_LAYERS = 200, 2000
+_LONGEST, _MOST_LAYERS = 200, 2000
 _FROM_JUDGE = 1 << 30  # who may describe a table of very many columns
 
 
@@ -34,10 +34,8 @@ class Opened(Protocol):
     Attributes:
         facts: What the judge is to know of it; plain JSON.
         weights: Name → tensor that the judge is to have.
-        layers: Names of the layers that it has.
     """
 
-    layers: Sequence[str]
     facts: Mapping[str, object]
     weights: Mapping[str, Tensor]
 
@@ -73,7 +71,7 @@ def _serve(desk: _Desk, target: str, job: Mapping[str, object]) -> None:
     module, _, function = target.partition(":")
     opened: Callable[[Mapping[str, object]], AbstractContextManager[Opened]] = getattr(import_module(module), function)
     with opened(job) as model:
-        layers = [str(layer)[:_LONGEST] for layer in model.layers][:MOST_LAYERS]
+        layers = [str(layer)[:_LONGEST] for layer in getattr(model, "layers", ())][:_MOST_LAYERS]
         desk.answer("ready", dict(model.weights), facts=dict(model.facts), layers=layers)
         while (inputs := desk.inputs()) is not None:
             desk.answer("features", dict(model(inputs)))

@@ -152,7 +152,23 @@ def _document(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: the MLmodel file is not readable YAML: {error}") from error
     if not isinstance(document, dict):
         raise ModelError(f"{path}: the MLmodel file holds {document!r}, expected a mapping with the key 'flavors'")
+    _require_one_reading(path, document.get("flavors"))
     return document
+
+
+def _require_one_reading(path: Path, flavours: object) -> None:
+    """Refuses a file in which MLflow, which reads YAML 1.1, would see other flavours than these."""
+    import yaml
+
+    try:
+        theirs = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise ModelError(f"{path}: the MLmodel file is not readable YAML: {error}") from error
+    if repr(theirs.get("flavors") if isinstance(theirs, dict) else theirs) != repr(flavours):
+        raise ModelError(
+            f"{path}: YAML 1.1, which MLflow reads, and YAML 1.2 see different flavours in it (numbers such as 0o0, "
+            "words such as no); put such values into quotes"
+        )
 
 
 def _refuse_foreign_loader(folder: Path, flavours: Mapping[str, Any]) -> None:
@@ -171,7 +187,8 @@ def _code_of(folder: Path, flavours: Mapping[str, Any]) -> str | None:
         return "a folder 'code'"
     for name, settings in flavours.items():
         for key in ("code", "model_code_path"):
-            if isinstance(settings, dict) and settings.get(key):
+            # Whatever stands there: MLflow reads YAML 1.1, in which `0o0` is the name of a folder and no zero.
+            if isinstance(settings, dict) and settings.get(key) not in (None, "", []):
                 return f"{key}: {settings[key]!r} (flavour {name!r})"
     generic = flavours.get("python_function")
     if isinstance(generic, dict) and generic.get("loader_module") == "mlflow.pyfunc.loaders.code_model":

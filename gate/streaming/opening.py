@@ -42,15 +42,20 @@ def open_rows(spec: Probe, tags: tuple[str, ...] = (), directory: Path | None = 
     return rows
 
 
-def valid(probe: ProbeSet, spec: Probe) -> Validation:
+def valid(probe: ProbeSet, spec: Probe, *, shown: bool = True) -> Validation:
     """What a probe set was held against, of one that may decide something.
+
+    Args:
+        probe: The probe set.
+        spec: With what is expected of it.
+        shown: Whether a model is shown its inputs, and not vectors beside it measured.
 
     Raises:
         ProbeError: It may not, and every reason why.
     """
     from gate.probes.validation import Expectations, validated
 
-    return validated(probe, Expectations(**spec.expectations.resolved))
+    return validated(probe, Expectations(**spec.expectations.resolved, shown=shown))
 
 
 def resolved_probe(block: Probe | None, override: str | None) -> Probe:

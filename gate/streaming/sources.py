@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from gate.errors import ModelError
 from gate.models.finding import FoundModel
 from gate.streaming.parts import READ
 from gate.streaming.vectors import vectors
@@ -71,7 +72,13 @@ class Model:
     def ran(self) -> dict[str, object]:
         """How it was run, for the evidence: `isolation` with its mode, `batch_size`."""
         how: Mapping[str, object] = getattr(self._runs, "confinement", {})
-        return {**self._runs.facts, "isolation": {**how, "mode": "process" if how else "none"}}
+        size = self._runs.facts.get("batch_size")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ModelError(
+                f"the process of the model says that it was shown {size!r:.40} rows at once; do not trust it"
+            )
+        # Nothing else that a model says of itself: the rest is what the gate knows.
+        return {"batch_size": size, "isolation": {**how, "mode": "process" if how else "none"}}
 
     @property
     def weights(self) -> Mapping[str, Tensor]:

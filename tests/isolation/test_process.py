@@ -233,7 +233,7 @@ def test_an_error_of_the_gate_keeps_its_class_and_its_words() -> None:
     ):
         worker(ROWS)
     with (
-        pytest.raises(UsageError, match=r"^no such thing$"),
+        pytest.raises(ModelError, match=r"^the model raised UsageError: no such thing; "),
         isolated("models:misbehaving", {"act": "is asked wrongly"}),
     ):
         pass

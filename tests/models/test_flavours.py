@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +16,8 @@ from torch import Tensor
 from gate.errors import LayerError, ModelError
 from gate.features import Extractor, LayerAddress
 from gate.isolation import Isolated
+from gate.models.flavours.arrays import cast
+from gate.models.opening import How, opened
 from gate.running import Job
 from tests.models import zoo
 from tests.models.loaded import extractor, find, program
@@ -240,7 +244,7 @@ def test_a_head_that_is_none_is_refused_with_what_it_is(models: Path, name: str)
     for path in ("nowhere", next(iter(made.layers))):
         if name in ("keras", "code") and path != "nowhere":
             continue
-        with pytest.raises(LayerError, match=r"expected|no dense layer"):
+        with pytest.raises(LayerError, match=r"expected|no Dense and no Embedding"):
             extractor(made, weights={"head": path}, out=LayerAddress("output"))
 
 
@@ -301,14 +305,111 @@ def test_what_holds_weights_alone_is_free_of_code(models: Path, name: str) -> No
     assert find(str(models / name), directory=models).trust == "code-free"
 
 
-def test_types_that_skops_does_not_vouch_for_need_a_permission(tmp_path: Path) -> None:
+@pytest.mark.parametrize("allow_pickle", [False, True])
+def test_types_that_skops_does_not_vouch_for_are_refused(tmp_path: Path, allow_pickle: bool) -> None:
     import mlflow.sklearn
     from sklearn.preprocessing import FunctionTransformer
 
     made, own = FunctionTransformer(zoo.halved), "tests.models.zoo.halved"
     mlflow.sklearn.save_model(made, str(tmp_path / "m"), skops_trusted_types=[own], **zoo.PACKAGES)
     with pytest.raises(ModelError, match=rf"holds the types {own}, which skops does not vouch for"):
-        program(str(tmp_path / "m"), directory=tmp_path)
-    opened = program(str(tmp_path / "m"), directory=tmp_path, allow_pickle=True)
-    with extractor(opened, out=LayerAddress("output")) as extract:
-        torch.testing.assert_close(extract(ROWS)["out"], torch.tensor(ROWS / 2), **CLOSE)
+        program(str(tmp_path / "m"), directory=tmp_path, allow_pickle=allow_pickle)
+
+
+# What a library would do without a word.
+
+
+def test_weights_that_are_not_in_the_files_are_not_drawn_by_chance(models: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(models / "transformers", tmp_path / "m")
+    mlmodel = (copy / "MLmodel").read_text().replace("BertModel", "BertForSequenceClassification")
+    (copy / "MLmodel").write_text(mlmodel)
+    with pytest.raises(ModelError, match=r"of the weights of the model are not in its files.*classifier"):
+        program(str(copy), directory=tmp_path)
+
+
+def test_a_class_that_is_no_model_is_refused(models: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(models / "transformers", tmp_path / "m")
+    (copy / "MLmodel").write_text((copy / "MLmodel").read_text().replace("BertModel", "AutoTokenizer"))
+    with pytest.raises(ModelError, match="pipeline_model_type is 'AutoTokenizer', expected a model class"):
+        program(str(copy), directory=tmp_path)
+
+
+def test_padding_is_left_out_whatever_the_tokenizer_says_of_its_mask(models: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(models / "transformers", tmp_path / "m")
+    settings = copy / "components" / "tokenizer" / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "model_input_names": ["input_ids"]}))
+    _, layers, expected = transformers()
+    found = features(copy, zoo.TEXTS, layers)
+    torch.testing.assert_close(found["mean"], expected["mean"], **CLOSE)
+
+
+def test_a_model_that_was_saved_in_half_precision_is_computed_in_the_precision_that_is_asked_for(
+    models: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModel
+
+    copy = shutil.copytree(models / "transformers", tmp_path / "m")
+    AutoModel.from_pretrained(zoo.encoder_path()).to(torch.bfloat16).save_pretrained(copy / "model")
+    found = features(copy, zoo.TEXTS[:4], {"out": LayerAddress("encoder.layer.3", "mean")})["out"]
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, found.to(torch.bfloat16).float())
+
+
+@pytest.mark.parametrize("height", [1, 3, 31])
+def test_a_picture_of_any_height_keeps_its_colours(models: Path, height: int) -> None:
+    from PIL import Image
+    from transformers import AutoImageProcessor
+
+    shown = np.random.default_rng(0).integers(0, 256, size=(height, 20, 3), dtype=np.uint8)
+    processors: Any = AutoImageProcessor
+    processor = processors.from_pretrained(models / "vision" / "components" / "image_processor")
+    expected = processor(Image.fromarray(shown), return_tensors="pt")["pixel_values"]
+    found = features(models / "vision", (shown,), {"in": LayerAddress("input", "flatten")})["in"]
+    torch.testing.assert_close(found, expected.flatten(1), **CLOSE)
+
+
+def test_columns_come_to_a_model_in_its_own_order(tmp_path: Path) -> None:
+    import mlflow.sklearn
+    import pandas as pd
+    from sklearn.preprocessing import StandardScaler
+
+    people = pd.DataFrame({"income": [3e4, 5e4, 9e4, 2e4], "age": [20.0, 30.0, 50.0, 60.0]})
+    scaler = StandardScaler().fit(people)
+    mlflow.sklearn.save_model(scaler, str(tmp_path / "m"), **zoo.PACKAGES)
+    rows = people[["age", "income"]].to_numpy()
+    for columns in (("age", "income"), ("age", "size")):
+        made = opened(tmp_path / "m", How(columns=columns))
+        with extractor(made, out=LayerAddress("output")) as extract:
+            if "size" in columns:
+                with pytest.raises(ModelError, match=r"takes the columns \['income', 'age'\], the probe set gives"):
+                    extract(rows)
+            else:
+                torch.testing.assert_close(extract(rows)["out"], torch.tensor(scaler.transform(people)), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        (np.array([0.2, 0.9]), "int64", "takes int64, the probe set holds float64; give it whole numbers"),
+        (np.array([300, -1]), "uint8", "takes uint8, and the probe set holds -1 to 300; rescale its input"),
+    ],
+)
+def test_numbers_are_not_turned_into_other_numbers(values: Any, dtype: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        cast(values, np.dtype(dtype))
+    assert cast(np.array([1, 2]), np.dtype("float32")).tolist() == [1.0, 2.0]
+
+
+def test_weights_of_a_node_that_is_more_than_a_product_are_refused(tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper, numpy_helper
+
+    weight = numpy_helper.from_array(np.eye(3, dtype=np.float32), "w")
+    value = helper.make_tensor_value_info
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], name="head", alpha=0.5)
+    graph = helper.make_graph([node], "g", [value("x", 1, ["n", 3])], [value("y", 1, ["n", 3])], [weight])
+    (tmp_path / "MLmodel").write_text("flavors: {onnx: {data: model.onnx}}")
+    onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
+    made = program(str(tmp_path), directory=tmp_path)
+    with pytest.raises(LayerError, match=r"a node Gemm .*expected a plain Gemm or MatMul"):
+        extractor(made, weights={"head": "head"}, out=LayerAddress("output"))

@@ -31,6 +31,7 @@ _DTYPES: dict[Precision, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "autocast": torch.bfloat16,
 }
+_HALVES = (torch.float16, torch.bfloat16)
 # What a model raises on a batch that it cannot take. Running out of memory is one of them, and told apart.
 FAILURES = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate", "bad_alloc")
@@ -87,6 +88,8 @@ class ModuleProgram:
         self.module = module.to(device)
         if precision == "bfloat16":
             self.module = self.module.to(torch.bfloat16)
+        elif any(each.dtype in _HALVES for each in module.parameters()):
+            self.module = self.module.float()
         self.batch_size = batch_size
         self.at_once = at_once
         self.rounding = torch.finfo(_DTYPES[precision]).eps / 2
@@ -94,6 +97,8 @@ class ModuleProgram:
         self._device = device
         self._order = order
         self._dtype = None if input_dtype is None else _dtype(input_dtype)
+        if self._dtype in _HALVES:
+            self._dtype = torch.float32  # or what the precision makes of it
         self._feed = feed or self._tensors
         self._modules = {path: each for path, each in module.named_modules(remove_duplicate=False) if path}
         self.layers: Collection[str] = [path for path in self._modules if path not in BUILT_IN]

@@ -47,6 +47,12 @@ def _exported(path: Path, input_dtype: str | None, how: How) -> ModuleProgram:
         from torch.export.passes import move_to_device_pass
 
         program = move_to_device_pass(program, how.device)
+    halves = {str(each.dtype) for each in program.state_dict.values() if each.dtype in (torch.float16, torch.bfloat16)}
+    if halves and how.precision != "bfloat16":
+        raise ModelError(
+            f"{path}: the program was exported in {', '.join(sorted(halves))}, and run.precision is {how.precision!r}; "
+            "export it in float32, or write `run: {precision: bfloat16}`"
+        )
     first = next(iter(examples.values()))
     rows = first.shape[0] if first.ndim else None
     own = str(first.dtype).removeprefix("torch.") if len(examples) == 1 else None

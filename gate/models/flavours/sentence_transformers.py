@@ -41,7 +41,7 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
             device=how.device,
             trust_remote_code=False,
             local_files_only=True,
-            model_kwargs={"use_safetensors": declared.serialization == "safetensors"},
+            model_kwargs={"use_safetensors": declared.serialization == "safetensors", "dtype": "float32"},
         )
     _require_all_weights(encoder, declared.weights)
     return ModuleProgram(
@@ -80,4 +80,6 @@ def _fed(encoder: Any, inputs: Inputs) -> Fed:  # noqa: ANN401 - of a package wi
     prompt = encoder.prompts.get(encoder.default_prompt_name) if encoder.default_prompt_name else None
     tokens = encoder.preprocess(list(inputs), prompt=prompt)
     placed = {name: each.to(encoder.device) if hasattr(each, "to") else each for name, each in tokens.items()}
+    if "input_ids" in placed and MASK not in placed:
+        raise ModelError(f"the tokenizer of the model gives no {MASK}, so that padding would count; save it with one")
     return Fed((placed,), mask=placed.get(MASK))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import ModelError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 ATTENTIONS = "attentions."
 _LARGEST_LENGTH = 1 << 20  # what a tokenizer says is larger where it knows no limit
+_FROM_PADDING = {"camembert", "data2vec-text", "longformer", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl"}
 _IMAGE_PROCESSORS = ("image_processor", "feature_extractor")
 
 
@@ -64,17 +66,19 @@ def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
     quiet_transformers()
     name = declared.settings.get("pipeline_model_type")
     kind = getattr(transformers, name, None) if isinstance(name, str) and name.isidentifier() else None
-    if kind is None or not hasattr(kind, "from_pretrained"):
+    if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedModel):
         raise ModelError(
             f"{folder / 'MLmodel'}: pipeline_model_type is {name!r}, expected a model class of transformers"
         )
     with readable(declared.weights, "the model of transformers", SafetensorError):
-        module, report = kind.from_pretrained(
+        loads: Any = kind  # its types leave out that it gives a report as well
+        module, report = loads.from_pretrained(
             str(declared.weights),
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=declared.serialization == "safetensors",
             output_loading_info=True,
+            dtype="float32",  # and not that of the file; what the policy asks for comes after it
         )
     require_all_weights(declared.weights, report)
     tokenizer, images = _tokenizer(folder, declared), _image_processor(folder)
@@ -116,33 +120,41 @@ def _image_processor(folder: Path) -> Any:  # noqa: ANN401 - what transformers g
 
 
 def _feeder(module: Any, tokenizer: Any, images: Any, device: str) -> Callable[[Inputs], Fed]:  # noqa: ANN401
-    limit = min(
-        getattr(tokenizer, "model_max_length", None) or _LARGEST_LENGTH,
-        getattr(module.config, "max_position_embeddings", None) or _LARGEST_LENGTH,
-    )
+    limit = min(getattr(tokenizer, "model_max_length", None) or _LARGEST_LENGTH, _positions(module))
+    takes_mask = MASK in signature(module.forward).parameters
 
     def fed(inputs: Inputs) -> Fed:
         if isinstance(inputs, tuple) and isinstance(inputs[0], str):
             if tokenizer is None:
                 raise ModelError("the model was saved without a tokenizer, and the probe set holds texts")
             cut = {"truncation": True, "max_length": limit} if limit < _LARGEST_LENGTH else {}
-            given = tokenizer(list(inputs), padding=True, return_tensors="pt", **cut)
+            given = tokenizer(list(inputs), padding=True, return_tensors="pt", return_attention_mask=True, **cut)
+            if not takes_mask and not bool(given[MASK].all()):
+                raise ModelError(
+                    f"the model takes no {MASK}, so that padding would count; write `run: {{batch_size: 1}}`"
+                )
         elif isinstance(inputs, tuple):
             if images is None:
                 raise ModelError("the model was saved without an image processor; give the probe set a `transform`")
-            given = images(list(inputs), return_tensors="pt")
+            given = images(list(inputs), return_tensors="pt", input_data_format="channels_last")
         else:
             given = _tensors(module, inputs)
         placed = {
             name: each.to(device, module.dtype if each.is_floating_point() else None) for name, each in given.items()
         }
-        return Fed(kwargs=placed, mask=placed.get(MASK), shown=_shown(placed))
+        mask = placed.get(MASK)
+        kwargs = placed if takes_mask else {name: each for name, each in placed.items() if name != MASK}
+        return Fed(kwargs=kwargs, mask=mask, shown=placed.get("pixel_values"))
 
     return fed
 
 
-def _shown(placed: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a tensor or nothing
-    return placed.get("pixel_values")
+def _positions(module: Any) -> int:  # noqa: ANN401 - what transformers gives
+    """Tokens that the model has positions for."""
+    config = module.config
+    most = getattr(config, "max_position_embeddings", None) or _LARGEST_LENGTH
+    # Models after RoBERTa count positions from behind that of padding.
+    return most - config.pad_token_id - 1 if config.model_type in _FROM_PADDING else most
 
 
 def _tensors(module: Any, inputs: Inputs) -> dict[str, Any]:  # noqa: ANN401

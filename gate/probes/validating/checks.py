@@ -51,6 +51,7 @@ class Expectations:
         not_null: Columns without a missing value, besides those with a role.
         suite: File of a suite of Great Expectations.
         warn: Bounds that only warn.
+        shown: Whether a model is shown the inputs, so that they must differ; where vectors stand for a model it is not.
     """
 
     packs: tuple[str, ...] = ("basic",)
@@ -66,6 +67,7 @@ class Expectations:
     not_null: tuple[str, ...] = ()
     suite: str | None = None
     warn: frozenset[str] = frozenset()
+    shown: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -173,7 +175,7 @@ def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
     usual = facts.usual_width
     words = f"input does not have {usual} values in {{rows}}; every row needs as many"
     yield Check("width", columns, "widths", _IN_SET, _in("width", [usual]), words, at="width")
-    if facts.rows > 1:
+    if facts.rows > 1 and expected.shown:
         words = "input is the same in every row, so nothing can be measured; check columns.input"
         yield Check("constant", columns, "totals", _SUM, _on("different inputs", low=2), words)
     if (most := expected.max_duplicates) is not None:
