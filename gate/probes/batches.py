@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gate.errors import ProbeError
 from gate.probes import digests, rows
 from gate.probes.batch import ProbeBatch
+from gate.probes.columns import SPLITS
 from gate.probes.views import View, Viewer, kind
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from gate.probes.transforms import Transform
 
     Texts = tuple[str, ...]
-
-SPLITS = ("probe", "reference", "ood")
 
 
 class Digested(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from gate.probes.validating.facts import SPLITS
+from gate.probes.columns import SPLITS
 from gate.probes.validating.values import NUMBERS
 
 if TYPE_CHECKING:

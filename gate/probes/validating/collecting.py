@@ -13,8 +13,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gate.probes.columns import SPLITS
 from gate.probes.validating.cells import cells_of, fingerprints_of
-from gate.probes.validating.facts import SPLITS, Facts, Unsuited
+from gate.probes.validating.facts import Facts, Unsuited
 from gate.probes.validating.values import NUMBERS, hashes_of, repeated, values_of
 
 if TYPE_CHECKING:

@@ -17,7 +17,6 @@ FrameName = Literal["totals", "columns", "widths", "splits", "classes", "groups"
 Frame: TypeAlias = "Mapping[str, Sequence[Any] | Array]"
 
 _LONGEST = 60  # of an id or a class, in characters
-SPLITS = ("probe", "reference", "ood")
 
 
 @dataclass(frozen=True)
