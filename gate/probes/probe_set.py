@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from gate.errors import ProbeError
@@ -177,9 +178,13 @@ class ProbeSet:
         self._slices_digest = digests.total_digest(with_cuts) if with_cuts else None
 
     def read_labels(self, size: int) -> set[str]:
-        """Every class of the rows, from a pass over that column alone; none without it."""
-        name = self.columns.label
-        return set() if name is None else {text for texts in self._read("label", name, size) for text in texts}
+        """Every class of the rows to measure, from a pass over their labels and splits alone; none without labels."""
+        label, split = self.columns.label, self.columns.split
+        if label is None:
+            return set()
+        labels = chain.from_iterable(self._read("label", label, size))
+        splits = repeat("probe") if split is None else chain.from_iterable(self._read("split", split, size))
+        return {name for name, part in zip(labels, splits, strict=False) if part == "probe"}
 
     def read_tags(self, size: int) -> Iterator[dict[str, tuple[str, ...]]]:
         """Only the columns that the rows are cut by, in the order of the file, `size` rows at a time."""

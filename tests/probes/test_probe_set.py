@@ -180,6 +180,15 @@ def test_rows_without_an_id_column_are_named_by_their_number(tmp_path: Path) -> 
     assert (batches[0].clusters, batches[0].sublabels, batches[0].targets) == (None, None, None)
 
 
+def test_only_rows_to_measure_name_the_classes(tmp_path: Path) -> None:
+    data = table() | {"part": np.array(["probe", "reference", "ood"] * (ROWS // 3 + 1))[:ROWS]}
+    data["topic"] = np.where(data["part"] == "probe", data["topic"], "strange")
+    path = tmp_path / "a.parquet"
+    columns = Columns("x", label="topic", split="part")
+    assert probe_of(path, data, columns).read_labels(4) == set(data["topic"]) - {"strange"}
+    assert probe_of(path, data, replace(columns, split=None)).read_labels(4) == set(data["topic"])
+
+
 def test_equal_inputs_have_equal_fingerprints(tmp_path: Path) -> None:
     data = table()
     data["x"][5] = data["x"][17]
