@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gate.errors import RefusedProbeError
@@ -16,6 +14,7 @@ from gate.probes.validating.findings import Finding, findings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from gate.probes.probe_set import ProbeSet
     from gate.probes.validating.engine import Outcome
@@ -40,6 +39,7 @@ class Validation:
         checks: Everything that was checked, in order.
         outcomes: Of each.
         findings: What does not hold.
+        suite_digest: Of the file of a suite, as it was read; None without one.
     """
 
     probe: ProbeSet
@@ -48,6 +48,7 @@ class Validation:
     checks: tuple[Check, ...]
     outcomes: tuple[Outcome, ...]
     findings: tuple[Finding, ...]
+    suite_digest: str | None = None
 
     @property
     def uri(self) -> str:
@@ -89,7 +90,7 @@ class Validation:
             "groups": len(self.facts.counts("group")),
             "splits": dict(self.facts.counts("split")),
             "packs": list(self.expectations.packs),
-            "suite": _suite_of(self.expectations.suite),
+            "suite": self.suite_digest and {"path": self.expectations.suite, "digest": self.suite_digest},
             "expectations": [check.name for check in self.checks[:_MOST_LISTED]],
             "expectations_checked": len(self.checks),
             "findings": [
@@ -97,12 +98,6 @@ class Validation:
             ],
             "facts": self.facts.digest,
         }
-
-
-def _suite_of(path: str | None) -> dict[str, str] | None:
-    if path is None:
-        return None
-    return {"path": path, "digest": f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}"}
 
 
 def validated(probe: ProbeSet, expectations: Expectations | None = None) -> Validation:
@@ -137,7 +132,7 @@ def validate(probe: ProbeSet, expectations: Expectations | None = None) -> Valid
     from gate.probes.validating import engine
 
     expected = expectations or Expectations()
-    suite = _suite(expected)
+    suite, suite_digest = _suite(expected)
     further = [*expected.columns, *(column for check in suite for column in _columns(check))]
     _require_columns(probe, expected, suite)
     facts = read_facts(probe, expected, tuple(dict.fromkeys(further)))
@@ -146,7 +141,7 @@ def validate(probe: ProbeSet, expectations: Expectations | None = None) -> Valid
     outcomes = engine.evaluate(_frames(probe, facts, checks), checks)
     failed = [(check, outcome) for check, outcome in zip(checks, outcomes, strict=True) if not outcome.holds]
     found = findings_of(failed, facts, probe)
-    return Validation(probe, expected, facts, tuple(checks), tuple(outcomes), found)
+    return Validation(probe, expected, facts, tuple(checks), tuple(outcomes), found, suite_digest)
 
 
 def _frames(probe: ProbeSet, facts: Facts, checks: Sequence[Check]) -> dict[FrameName, Frame]:
@@ -174,13 +169,13 @@ def write_pages(validation: Validation, folder: Path, *, run: str) -> int:
     return pages.strip(folder)
 
 
-def _suite(expected: Expectations) -> list[Check]:
-    """The checks of the suite, whose arguments Great Expectations accepts."""
+def _suite(expected: Expectations) -> tuple[list[Check], str | None]:
+    """The checks of the suite, whose arguments Great Expectations accepts, and the digest of its file."""
     from gate.probes.validating import engine, suites
 
     if expected.suite is None:
-        return []
-    checks = suites.read_suite(expected.suite)
+        return [], None
+    checks, digest = suites.read_suite(expected.suite)
     faults = [
         f"{expected.suite}: expectations[{number}].kwargs: {fault}"
         for number, check in enumerate(checks)
@@ -188,7 +183,7 @@ def _suite(expected: Expectations) -> list[Check]:
     ]
     if faults:
         raise RefusedProbeError(tuple(faults))
-    return [*suites.guards(checks), *checks]
+    return [*suites.guards(checks), *checks], digest
 
 
 def _answerable(suite: Sequence[Check], facts: Facts) -> Iterator[Check]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import subprocess
 import sys
@@ -450,6 +451,16 @@ def test_a_suite_of_a_user_is_held_against_the_columns_that_are_no_vectors(tmp_p
         in found[0].message
     )
     assert len(validate(probe_of(tmp_path, good()), asked).document["suite"]["digest"]) == 71
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_bytes(b"another")])
+def test_the_digest_of_a_suite_is_that_of_what_was_read(tmp_path: Path, change: Callable[[Path], object]) -> None:
+    asked = suite(tmp_path, expect("table_row_count_to_equal", value=60))
+    path = Path(str(asked.suite))
+    wanted = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    validation = validate(probe_of(tmp_path, good()), asked)
+    change(path)
+    assert validation.document["suite"] == {"path": str(path), "digest": wanted}
 
 
 def test_a_suite_that_great_expectations_wrote_is_read(tmp_path: Path) -> None:

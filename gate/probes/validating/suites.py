@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -54,8 +55,8 @@ _SEVERITIES: dict[str, Severity] = {"critical": "critical", "warning": "warning"
 _COLUMN_KEYS = ("column", "column_A", "column_B")
 
 
-def read_suite(path: str) -> list[Check]:
-    """The expectations of a file, as checks of the rows; their arguments are still to be looked at.
+def read_suite(path: str) -> tuple[list[Check], str]:
+    """The expectations of a file, as checks of the rows, and its digest; their arguments are still to be looked at.
 
     Args:
         path: A suite as `ExpectationSuite.to_json_dict` gives it: a name and `expectations`, each with type and kwargs.
@@ -63,7 +64,8 @@ def read_suite(path: str) -> list[Check]:
     Raises:
         RefusedProbeError: There is no such file, or it is no suite that asks for something; every fault.
     """
-    entries = _entries(path, _parsed(path))
+    content = _content(path)
+    entries = _entries(path, _parsed(path, content))
     faults, checks = [], []
     for number, entry in enumerate(entries):
         where = f"expectations[{number}]"
@@ -73,7 +75,7 @@ def read_suite(path: str) -> list[Check]:
             checks.append(_check(entry, where))
     if faults:
         raise RefusedProbeError(tuple(faults))
-    return checks
+    return checks, f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def columns_of(kwargs: Mapping[str, Any]) -> list[str]:
@@ -94,11 +96,16 @@ def guards(checks: list[Check]) -> Iterator[Check]:
         yield Check("suite", column, "rows", kind, kwargs, words)
 
 
-def _parsed(path: str) -> Any:  # noqa: ANN401 - read from JSON
+def _content(path: str) -> bytes:
     try:
-        return json.loads(Path(path).read_bytes(), parse_constant=_refuse, object_pairs_hook=_once)
+        return Path(path).read_bytes()
     except OSError as error:
         raise _fault(path, f"cannot be read: {error.strerror}; check probe.expectations.suite") from None
+
+
+def _parsed(path: str, content: bytes) -> Any:  # noqa: ANN401 - read from JSON
+    try:
+        return json.loads(content, parse_constant=_refuse, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise _fault(f"{path}:{error.lineno}:{error.colno}", f"is no JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:
