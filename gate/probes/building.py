@@ -53,7 +53,7 @@ def build(source: ProbeSet, path: Path, *, rows: int | None = None, seed: int = 
     ids, strata = _strata(source)
     kept = _chosen(ids, strata, len(ids) if rows is None else rows, seed)
     columns = _write(source, path, ids, kept)
-    probe = open_probe(str(path), columns=columns, shape=source.shape)
+    probe = open_probe(str(path), columns=columns, shape=source.shape, transform=source.transform)
     for _ in probe.batches(_ROWS_AT_ONCE):
         pass
     return Built(probe, columns)
@@ -108,7 +108,7 @@ def _write(source: ProbeSet, path: Path, ids: Sequence[str], kept: set[int]) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     start, writer = 0, None
     try:
-        for record in source.table.batches(own.all, _ROWS_AT_ONCE, own.texts):
+        for record in source.table.batches(own.all, _ROWS_AT_ONCE, source.texts):
             here = [row for row in range(record.num_rows) if start + row in kept]
             table = pa.Table.from_batches([record.take(pa.array(here, pa.int64()))])
             if own.id is None:

@@ -86,6 +86,8 @@ class ProbeSet:
         columns: Which columns mean what.
         shape: What the input of each row is reshaped to, None for as it is.
         transform: What is done to the pictures of the input, None for nothing.
+        texts: The columns that are read as texts; what the model is shown comes in the type of the file, also where
+            the same column names the rows.
     """
 
     def __init__(
@@ -102,8 +104,7 @@ class ProbeSet:
         self.transform = transform
         self._table = table
         self._reader = Reader(uri, columns, shape, transform)
-        # What the model is shown comes in the type of the file, also where the same column names the rows.
-        self._texts = columns.texts - {*columns.inputs, *columns.pairs}
+        self.texts = columns.texts - {*columns.inputs, *columns.pairs}
         self._rows: int | None = None
         self._digest: str | None = None
         self._slices_digest: str | None = None
@@ -160,7 +161,7 @@ class ProbeSet:
         own, with_cuts = bytearray(), bytearray()
         seen = None if self.columns.id is None else SeenIds(self.uri, self.read_ids)
         shape: object = None
-        for record in self._table.batches(self.columns.all, size, self._texts):
+        for record in self._table.batches(self.columns.all, size, self.texts):
             batch, digested = self._reader.batch(record, len(own) // digests.DIGEST_BYTES)
             shape = shape if own else row_shape(batch.inputs)
             self._require_shape(batch, shape)
@@ -188,7 +189,7 @@ class ProbeSet:
 
     def read_tags(self, size: int) -> Iterator[dict[str, tuple[str, ...]]]:
         """Only the columns that the rows are cut by, in the order of the file, `size` rows at a time."""
-        for record in self._table.batches(self.columns.tags, size, self._texts):
+        for record in self._table.batches(self.columns.tags, size, self.texts):
             yield self._reader.tags(record, None)
 
     def read_ids(self, size: int) -> Iterator[tuple[str, ...]]:
@@ -196,7 +197,7 @@ class ProbeSet:
         return self._read("id", str(self.columns.id), size)
 
     def _read(self, role: str, name: str, size: int) -> Iterator[tuple[str, ...]]:
-        for record in self._table.batches((name,), size, self._texts):
+        for record in self._table.batches((name,), size, self.texts):
             yield rows.texts(record.column(name), f"{self.uri}: {role} {name!r}", None, 0)
 
     def _require_shape(self, batch: ProbeBatch, first: object) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from gate.cli import main
 from gate.policy.loading import load_probe_spec
@@ -208,6 +209,22 @@ def test_rows_without_an_id_get_one(spec: Path, tmp_path: Path) -> None:
     assert build(spec.with_name("rows.parquet"), "--input", "x", "--rows", "5", "-o", out) == 0
     assert pq.read_table(out).column_names == ["x", "id"]
     assert load_probe_spec(out.with_suffix(".yaml")).columns.id == "id"
+
+
+def test_pictures_are_built_with_their_transform_and_their_bytes(tmp_path: Path) -> None:
+    names = [f"{kind}/{row}.png" for kind in "ab" for row in range(2)]
+    for name, pixels in zip(names, np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), np.uint8), strict=True):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    spec, out = tmp_path / "spec.yaml", tmp_path / "made.parquet"
+    columns = "{input: file_name, label: label, id: file_name}"
+    spec.write_text(f"uri: {tmp_path / 'pictures'}\ncolumns: {columns}\ntransform: {{resize: 4}}\n", encoding="utf-8")
+    assert build(spec, "-o", out) == 0
+    rows = pq.read_table(out)["file_name"].to_pylist()
+    assert [row["path"] for row in rows] == names
+    assert all(row["bytes"] == (tmp_path / "pictures" / row["path"]).read_bytes() for row in rows)
+    assert main(["probe", "validate", str(out.with_suffix(".yaml"))]) == 0
 
 
 @pytest.mark.parametrize(

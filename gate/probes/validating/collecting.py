@@ -99,7 +99,7 @@ def read_places(probe: ProbeSet, facts: Facts, role: str, names: Collection[str]
 
 
 def _records(probe: ProbeSet, names: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    return probe.table.batches(names, _ROWS_AT_ONCE, probe.columns.texts)
+    return probe.table.batches(names, _ROWS_AT_ONCE, probe.texts)
 
 
 def _uses(splits: pa.Array | None) -> Array:

@@ -25,6 +25,8 @@ def values_of(column: pa.Array, role: str) -> pa.Array | None:
     import pyarrow.compute as pc
 
     kind = column.type
+    if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
+        return values_of(pc.struct_field(column, "path"), role)  # a picture is named by its file
     if role in NUMBERS:
         is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_null(kind)
         return _floats(column) if is_number else None
