@@ -150,7 +150,11 @@ FAULTS: dict[str, tuple[Change, tuple[str, str, int, tuple[str, ...], str]]] = {
     ),
     "the same input everywhere": (
         every("x", [1.0, 2.0, 3.0, 4.0]),
-        ("constant", "x", 0, (), "input is the same in every row, so nothing can be measured; check columns.input"),
+        ("constant", "x", 0, (), "input is the same in all 50 rows to measure, which says nothing; check columns.input, or add rows with"),
+    ),
+    "the same input in every row to measure": (
+        lambda data: data.update(x=[[1.0, 2.0, 3.0, 4.0]] * 50 + data["x"][50:]),
+        ("constant", "x", 0, (), "input is the same in all 50 rows to measure"),
     ),
     "a shorter input": (
         put("x", r30=[1.0, 2.0]),
@@ -263,6 +267,7 @@ def test_no_other_fault_is_told_than_the_one_that_is_there(tmp_path: Path) -> No
         "no label at all",
         "one class",
         "the same input everywhere",
+        "the same input in every row to measure",
         "a length that is not finite",
         "no row",
         "too few rows",

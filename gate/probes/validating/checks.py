@@ -175,8 +175,9 @@ def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
     usual = facts.usual_width
     words = f"input does not have {usual} values in {{rows}}; every row needs as many"
     yield Check("width", columns, "widths", _IN_SET, _in("width", [usual]), words, at="width")
-    if facts.rows > 1 and expected.shown:
-        words = "input is the same in every row, so nothing can be measured; check columns.input"
+    if facts.measured > 1 and expected.shown:
+        rows = f"all {facts.measured} rows to measure"
+        words = f"input is the same in {rows}, which says nothing; check columns.input, or add rows with other inputs"
         yield Check("constant", columns, "totals", _SUM, _on("different inputs", low=2), words)
     if (most := expected.max_duplicates) is not None:
         words = f"{{rows}} have the input of an earlier row, expected at most {_text(most)}; remove them"

@@ -245,7 +245,7 @@ class _Reading:
             counted=self.counts,
             widths=dict(zip(widths.tolist(), counts.tolist(), strict=True)),
             usual_width=usual,
-            different=int(np.count_nonzero(np.diff(np.sort(fingerprints)))) + bool(self.rows),
+            different=_different(fingerprints[uses == 0]),
             digest=self._total_digest(),
         )
 
@@ -274,6 +274,14 @@ def _usual(widths: Array) -> int:
 
     found, counts = np.unique(widths, return_counts=True)
     return int(found[counts.argmax()]) or 1 if len(found) else 1
+
+
+def _different(fingerprints: Array) -> int:
+    """How many of them there are without the copies; they are sorted in place."""
+    import numpy as np
+
+    fingerprints.sort()
+    return int(np.count_nonzero(fingerprints[1:] != fingerprints[:-1])) + bool(len(fingerprints))
 
 
 def _copies(fingerprints: Array, among: Array) -> Array:

@@ -45,7 +45,7 @@ class Facts:
         counted: `label` or `group` → each of them → measured rows of it; `split` → each → rows.
         widths: Number of values in an input → rows; what is missing, a text or a picture counts as the usual one.
         usual_width: Number of values in an input: what is wanted, else what most of them have; 1 where they have none.
-        different: How many different inputs there are.
+        different: How many different inputs the measured rows have.
         digest: Of every value, as "sha256:…"; equal for the same rows in the same order.
     """
 
