@@ -15,7 +15,7 @@ from gate.models.flavours.pytorch import opened
 from gate.models.mlmodel import Declaration
 from gate.models.opening import How
 from gate.pooling import Pooling, rows_of
-from gate.program import Outputs
+from gate.program import Outputs, Precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -288,13 +288,23 @@ def test_one_huge_channel_hides_no_noise_in_the_others() -> None:
         run(Returning(lambda x: x + torch.randn_like(x) + huge * x), 1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_rounding_that_depends_on_the_size_of_the_batch_is_no_difference(dtype: str) -> None:
-    precision = torch.finfo(getattr(torch, dtype)).eps
-    # What the order of summation does: a unit in the last place, another one for another size of the batch.
-    network = Returning(lambda x: (x + 10) * (1 + precision * (len(x) % 4)))
-    with Extractor(of(network, None, dtype), {"layer": LayerAddress("output")}) as extract:
-        assert extract(np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32))["layer"].shape == (6, 5)
+def rounded(precision: Precision, offset: float) -> tuple[int, ...]:
+    """Features about an offset, with a unit in the last place that changes with the size of the batch."""
+    unit = torch.finfo(getattr(torch, precision)).eps
+    network = Returning(lambda x: (x + offset) * (1 + unit * (len(x) % 4)))
+    made = ModuleProgram(network, device="cpu", precision=precision)
+    with Extractor(made, {"layer": LayerAddress("output")}) as extract:
+        return tuple(extract(np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32))["layer"].shape)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_rounding_that_depends_on_the_size_of_the_batch_is_no_difference(precision: Precision) -> None:
+    assert rounded(precision, 3.0) == (6, 5)
+
+
+def test_features_that_half_precision_cannot_tell_from_rounding_are_refused() -> None:
+    with pytest.raises(LayerError, match="its features cannot be told from rounding: .*; compute in float32"):
+        rounded("bfloat16", 300.0)
 
 
 def test_a_collapsed_model_is_repeatable() -> None:
