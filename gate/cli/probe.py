@@ -80,14 +80,15 @@ def validate(spec: Spec, *, output: Requests = None, data_docs: DataDocs = None)
         block, probe = _opened(spec)
         validation = _validated(probe, block)
         fault = None if validation.refused else _pass(probe, block)
-    digests = dict.fromkeys(("digest", "slices_digest"), None) if validation.refused or fault else _digests(probe)
+        validation = validation if fault is None else validation.refused_for(str(fault))
+    digests = dict.fromkeys(("digest", "slices_digest"), None) if validation.refused else _digests(probe)
     document = report.report(validation, **digests)
     outputs.write_rendered(targets, lambda format_, _: report.render(format_, document), recognised=report.is_report)
     if data_docs is not None:
         _write_pages(validation, data_docs, document["digest"] or document["facts"])
     if fault is not None:
         typer.echo(describe(fault), err=True)
-    raise typer.Exit(ProbeError.exit_code if validation.refused or fault else 0)
+    raise typer.Exit(ProbeError.exit_code if validation.refused else 0)
 
 
 @app.command()

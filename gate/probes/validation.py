@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,6 +54,11 @@ class Validation:
     def uri(self) -> str:
         """Of the probe set."""
         return self.probe.uri
+
+    def refused_for(self, fault: str) -> Validation:
+        """The same, of a probe set with a fault that only a complete pass finds."""
+        finding = Finding("probe", "", fault.removeprefix(f"{self.uri}: "), 0, (), "critical")
+        return replace(self, findings=(*self.findings, finding))
 
     @property
     def refused(self) -> tuple[Finding, ...]:

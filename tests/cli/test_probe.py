@@ -109,6 +109,8 @@ def test_what_only_the_reader_refuses_is_no_pass(spec: Path, capsys: Said) -> No
     pq.write_table(pq.read_table(path).set_column(0, "x", structs), path)
     assert main(["probe", "validate", str(spec)]) == 3
     out, err = capsys.readouterr()
+    assert out.startswith("PROBE SET failed  ")
+    assert "\nerror[probe]: input 'x': has the type struct" in out
     assert "digest" not in out
     assert err.startswith("error[probe]: ")
 
@@ -266,6 +268,20 @@ def test_the_command_is_quick_to_say_that_a_spec_is_wrong(spec: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(spec)], capture_output=True, text=True, check=True)
     assert done.stdout == "2 []\n"
+
+
+@pytest.mark.parametrize("key", ["digest", "slices_digest"])
+def test_a_wrong_pin_is_a_finding_of_the_report(spec: Path, key: str, capsys: Said) -> None:
+    policy = spec.with_name("policy.yaml")
+    text = POLICY.format(uri=spec.with_name("rows.parquet"))
+    policy.write_text(text.replace("probe:\n", f"probe:\n  {key}: sha256:{'0' * 64}\n"), encoding="utf-8")
+    path = spec.with_name("report.json")
+    assert main(["probe", "validate", str(policy), "-o", "text", "-o", f"json={path}"]) == 3
+    assert capsys.readouterr().out.startswith("PROBE SET failed  ")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert (document["status"], document["digest"]) == ("failed", None)
+    assert [each["fault"] for each in document["findings"]] == ["probe"]
+    assert document["findings"][0]["message"].endswith("or pin the new digest")
 
 
 @pytest.mark.parametrize("command", [["validate"], ["build", "-o", "FOLDER/a.parquet"]])
