@@ -14,24 +14,9 @@ from docs.make_metrics import escaped, table
 from gate.policy import json_schema
 from gate.policy.expectations import Expectations, LengthBounds
 from gate.policy.kinds import IN_WORDS
+from gate.policy.reads import Attention, Depths, Layer, Layers, Output, Reads, Weights
 from gate.policy.rules import OwnBounds, Relative, Rule, Slices, WorstGap
-from gate.policy.schema import (
-    Attention,
-    Baseline,
-    Columns,
-    Defaults,
-    Depths,
-    Layer,
-    Layers,
-    Metadata,
-    Output,
-    Policy,
-    Probe,
-    Reads,
-    Run,
-    Scope,
-    Weights,
-)
+from gate.policy.schema import Baseline, Columns, Defaults, Metadata, Policy, Probe, Run, Scope
 from gate.policy.transform import Transform
 from gate.policy.waivers import Waiver
 from gate.policy_tests.schema import Answer, Answers, Case, Expect, PolicyTests, Slice

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from gate.geometry.statistics import Collection, Statistic
     from gate.models.baseline import Absent
     from gate.models.finding import FoundModel
+    from gate.policy.reads import Layer, Place
     from gate.policy.rules import Rule
-    from gate.policy.schema import Layer, Place, Policy
+    from gate.policy.schema import Policy
     from gate.pooling import Pooling
     from gate.verdict import Measurements, Question, Slice
 

@@ -27,8 +27,9 @@ from gate.geometry.statistics import COLUMNS
 from gate.measurement import measure
 from gate.policy import load_policy
 from gate.policy.kinds import Keys
+from gate.policy.reads import Reads
 from gate.policy.references import Given, input_fault
-from gate.policy.schema import Columns, Policy, Reads
+from gate.policy.schema import Columns, Policy
 from gate.policy_tests.schema import PolicyTests
 
 DOCS = Path(__file__).parent.parent / "docs"

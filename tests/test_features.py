@@ -303,7 +303,7 @@ def test_rounding_that_depends_on_the_size_of_the_batch_is_no_difference(precisi
 
 
 def test_features_that_half_precision_cannot_tell_from_rounding_are_refused() -> None:
-    with pytest.raises(LayerError, match="its features cannot be told from rounding: .*; compute in float32"):
+    with pytest.raises(LayerError, match=r"its features cannot be told from rounding: .*; compute in float32"):
         rounded("bfloat16", 300.0)
 
 

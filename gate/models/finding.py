@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from gate.errors import ModelError
 from gate.models.digest import digest_directory, digest_file
-from gate.models.mlmodel import Flavour, Permissions, Serialization, Trust, inspect
+from gate.models.mlmodel import Flavour, Permissions, Trust, inspect
 from gate.models.quiet import quiet_mlflow
 from gate.models.registry import Location, download, resolve
+
+if TYPE_CHECKING:
+    from gate.models.weights import Serialization
 
 FEATURES = "features:"
 _FEATURE_SUFFIXES = (".npy", ".npz", ".parquet")

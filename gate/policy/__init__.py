@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gate.policy.loading import LoadedPolicy, load_policy, load_probe_spec
+from gate.policy.reads import Layer
 from gate.policy.rules import Rule
-from gate.policy.schema import Columns, Defaults, Layer, Metadata, Policy, Probe, Run
+from gate.policy.schema import Columns, Defaults, Metadata, Policy, Probe, Run
 from gate.policy.waivers import Waiver
 
 __all__ = [

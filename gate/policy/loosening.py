@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from gate.policy.expectations import Expectations
     from gate.policy.kinds import Location
+    from gate.policy.reads import Layer
     from gate.policy.rules import Relative, Rule, Slices
-    from gate.policy.schema import Defaults, Layer, Policy, Scope
+    from gate.policy.schema import Defaults, Policy, Scope
 
 _STRICTNESS = {"pass": 0, "warn": 1, "block": 2}
 Loosened = tuple["Location", str]  # the key, and what it was and became

@@ -7,7 +7,7 @@ that is ignored is a bound that passes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, StringConstraints, ValidationInfo, model_validator
 
@@ -36,13 +36,12 @@ from gate.policy.kinds import (
     as_faults,
     not_yet,
 )
+from gate.policy.reads import Layer, Reads
 from gate.policy.rules import Rule
 from gate.policy.transform import Transform
 from gate.policy.waivers import Waiver
 
 MOST_CONFIDENCE = 0.9999  # an interval of more says little, and the quantile of 1 is infinite
-
-Pooling = Literal["none", "mean", "cls", "last", "max", "flatten", "spatial_mean"]
 
 
 class Metadata(Keys):
@@ -165,110 +164,6 @@ class Run(Keys):
     def bytes(self) -> int | None:
         """The memory."""
         return None if self.memory is None else int(float(self.memory[:-2]) * BYTES[self.memory[-2:]])
-
-
-class Layer(Keys):
-    """Where features are read."""
-
-    path: Text
-    """A name of `model.named_modules()`, or `input` or `output`."""
-    pooling: Pooling = "none"
-    """How the output of the layer becomes one row for each sample."""
-
-
-class Output(Layer):
-    """Where something else than features is read, for metrics that need it."""
-
-    classes: tuple[Text, ...] = ()
-    """Of `logits`: the classes that its columns stand for, in order; by default 0, 1, … or the sorted labels."""
-
-
-class Layers(Keys):
-    """Layers one after another."""
-
-    paths: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Names of `model.named_modules()`, from shallow to deep."""
-
-
-class Depths(Layers):
-    """Layers one after another, each with one row for each sample."""
-
-    pooling: Pooling = "none"
-    """How the output of each becomes one row for each sample."""
-
-
-class Attention(Keys):
-    """Where attention maps are read."""
-
-    path: Text
-    """A layer that gives maps (n, heads, tokens, tokens); of models of transformers `attentions.0` and so on."""
-
-
-class Weights(Keys):
-    """Where weights of the model are read."""
-
-    path: Text
-    """A linear layer, or another one with a weight (rows, dimensions)."""
-
-
-class Place(NamedTuple):
-    """Where something is read, and how each sample becomes a row."""
-
-    path: str
-    pooling: str
-
-
-class Reads(Keys):
-    """What metrics may read of the model besides the features of a layer."""
-
-    logits: Output | None = None
-    """Outputs (n, classes) of the head."""
-    before: Output | None = None
-    """Features before the layer."""
-    latent_means: Output | None = None
-    """Posterior means (n, z)."""
-    latent_log_variances: Output | None = None
-    """Posterior log variances (n, z)."""
-    codes: Output | None = None
-    """Code indices (n, T)."""
-    depths: Depths | None = None
-    """Features of earlier layers."""
-    tokens: Layers | None = None
-    """Token states (n, tokens, d) of layers; what is padding has no part in them."""
-    attention: Attention | None = None
-    """Attention maps of a layer."""
-    head: Weights | None = None
-    """The head itself: its weight (classes, d) and bias."""
-    codebook: Weights | None = None
-    """The codebook itself (codes, d)."""
-
-    @property
-    def given(self) -> dict[str, Output]:
-        """The outputs that are named."""
-        return {name: where for name, where in self if isinstance(where, Output)}
-
-    @property
-    def named(self) -> list[str]:
-        """All that is named."""
-        return [name for name, where in self if where is not None]
-
-    @property
-    def places(self) -> dict[str, Place]:
-        """Column of the metrics → where it is read; of several layers one column each."""
-        found = {name: Place(where.path, where.pooling) for name, where in self.given.items()}
-        if self.depths is not None:
-            found |= {f"depths.{path}": Place(path, self.depths.pooling) for path in self.depths.paths}
-        if self.tokens is not None:
-            found |= {f"tokens.{path}": Place(path, "token_terms") for path in self.tokens.paths}
-            found["token_mean"] = Place(self.tokens.paths[-1], "token_mean")
-        if self.attention is not None:
-            found["attention_filter"] = Place(self.attention.path, "attention_filter")
-        return found
-
-    @property
-    def weights(self) -> dict[str, str]:
-        """Name → the layer whose weights are read."""
-        return {name: where.path for name, where in self if isinstance(where, Weights)}
 
 
 class Baseline(Keys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gate.geometry import catalogue
+from gate.policy.reads import Reads
 from gate.policy.references import (
     OF_THE_BASELINE,
     OF_THE_MODEL,
@@ -19,7 +20,7 @@ from gate.policy.references import (
     params_faults,
 )
 from gate.policy.rules import Rule
-from gate.policy.schema import Columns, Reads
+from gate.policy.schema import Columns
 
 KEYS = tuple(Reads.model_fields)
 EVERYTHING = Given(tuple(Columns.model_fields), KEYS, baseline=True)
