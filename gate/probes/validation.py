@@ -193,8 +193,7 @@ def _suite(expected: Expectations) -> tuple[list[Check], str | None]:
 
 def _answerable(suite: Sequence[Check], facts: Facts) -> Iterator[Check]:
     """The checks of columns that hold values of a kind that can be checked; of the others `type` tells."""
-    unsuited = {each.column for each in facts.unsuited}
-    return (check for check in suite if not unsuited & set(_columns(check)))
+    return (check for check in suite if set(_columns(check)) <= set(facts.read))
 
 
 def _columns(check: Check) -> list[str]:
@@ -216,7 +215,7 @@ def _require_columns(probe: ProbeSet, expected: Expectations, suite: Sequence[Ch
         for column in _columns(check):
             if column not in present:
                 faults.append(f"{expected.suite}: {check.type}: there is no column {column!r} in {probe.uri}")
-            elif column in probe.columns.inputs:
+            elif column in probe.columns.inputs + probe.columns.pairs:
                 faults.append(
                     f"{expected.suite}: {check.type}: {column!r} is the input; a suite is about the other columns"
                 )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import datetime as dt
 import hashlib
 import json
 import subprocess
@@ -22,7 +23,7 @@ from gate.errors import ProbeError, RefusedProbeError
 from gate.policy.expectations import Expectations as Block
 from gate.policy.kinds import Margin
 from gate.probes.probe_set import Columns, ProbeSet, open_probe
-from gate.probes.validating import engine
+from gate.probes.validating import checks, engine
 from gate.probes.validating.cells import cells_of
 from gate.probes.validating.checks import Check
 from gate.probes.validation import Expectations, Finding, validate, validated
@@ -379,6 +380,100 @@ def test_a_column_that_a_bound_needs_and_that_is_not_there_never_passes(tmp_path
 def test_a_column_without_a_value_never_passes(tmp_path: Path, column: str) -> None:
     found = findings(tmp_path, lambda data: data.update({column: pa.nulls(ROWS)}))
     assert ("not_null", column) in {(each.fault, each.column) for each in found}
+
+
+NONE = Margin(0, percent=False)
+
+
+def of_columns(folder: Path, data: Data, asked: Expectations | None = None, **columns: Any) -> set[tuple[str, str]]:
+    probe = probe_of(folder, {"x": [[1.0], [2.0], [3.0]]} | data, Columns(**{"input": "x"} | columns))
+    return {(each.fault, each.column) for each in validate(probe, asked).findings}
+
+
+@pytest.mark.parametrize(
+    "columns", [{"cue": "bg"}, {"pretext": "bg"}, {"attributes": ("bg",)}, {"tasks": {"t": "bg"}}, {"label": "bg"}]
+)
+def test_a_column_of_any_role_is_checked(tmp_path: Path, columns: Data) -> None:
+    asked = replace(
+        suite(tmp_path, expect("column_values_to_not_be_in_set", column="bg", value_set=["a"])), unique=("bg",)
+    )
+    assert of_columns(tmp_path, {"bg": ["a", "a", "a"]}, asked, **columns) == {("unique", "bg"), ("suite", "bg")}
+    assert of_columns(tmp_path, {"bg": ["a", None, "b"]}, **columns) == {("not_null", "bg")}
+    assert of_columns(tmp_path, {"bg": pa.nulls(3)}, asked, **columns) >= {("not_null", "bg")}
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ([[1.0], [2.0], None], "not_null"),
+        ([[1.0], [2.0], [float("inf")]], "finite"),
+        ([[1.0], [2.0], [3.0, 4.0]], "width"),
+        ([[1.0, 2.0]] * 3, "width"),
+        ([dt.date(2000, 1, 1)] * 3, "type"),
+    ],
+)
+def test_the_second_view_is_held_to_what_the_first_is(tmp_path: Path, values: Any, fault: str) -> None:
+    assert of_columns(tmp_path, {"y": [[1.0]] * 3}, pair="y") == set()
+    assert of_columns(tmp_path, {"y": values}, pair="y") == {(fault, "y")}
+
+
+def test_one_of_several_inputs_and_of_their_second_views_can_be_unique(tmp_path: Path) -> None:
+    data = {"x0": [1.0, 1.0, 2.0], "x1": [1.0, 2.0, 3.0], "y0": [1.0, 2.0, 3.0], "y1": [5.0, 4.0, 4.0]}
+    asked = Expectations(unique=("x0", "x1", "y0", "y1"))
+    found = of_columns(tmp_path, data, asked, input=("x0", "x1"), pair=("y0", "y1"))
+    assert found == {("unique", "x0"), ("unique", "y1")}
+
+
+def test_a_column_that_must_be_unique_needs_values(tmp_path: Path) -> None:
+    assert of_columns(tmp_path, {"url": pa.nulls(3)}, Expectations(unique=("url",))) == {("not_null", "url")}
+
+
+def test_a_column_that_is_for_two_things_is_held_to_both(tmp_path: Path) -> None:
+    data = {"a": ["p", "q", "q"], "n": [1.0, 2.0, float("inf")]}
+    asked = Expectations(min_classes=3, min_rows_per_group=2, length=(1, 2))
+    assert of_columns(tmp_path, data, asked, id="a", label="a", group="a", cue="a", length="n", sublabel="n") == {
+        ("unique", "a"),
+        ("min_classes", "a"),
+        ("min_rows_per_group", "a"),
+        ("finite", "n"),
+        ("length", "n"),
+    }
+
+
+@pytest.mark.parametrize("columns", [{"cluster": "x"}, {"id": "x"}, {"label": "x"}])
+def test_an_input_that_also_names_the_rows_is_held_to_both(tmp_path: Path, columns: Data) -> None:
+    copies = {"x": ["a", "b", "b"]}
+    assert ("max_duplicates", "x") in of_columns(tmp_path, copies, Expectations(max_duplicates=NONE), **columns)
+    assert ("constant", "x") in of_columns(tmp_path, {"x": ["a"] * 3}, **columns)
+    assert ("finite", "x") in of_columns(tmp_path, {"x": [1.0, 2.0, float("inf")]}, **columns)
+    assert of_columns(tmp_path, {"x": [1.0, 2.0, float("inf")]}, input="x", **columns, target="x") >= {("finite", "x")}
+
+
+def test_a_column_of_which_nothing_is_asked_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "_of_columns", lambda *_: ())
+    with pytest.raises(ProbeError, match="column 'topic': nothing would be checked of it"):
+        of_columns(tmp_path, {"topic": ["a", "b", "c"]}, label="topic")
+
+
+@pytest.mark.parametrize("names", [{}, {"id": "file_name"}])
+@pytest.mark.parametrize("kept", ["folder", "parquet"])
+def test_pictures_are_equal_by_their_bytes_whatever_they_are_called(tmp_path: Path, names: Data, kept: str) -> None:
+    pictures = {"p0": b"0", "p1": b"1", "p2": b"1", "r0": b"0", "r1": b"2"}
+    parts = ["probe" if name.startswith("p") else "reference" for name in pictures]
+    for name, content in pictures.items():
+        (tmp_path / name).write_bytes(content)
+    pq.write_table(pa.table({"file_name": list(pictures), "part": parts}), tmp_path / "metadata.parquet")
+    columns = Columns("file_name", split="part", **names)
+    if kept == "folder":
+        probe = open_probe(str(tmp_path), columns=columns)
+    else:
+        held = [{"bytes": content, "path": name} for name, content in pictures.items()]
+        probe = probe_of(tmp_path, {"file_name": held, "part": parts}, columns)
+    found = validate(probe, Expectations(max_duplicates=NONE, max_leakage=NONE)).findings
+    assert {each.fault: each.ids for each in found} == {
+        "max_duplicates": ("p2",) if names else ("2",),
+        "max_leakage": ("p0",) if names else ("0",),
+    }
 
 
 def test_no_check_never_passes() -> None:

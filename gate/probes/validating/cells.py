@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from gate.probes.pictures import are_pictures
+from gate.probes.rows import are_texts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -38,28 +41,29 @@ class Cells:
 def cells_of(column: pa.Array) -> Cells | None:
     """The facts of a column; None where a model can be shown nothing of its type."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     kind = column.type
     if pa.types.is_dictionary(kind):
         return cells_of(column.dictionary_decode())
     if pa.types.is_struct(kind):
-        return _of_any_size(column, (repr(value).encode() for value in column.to_pylist()))
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return _of_any_size(column, ((value or "").encode() for value in column.to_pylist()), empty_is_missing=True)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return _of_any_size(column, (value or b"" for value in column.to_pylist()), empty_is_missing=True)
+        # Of a picture its file counts, whatever it is called; what another struct holds only the reader refuses.
+        others = (None if value is None else str(value) for value in column.to_pylist())
+        return cells_of(pc.struct_field(column, "bytes") if are_pictures(kind) else pa.array(others, pa.string()))
+    if are_texts(kind) or are_pictures(kind):
+        return _of_any_size(column)
     return _of_numbers(column)
 
 
-def _of_any_size(column: pa.Array, contents: Iterable[bytes], *, empty_is_missing: bool = False) -> Cells:
+def _of_any_size(column: pa.Array) -> Cells:
     import numpy as np
+    import pyarrow.compute as pc
 
-    held = list(contents)
-    missing = _nulls(column)
-    if empty_is_missing:
-        missing = missing | np.array([not content for content in held], dtype=bool)
-    zeros = np.zeros(len(held), dtype=np.int64)
-    return Cells(missing.astype(np.int64), zeros, zeros - 1, _digests(held))
+    contents = (each.as_py() or b"" for each in column)  # one after the other, as pictures are large
+    digests = _digests(each.encode() if isinstance(each, str) else each for each in contents)
+    empty = pc.equal(pc.binary_length(column).fill_null(0), 0)
+    missing = empty.to_numpy(zero_copy_only=False).astype(np.int64)
+    return Cells(missing, np.zeros_like(missing), np.full_like(missing, -1), digests)
 
 
 def _of_numbers(column: pa.Array) -> Cells | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from gate.errors import ProbeError
 from gate.probes.columns import SPLITS
-from gate.probes.validating.values import NUMBERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gate.probes.validating.facts import Facts, FrameName
 
@@ -115,7 +115,22 @@ def checks_of(facts: Facts, expected: Expectations) -> list[Check]:
     found = [*_of_rows(facts, expected), *_of_columns(facts, expected), *_of_inputs(facts, expected)]
     found += [*_of_numbers(facts, expected), *_of_splits(facts, expected)]
     found += [*_of_classes(facts, expected), *_of_groups(facts, expected)]
+    _require_asked(found, facts, expected)
     return [_softened(check, expected) for check in found]
+
+
+def _require_asked(checks: Iterable[Check], facts: Facts, expected: Expectations) -> None:
+    """Nothing passes by absence: a column that is named, in `probe.columns` or by an expectation, is checked."""
+    asked = [("not_null", column) for column, role in facts.roles.items() if role or column in expected.not_null]
+    asked += [("unique", column) for column in expected.unique]
+    asked += [] if facts.unsuited else [("width", column) for column in facts.inputs + facts.pairs]
+    made = [(check.fault, f", {check.column}, ") for check in checks]
+    unsuited = {each.column for each in facts.unsuited}
+    for fault, column in asked:
+        if column in unsuited or (fault == "unique" and facts.is_empty(column)):
+            continue  # which is a fault of its own
+        if not any(fault == each and f", {column}, " in columns for each, columns in made):
+            raise ProbeError(f"column {column!r}: nothing would be checked of it; this is a fault of gate, report it")
 
 
 def _of_rows(facts: Facts, expected: Expectations) -> Iterator[Check]:
@@ -148,33 +163,40 @@ def _called(facts: Facts, column: str) -> str:
 
 def _of_columns(facts: Facts, expected: Expectations) -> Iterator[Check]:
     """Columns of the right kind, without a missing value, and unique where they must be."""
-    columns = ", ".join(each.column for each in facts.unsuited)
+    columns = ", ".join(dict.fromkeys(each.column for each in facts.unsuited))
     yield Check("type", columns, "columns", _BETWEEN, _on("unsuited", high=0), "{names}")
     for column in facts.read:
         called = _called(facts, column)
-        if facts.roles[column] or column in expected.not_null:
+        is_unique = column == facts.column("id") or column in expected.unique
+        if facts.roles[column] or column in expected.not_null or (is_unique and facts.is_empty(column)):
             words = f"{called} is missing in {{rows}}; every row needs one"
             yield _few("not_null", column, f"missing {column}", words)
-        is_unique = facts.roles[column] == "id" or column in expected.unique
         if is_unique and not facts.is_empty(column):
             words = f"{called} is not unique in {{rows}}; no value may come twice"
             yield _few("unique", column, f"repeated {column}", words)
 
 
 def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
-    unsuited = {each.column for each in facts.unsuited}
-    inputs = [column for column, role in facts.roles.items() if role == "input" and column not in unsuited]
+    inputs = [column for column in facts.inputs if facts.is_suited(column, "input")]
+    pairs = [column for column in facts.pairs if facts.is_suited(column, "pair")]
     if not inputs:
         return
+    shown = dict.fromkeys(pairs, "pair") | dict.fromkeys(inputs, "input")
     columns = ", ".join(inputs)
     for fault, fact, wrong in (("not_null", "missing", "is missing"), ("finite", "nonfinite", "is not finite")):
-        at = sorted(facts.at_fault.get(fact, inputs), key=inputs.index)
+        at = [column for column in dict.fromkeys(inputs + pairs) if column in facts.at_fault.get(fact, shown)]
+        views = {view: ", ".join(repr(column) for column in at if shown[column] == view) for view in ("input", "pair")}
+        called = " and ".join(f"{view} {names}" for view, names in views.items() if names)
         needed = "finite numbers" if fault == "finite" else "one"
-        words = f"input {', '.join(map(repr, at))} {wrong} in {{rows}}; every row needs {needed}"
+        words = f"{called} {wrong} in {{rows}}; every row needs {needed}"
         yield _few(fault, ", ".join(at), fact, words)
     usual = facts.usual_width
     words = f"input does not have {usual} values in {{rows}}; every row needs as many"
     yield Check("width", columns, "widths", _IN_SET, _in("width", [usual]), words, at="width")
+    if "pair width" in facts.places:
+        called = f"pair {', '.join(map(repr, pairs))}"
+        words = f"{called} does not have as many values as the input in {{rows}}; every row needs as many"
+        yield _few("width", ", ".join(pairs), "pair width", words)
     if facts.measured > 1 and expected.shown:
         rows = f"all {facts.measured} rows to measure"
         words = f"input is the same in {rows}, which says nothing; check columns.input, or add rows with other inputs"
@@ -182,9 +204,9 @@ def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
     if (most := expected.max_duplicates) is not None:
         words = f"{{rows}} have the input of an earlier row, expected at most {_text(most)}; remove them"
         yield _few("max_duplicates", columns, "copy", words, _allowed(most, facts))
-    for column in (each for each in expected.unique if each in inputs):
-        words = f"input {column!r} of {{rows}} is that of an earlier row; no value may come twice"
-        yield _few("unique", column, "copy", words)
+    for column in (each for each in expected.unique if each in shown and each not in facts.roles):
+        words = f"{shown[column]} {column!r} is not unique in {{rows}}; no value may come twice"
+        yield _few("unique", column, f"repeated {column}", words)
 
 
 def _allowed(most: Portion, facts: Facts) -> float:
@@ -202,10 +224,10 @@ def _text(most: Portion) -> str:
 def _of_numbers(facts: Facts, expected: Expectations) -> Iterator[Check]:
     if expected.length is not None:
         yield from _needed(facts, "length", "length")
-    for column in facts.read:
-        role, called = facts.roles[column], _called(facts, column)
-        if role not in NUMBERS or facts.is_empty(column):
+    for column, role in facts.numbers.items():
+        if not facts.is_suited(column, role) or facts.is_empty(column):
             continue
+        called = f"{role} {column!r}"
         words = f"{called} is not finite in {{rows}}; every row needs a finite number"
         yield _few("finite", column, f"nonfinite {column}", words)
         if role == "length" and expected.length is not None:
@@ -231,8 +253,7 @@ def _of_splits(facts: Facts, expected: Expectations) -> Iterator[Check]:
     if (most := expected.max_leakage) is not None:
         yield from _needed(facts, "max_leakage", "split")
         words = f"the input of {{rows}} is that of a reference row too, expected at most {_text(most)}; remove them"
-        inputs = ", ".join(name for name, role in facts.roles.items() if role == "input")
-        yield _few("max_leakage", inputs, "leaked", words, _allowed(most, facts))
+        yield _few("max_leakage", ", ".join(facts.inputs), "leaked", words, _allowed(most, facts))
 
 
 def _of_classes(facts: Facts, expected: Expectations) -> Iterator[Check]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gate.probes.validating.checks import Expectations
     from gate.probes.validating.facts import Array
 
-_TEXT_ROLES = ("id", "label", "group", "cluster", "sublabel", "split")
+_TEXT_ROLES = ("id", "label", "group", "cluster", "sublabel", "split", "cue", "pretext")
 _COUNTED = ("label", "group", "split")
 _ROWS_AT_ONCE = 4096
 
@@ -45,12 +45,18 @@ def read_facts(probe: ProbeSet, expected: Expectations, further: Sequence[str] =
         ProbeError: The file is damaged.
     """
     columns = probe.columns
-    roles = dict.fromkeys(columns.inputs, "input") | dict.fromkeys(columns.targets, "target")
-    roles |= dict.fromkeys(columns.tags, "slices by") | {name: "" for name in further if name not in columns.all}
-    if columns.length:
-        roles[columns.length] = "length"
-    roles |= {name: role for role in _TEXT_ROLES if (name := getattr(columns, role, None)) is not None}
-    reading = _Reading(probe, expected, roles)
+    named = {role: name for role in (*_TEXT_ROLES, "length") if (name := getattr(columns, role)) is not None}
+    numbers = dict.fromkeys(columns.targets, "target")
+    if columns.length is not None:
+        numbers[columns.length] = "length"
+    uses = [(name, role) for role, name in named.items()] + [*numbers.items()]
+    uses += [(name, f"task {task!r}") for task, name in columns.tasks.items()]
+    uses += [(name, "attribute") for name in columns.attributes] + [(name, "slices by") for name in columns.tags]
+    uses += [(name, "") for name in further if name not in columns.all]
+    roles: dict[str, str] = {}
+    for name, role in uses:
+        roles.setdefault(name, role)  # the first of several counts
+    reading = _Reading(probe, expected, roles, named, numbers)
     for record in _records(probe, tuple(dict.fromkeys((*columns.all, *roles)))):
         reading.add(record)
     return reading.facts()
@@ -119,8 +125,10 @@ class _Reading:
     probe: ProbeSet
     expected: Expectations
     roles: Mapping[str, str]
+    named: Mapping[str, str]
+    numbers: Mapping[str, str]
     rows: int = 0
-    unsuited: dict[str, Unsuited] = field(default_factory=dict)
+    unsuited: dict[tuple[str, str], Unsuited] = field(default_factory=dict)
     at_fault: dict[str, set[str]] = field(default_factory=dict)
     places: dict[str, list[Array]] = field(default_factory=dict)
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -132,77 +140,94 @@ class _Reading:
         import numpy as np
 
         read = dict(self._suited(record))
-        split = next((values for column, values in read.items() if self.roles[column] == "split"), None)
-        uses = np.zeros(record.num_rows, dtype=np.int8) if split is None else _uses(split)
-        for column, values in read.items():
-            self._add_values(column, values, uses == 0)
+        split = self.named.get("split", "")
+        splits = read.get((split, self.roles.get(split, "")))
+        uses = np.zeros(record.num_rows, dtype=np.int8) if splits is None else _uses(splits)
+        for (column, role), values in read.items():
+            if role == self.roles[column]:
+                self._add_values(column, values, uses == 0)
+            if role in NUMBERS:
+                self._add_numbers(column, values.to_numpy(zero_copy_only=False))
         self._add_inputs(record, uses)
         self.rows += record.num_rows
 
-    def _suited(self, record: pa.RecordBatch) -> Iterator[tuple[str, pa.Array]]:
-        for column, role in self.roles.items():
-            if role == "input" or column in self.unsuited:
+    def _suited(self, record: pa.RecordBatch) -> Iterator[tuple[tuple[str, str], pa.Array]]:
+        for column, role in dict.fromkeys((*self.roles.items(), *self.numbers.items())):
+            if (column, role) in self.unsuited:
                 continue
             values = values_of(record.column(column), role)
             if values is None:
                 expected = "numbers" if role in NUMBERS else "texts or numbers"
-                self.unsuited[column] = Unsuited(column, role, str(record.column(column).type), expected)
+                self.unsuited[column, role] = Unsuited(column, role, str(record.column(column).type), expected)
             else:
-                yield column, values
+                yield (column, role), values
 
     def _add_values(self, column: str, values: pa.Array, measured: Array) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        role = self.roles[column]
         self._note(f"missing {column}", values.is_null().to_numpy(zero_copy_only=False))
-        if role in NUMBERS:
-            self._add_numbers(column, values.to_numpy(zero_copy_only=False))
-        if role == "split":
+        if column == self.named.get("split"):
             strange = pc.and_(values.is_valid(), pc.invert(pc.is_in(values, pa.array(SPLITS))))
             self._note(f"unknown {column}", strange.to_numpy(zero_copy_only=False))
-        if role in _COUNTED:
+        for role in (each for each in _COUNTED if column == self.named.get(each)):
             counted = values if role == "split" else values.filter(pa.array(measured))
             pairs = pc.value_counts(counted.drop_null()).flatten()
             found = zip(*(each.to_pylist() for each in pairs), strict=True)
             self.counts.setdefault(role, Counter()).update(dict(found))
         hashes = hashes_of(values)
         self._digest(column, hashes)
-        if role == "id" or column in self.expected.unique:
+        if column == self.named.get("id") or column in self.expected.unique:
             self.hashes.setdefault(column, []).append(hashes)
 
     def _add_numbers(self, column: str, numbers: Array) -> None:
         import numpy as np
 
         self._note(f"nonfinite {column}", np.isinf(numbers))
-        if self.roles[column] == "length" and self.expected.length is not None:
+        if self.numbers[column] == "length" and self.expected.length is not None:
             low, high = (math.nan if end is None else end for end in self.expected.length)
             self._note(f"outside {column}", (numbers < low) | (numbers > high))
 
     def _add_inputs(self, record: pa.RecordBatch, uses: Array) -> None:
         import numpy as np
 
-        read: dict[str, Cells] = {}
-        for column in (each for each in self.probe.columns.inputs if each not in self.unsuited):
+        read = dict(self._cells(record, self.probe.columns.inputs, "input"))
+        second = dict(self._cells(record, self.probe.columns.pairs, "pair"))
+        either = read | second
+        none = np.zeros(record.num_rows, dtype=np.int64)
+        missing = sum((cells.missing for cells in either.values()), none)
+        nonfinite = sum((cells.nonfinite for cells in either.values()), none)
+        widths = [cells.width for cells in read.values()]
+        width = np.where(np.any([each < 0 for each in widths], axis=0), -1, sum(widths, none)) if widths else none
+        fingerprints = _together([cells.digests for cells in read.values()], self.rows, record.num_rows)
+        for fact in (missing, nonfinite, width, fingerprints, *(cells.digests for cells in second.values())):
+            self._digest("", fact)
+        self._note_second(read, second, missing == 0)
+        for column in (each for each in either if each in self.expected.unique and each not in self.roles):
+            self._note(f"missing {column}", either[column].missing > 0)
+            self.hashes.setdefault(column, []).append(either[column].digests)
+        self._note("missing", missing > 0)
+        self._note("nonfinite", nonfinite > 0)
+        self.inputs.append((width, fingerprints, uses))
+
+    def _cells(self, record: pa.RecordBatch, columns: Sequence[str], role: str) -> Iterator[tuple[str, Cells]]:
+        for column in (each for each in columns if (each, role) not in self.unsuited):
             cells = cells_of(record.column(column))
             if cells is None:
                 kind = str(record.column(column).type)
                 expected = "numbers, lists of numbers, texts or pictures"
-                self.unsuited[column] = Unsuited(column, "input", kind, expected)
+                self.unsuited[column, role] = Unsuited(column, role, kind, expected)
             else:
-                read[column] = cells
+                yield column, cells
                 self._note_columns(column, cells)
-        none = np.zeros(record.num_rows, dtype=np.int64)
-        missing = sum((cells.missing for cells in read.values()), none)
-        nonfinite = sum((cells.nonfinite for cells in read.values()), none)
-        widths = [cells.width for cells in read.values()]
-        width = np.where(np.any([each < 0 for each in widths], axis=0), -1, sum(widths, none)) if widths else none
-        fingerprints = _together([cells.digests for cells in read.values()], self.rows, record.num_rows)
-        for fact in (missing, nonfinite, width, fingerprints):
-            self._digest("", fact)
-        self._note("missing", missing > 0)
-        self._note("nonfinite", nonfinite > 0)
-        self.inputs.append((width, fingerprints, uses))
+
+    def _note_second(self, first: Mapping[str, Cells], second: Mapping[str, Cells], whole: Array) -> None:
+        import numpy as np
+
+        views = zip(self.probe.columns.inputs, self.probe.columns.pairs, strict=False)
+        both = [(first[one].width, second[two].width) for one, two in views if one in first and two in second]
+        if both:
+            self._note("pair width", whole & np.any([one != two for one, two in both], axis=0))
 
     def _note_columns(self, column: str, cells: Cells) -> None:
         for fact, at in (("missing", cells.missing > 0), ("nonfinite", cells.nonfinite > 0)):
@@ -221,7 +246,9 @@ class _Reading:
         import numpy as np
 
         places = {name: np.concatenate(parts) for name, parts in self.places.items()}
-        places |= {f"repeated {column}": self._repeated(column, places) for column in tuple(self.hashes)}
+        unsuited = {each.column for each in self.unsuited.values()}
+        hashed = [column for column in self.hashes if column not in unsuited]
+        places |= {f"repeated {column}": self._repeated(column, places) for column in hashed}
         empty = np.zeros(0, dtype=np.int64)
         columns = [np.concatenate(each) for each in zip(*self.inputs, strict=True)] if self.inputs else [empty] * 3
         width, fingerprints, uses = columns
@@ -238,7 +265,11 @@ class _Reading:
         return Facts(
             rows=self.rows,
             measured=int(np.count_nonzero(uses == 0)),
+            inputs=self.probe.columns.inputs,
+            pairs=self.probe.columns.pairs,
             roles=self.roles,
+            named=self.named,
+            numbers=self.numbers,
             unsuited=tuple(self.unsuited.values()),
             places=places,
             at_fault={fact: frozenset(columns) for fact, columns in self.at_fault.items()},
@@ -250,12 +281,12 @@ class _Reading:
         )
 
     def _repeated(self, column: str, places: Mapping[str, Array]) -> Array:
-        """Found by hash; a second one tells apart what has the same by chance."""
+        """Found by hash; a second one tells apart what has the same by chance, apart from inputs, whose are long."""
         import numpy as np
 
         there = np.delete(np.arange(self.rows), places[f"missing {column}"])
         found: Array = there[repeated(np.concatenate(self.hashes.pop(column))[there])]
-        if not len(found):
+        if not len(found) or column not in self.roles:
             return found
         read = (values_of(record.column(column), self.roles[column]) for record in _records(self.probe, (column,)))
         again = np.concatenate([hashes_of(values, second=True) for values in read if values is not None])
@@ -264,7 +295,9 @@ class _Reading:
     def _total_digest(self) -> str:
         columns = {column: digest.hexdigest() for column, digest in self.digests.items()}
         unsuited = [asdict(each) for each in self.unsuited.values()]
-        content = [self.rows, self.roles, unsuited, self.probe.shape, columns]
+        columns_of = self.probe.columns
+        roles = [columns_of.inputs, columns_of.pairs, self.roles, self.named, self.numbers]
+        content = [self.rows, roles, unsuited, self.probe.shape, columns]
         return f"sha256:{hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()}"
 
 

@@ -36,12 +36,19 @@ class Facts:
     Attributes:
         rows: n.
         measured: How many of them are neither a reference nor out of distribution.
-        roles: Column → what it is for: input, label, …, or "" where only an expectation names it.
+        inputs: Columns of the input.
+        pairs: Columns of its second view.
+        roles: Column that names or describes the rows, be it of the input or not → what it is for: label, id, …, or ""
+            where only an expectation names it; the first role of several.
+        named: Each of `label`, `group`, `length`, … → its column.
+        numbers: Column of numbers → length or target.
         unsuited: Columns of the wrong kind.
         places: What is wrong → the numbers of all such rows, ascending. Of the input: `missing`, `nonfinite`, `width`,
-            `copy` (of a measured row, equal to that of an earlier one), `leaked` (the same of a reference row). Of
-            another column, with its name: `missing topic`, `nonfinite`, `outside`, `repeated`, `unknown`.
-        at_fault: Fact about the input ("missing", …) → the columns of it in which there are such values.
+            `copy` (of a measured row, equal to that of an earlier one), `leaked` (the same of a reference row),
+            `pair width` (of a second view, another than of the first). Of another column, with its name: `missing
+            topic`, `nonfinite`, `outside`, `repeated`, `unknown`.
+        at_fault: Fact about the input ("missing", …) → the columns of it, and of its second view, in which there are
+            such values.
         counted: `label` or `group` → each of them → measured rows of it; `split` → each → rows.
         widths: Number of values in an input → rows; what is missing, a text or a picture counts as the usual one.
         usual_width: Number of values in an input: what is wanted, else what most of them have; 1 where they have none.
@@ -51,7 +58,11 @@ class Facts:
 
     rows: int
     measured: int
+    inputs: tuple[str, ...]
+    pairs: tuple[str, ...]
     roles: Mapping[str, str]
+    named: Mapping[str, str]
+    numbers: Mapping[str, str]
     unsuited: tuple[Unsuited, ...]
     places: Mapping[str, Array]
     at_fault: Mapping[str, frozenset[str]]
@@ -63,13 +74,22 @@ class Facts:
 
     @cached_property
     def read(self) -> tuple[str, ...]:
-        """The columns that hold no vectors, and values as their roles have them."""
-        unsuited = {each.column for each in self.unsuited}
-        return tuple(column for column, role in self.roles.items() if role != "input" and column not in unsuited)
+        """The columns with values as their roles have them."""
+        return tuple(column for column, role in self.roles.items() if self.is_suited(column, role))
+
+    @property
+    def uses(self) -> tuple[tuple[str, str], ...]:
+        """Every column, with what it is for; a column that is for several things comes several times."""
+        shown = [(column, "input") for column in self.inputs] + [(column, "pair") for column in self.pairs]
+        return tuple(dict.fromkeys((*shown, *self.roles.items(), *self.numbers.items())))
 
     def column(self, role: str) -> str | None:
         """The column with a role, None where there is none."""
-        return next((column for column, each in self.roles.items() if each == role), None)
+        return self.named.get(role)
+
+    def is_suited(self, column: str, role: str) -> bool:
+        """Whether the values of a column are of a kind that a role can have."""
+        return all((each.column, each.role) != (column, role) for each in self.unsuited)
 
     def counts(self, role: str) -> Mapping[str, int]:
         """Class or group → measured rows of it, split → rows; nothing without such a column."""
@@ -88,7 +108,6 @@ def shortened(text: str) -> str:
 def frames(facts: Facts) -> dict[FrameName, Frame]:
     """The facts as columns of equal length; `totals` is one row: in how many rows of the probe set something is so."""
     classes, groups, splits = (facts.counts(role) for role in ("label", "group", "split"))
-    unsuited = {each.column for each in facts.unsuited}
     total = sum(classes.values())
     return {
         "totals": {
@@ -98,9 +117,9 @@ def frames(facts: Facts) -> dict[FrameName, Frame]:
             **{name: [len(places)] for name, places in facts.places.items()},
         },
         "columns": {
-            "column": list(facts.roles),
-            "role": list(facts.roles.values()),
-            "unsuited": [int(column in unsuited) for column in facts.roles],
+            "column": [column for column, _ in facts.uses],
+            "role": [role for _, role in facts.uses],
+            "unsuited": [int(not facts.is_suited(*each)) for each in facts.uses],
         },
         "widths": {"width": list(facts.widths), "rows": list(facts.widths.values())},
         "splits": {"split": list(splits), "rows": list(splits.values())},
