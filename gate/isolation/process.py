@@ -66,7 +66,6 @@ class Isolated:
         self._worker: Worker | None = None
         self._confinement: Mapping[str, object] | None = None
         self._layers: list[str] = []
-        self._kinds: dict[str, tuple[int, object]] = {}
         self._ready: tuple[Mapping[str, object], Mapping[str, Tensor]] | None = None
 
     def start(self) -> None:
@@ -116,12 +115,6 @@ class Isolated:
         with worker.accepting(when):
             features = worker.tensors(answer, self._names)
             _require(features, self._names, count(inputs))
-            for name, each in features.items():
-                kind = self._kinds.setdefault(name, (each.shape[1], each.dtype))
-                if kind != (each.shape[1], each.dtype):
-                    raise MessageError(
-                        f"features {name!r} of {each.shape[1]} {each.dtype}, before of {kind[0]} {kind[1]}"
-                    )
         return features
 
     @property
@@ -194,8 +187,8 @@ class Isolated:
             worker = self._running()
             answer = worker.answer("ready", _LOADING)
             with worker.accepting(_LOADING):
-                self._layers = _names(answer)
                 self._ready = _object(answer, "facts"), worker.tensors(answer, self._weight_names)
+                self._layers = _names(answer)
         return self._ready
 
     def _end(self) -> None:
@@ -215,7 +208,7 @@ def _object(message: Mapping[str, object], key: str) -> Mapping[str, object]:
 
 
 def _names(message: Mapping[str, object]) -> list[str]:
-    found = message.get("layers")
+    found = message.get("layers", [])
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
         raise MessageError("layers that are no list of names")
     return found

@@ -67,6 +67,7 @@ class Model:
     def __init__(self, runs: Runs, device: str) -> None:
         self._runs = runs
         self._device = device
+        self._kinds: dict[str, tuple[int, object]] = {}
 
     @property
     def ran(self) -> dict[str, object]:
@@ -92,7 +93,15 @@ class Model:
             yield Seen(rows, self._features(rows.inputs), second)
 
     def _features(self, inputs: Inputs) -> dict[str, Tensor]:
-        return {name: each.to(self._device) for name, each in self._runs(inputs).items()}
+        found = self._runs(inputs)
+        for name, each in found.items():
+            kind = self._kinds.setdefault(name, (each.shape[1], each.dtype))
+            if kind != (each.shape[1], each.dtype):
+                raise ModelError(
+                    f"features {name!r} had {kind[0]} values of {kind[1]} a row, and now {each.shape[1]} of "
+                    f"{each.dtype}; every row needs as many, of one type"
+                )
+        return {name: each.to(self._device) for name, each in found.items()}
 
 
 class Vectors:

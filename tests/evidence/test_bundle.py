@@ -124,6 +124,7 @@ def built(
             "baseline_layers": {},
             "ran": {"candidate": {}, "baseline": {}},
             "validation": {"status": "passed"},
+            "expectations": {},
         },
         measured=found,
         judgement=judgement,

@@ -62,6 +62,7 @@ def written(policy: Policy, measured: Measurements, judgement: Judgement, probe:
             "baseline_layers": {},
             "ran": {"candidate": {}, "baseline": {}},
             "validation": {"status": "passed"},
+            "expectations": {},
         },
         measured=measured,
         judgement=judgement,

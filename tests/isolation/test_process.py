@@ -218,7 +218,7 @@ def test_how_a_worker_ends_is_told(act: str, late: bool) -> None:
 
 
 def test_what_was_printed_last_is_shown_without_control_characters() -> None:
-    match = r"while it ran on \(2, 1\) float32; it printed last: one \| \N{REPLACEMENT CHARACTER}\[31mtwo \| three$"
+    match = r"while it ran on \(2, 1\) float32; it printed last: one \| two \| three$"
     with (
         pytest.raises(ModelError, match=match),
         isolated("models:misbehaving", {"act": "crashes", "late": True}) as worker,
@@ -233,7 +233,7 @@ def test_an_error_of_the_gate_keeps_its_class_and_its_words() -> None:
     ):
         worker(ROWS)
     with (
-        pytest.raises(ModelError, match=r"^the model raised UsageError: no such thing; "),
+        pytest.raises(ModelError, match=r"^the model raised UsageError: no such thing"),
         isolated("models:misbehaving", {"act": "is asked wrongly"}),
     ):
         pass
