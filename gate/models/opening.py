@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from gate.models.mlmodel import Declaration
     from gate.program import Precision, Program
+
+
+_OF_MLFLOW = ("pytorch", "pyfunc")
 
 
 @dataclass(frozen=True)
@@ -46,5 +50,6 @@ def opened(folder: Path, how: How) -> Program:
     """
     declared = inspect(folder, how.permissions)
     flavour = import_module(f"gate.models.flavours.{declared.flavour}")
-    with quiet_mlflow():
+    # MLflow takes a second to import, and most flavours have no need of it.
+    with quiet_mlflow() if declared.flavour in _OF_MLFLOW else warnings.catch_warnings(action="ignore"):
         return cast("Callable[[Declaration, Path, How], Program]", flavour.opened)(declared, folder, how)
