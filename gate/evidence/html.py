@@ -37,6 +37,8 @@ def render(document: Mapping[str, Any]) -> str:
         rows=summary.rows(document),
         notes=summary.notes(document),
         baseline=summary.baseline(document),
+        kept=summary.kept(document["model"]),
+        expected=summary.expected(document["probe"]),
         outcomes=[
             {"name": outcome, "count": document["counts"][outcome], "words": summary.counted(document, outcome)}
             for outcome in summary.WORST_FIRST

@@ -134,8 +134,10 @@ def _origin(document: Mapping[str, Any]) -> str:
     model, policy, probe, run = (document[key] for key in ("model", "policy", "probe", "run"))
     facts = {
         "model": f"{_code(model['resolved'])} {_code(model['digest'])}",
+        **({"kept": _text(kept)} if (kept := summary.kept(model)) else {}),
         "policy": f"{_code(summary.policy_name(document))} {_code(policy['digest'])}",
         "probe": f"{_code(probe['uri'])} {_code(probe['digest'])}",
+        **({"expectations": _text(expected)} if (expected := summary.expected(probe)) else {}),
         "baseline": _text(summary.baseline(document)),
         "run": _text(f"gate {run['version']}, {run['device']}, seed {run['seed']}, {run['started']}"),
         "exit code": str(document["exit_code"]),

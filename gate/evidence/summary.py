@@ -170,3 +170,33 @@ def _rules(count: int) -> str:
 
 def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def kept(model: Mapping[str, Any]) -> str | None:
+    """How a model was kept from everything else while it ran; None where none ran, or evidence does not say.
+
+    Args:
+        model: Of the evidence, the candidate or the baseline.
+    """
+    isolation = model.get("isolation")
+    if not isolation:
+        return None
+    if isolation["mode"] == "none":
+        return "not at all: it ran in the process of the gate"
+    closed = [f"{what}: {how}" for what, how in isolation.items() if what not in ("mode", "missing")]
+    lacking = [f"not to be had: {what}" for what in isolation.get("missing", ())]
+    return "; ".join(["in a process of its own", *closed, *lacking])
+
+
+def expected(probe: Mapping[str, Any]) -> str | None:
+    """What the probe set was held against, and what came of it; None where evidence does not say.
+
+    Args:
+        probe: Of the evidence.
+    """
+    validation = probe.get("validation")
+    if not validation or "expectations_checked" not in validation:
+        return None
+    splits = ", ".join(f"{rows} {split}" for split, rows in validation["splits"].items())
+    checked = f"{validation['status']}: {validation['expectations_checked']} expectations, {validation['engine']}"
+    return checked + (f"; rows: {splits}" if splits else "")

@@ -132,11 +132,13 @@ class Watch:
 
     def _judge(self) -> None:
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            self._stop(f"took longer than the {self._limits.seconds:g} seconds that it may take")
+            self._stop(f"took longer than the {self._limits.seconds:g} seconds that it may take (run.timeout)")
         elif self._printed > _MOST_PRINTED:
             self._stop(f"printed without end, more than {_MOST_PRINTED >> 20} MiB")
         elif (held := _resident(self._process.pid)) > self._limits.bytes:
-            self._stop(f"held {held >> 20} MiB of memory, of the {self._limits.bytes >> 20} MiB that it may hold")
+            self._stop(
+                f"held {held >> 20} MiB of memory, of the {self._limits.bytes >> 20} MiB that it may hold (run.memory)"
+            )
         elif (written := _written(self._scratch)) > _MOST_WRITTEN:
             self._stop(f"wrote {written >> 20} MiB to its folder, of the {_MOST_WRITTEN >> 20} MiB that it may write")
 

@@ -73,7 +73,7 @@ class Columns(Keys):
     """What the model is shown: one column of numbers, lists, texts or pictures, or several. Columns of numbers alone
     are one row of numbers; of any others, the model is shown each by its name."""
     label: Text | None = None
-    """Class of each row."""
+    """Class of each row; rows out of distribution need one too, such as `none`, which is not counted."""
     group: Text | None = None
     """Site, device or batch of each row."""
     length: Text | None = None
