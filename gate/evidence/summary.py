@@ -183,9 +183,11 @@ def kept(model: Mapping[str, Any]) -> str | None:
         return None
     if isolation["mode"] == "none":
         return "not at all: it ran in the process of the gate"
-    closed = [f"{what}: {how}" for what, how in isolation.items() if what not in ("mode", "missing")]
+    bounded = ", ".join(what for what in isolation if what not in ("mode", "missing"))
     lacking = [f"not to be had: {what}" for what in isolation.get("missing", ())]
-    return "; ".join(["in a process of its own", *closed, *lacking])
+    return "; ".join(
+        [f"in a process of its own, with bounds on {bounded}" if bounded else "in a process of its own", *lacking]
+    )
 
 
 def expected(probe: Mapping[str, Any]) -> str | None:
