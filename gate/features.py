@@ -14,14 +14,13 @@ from gate.errors import LayerError, ModelError
 from gate.geometry.statistics import step_terms
 from gate.inputs import count, take
 from gate.pooling import Pooling, only_tensor, rows_of, structure
-from gate.program import BUILT_IN
+from gate.program import BUILT_IN, MOST_WIDE
 
 if TYPE_CHECKING:
     from gate.inputs import Inputs
     from gate.program import Outputs, Program
 
 _NEAREST = 8
-MOST_WIDE = 1 << 15
 _SINGLE = 2.0**-20  # a unit of rounding above it is that of half precision
 
 
@@ -74,11 +73,11 @@ class Extractor:
         self._widths: dict[str, torch.Size] = {}
         self._first: tuple[Inputs, dict[str, Tensor]] | None = None
         self.weights: Mapping[str, Tensor] = {
-            tensor: found[tensor.removeprefix(f"{name}.") if "." in tensor else "weight"]
+            tensor: found[part]
             for name, path in (weights or {}).items()
             for found in (program.weights_of(path),)
-            for tensor in tensors_of(name)
-            if tensor == name or tensor.removeprefix(f"{name}.") in found
+            for tensor, part in tensors_of(name).items()
+            if part in found
         }
         paths = dict.fromkeys(_place(address.path) for address in self._layers.values())
         self._paths = tuple(paths)
@@ -224,9 +223,9 @@ class Extractor:
         )
 
 
-def tensors_of(name: str) -> tuple[str, ...]:
-    """What metrics call the weights of a layer: a head has a weight and perhaps a bias, a codebook is its weight."""
-    return (name,) if name == "codebook" else (f"{name}.weight", f"{name}.bias")
+def tensors_of(name: str) -> dict[str, str]:
+    """What metrics call the weights of a layer → which they are: a head may have a bias, a codebook is its weight."""
+    return {name: "weight"} if name == "codebook" else {f"{name}.weight": "weight", f"{name}.bias": "bias"}
 
 
 def _place(path: str) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from gate.inputs import Inputs
 
+MOST_WIDE = 1 << 15  # features: covariances of more fit into no memory
 BUILT_IN = ("input", "output")  # what every program calls a layer
 Precision = Literal["float32", "bfloat16", "autocast"]
 

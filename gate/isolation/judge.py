@@ -17,7 +17,7 @@ from gate.isolation.channel import Channel, ClosedError, MessageError
 from gate.isolation.ends import ended
 from gate.isolation.environment import environment
 from gate.isolation.watch import Watch
-from gate.isolation.worker import PASSED_ON
+from gate.isolation.worker import LONGEST_MESSAGE, PASSED_ON
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -40,7 +40,6 @@ from gate.isolation.worker import main
 main(descriptor)
 """
 _GRACE = 2.0
-_MESSAGE = 4000
 
 
 class Worker:
@@ -203,4 +202,4 @@ def _told(message: Mapping[str, object]) -> errors.GateError:
     if name not in PASSED_ON or not isinstance(text, str):
         raise MessageError(f"an error {name!r:.80}, expected {', '.join(PASSED_ON)} and a text")
     kind: type[errors.GateError] = getattr(errors, str(name))
-    return kind(text[:_MESSAGE])
+    return kind(text[:LONGEST_MESSAGE])

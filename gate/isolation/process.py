@@ -10,6 +10,7 @@ from gate.errors import UsageError
 from gate.isolation import permitted
 from gate.isolation.channel import MessageError
 from gate.isolation.limits import Limits
+from gate.program import MOST_WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from gate.isolation.judge import Worker
 
 TARGET = "gate.running:opened"
-_MOST_WIDE = 1 << 15  # as gate.features has it, of an honest worker
 _CLOSING, _LOADING, _ENDING = "before the model was loaded", "while the model was loaded", "at its end"
 
 
@@ -219,7 +219,7 @@ def _require(features: Mapping[str, Tensor], names: Collection[str], rows: int) 
     if missing := sorted(set(names) - features.keys()):
         raise MessageError(f"no features of {', '.join(missing)}")
     for name, each in features.items():
-        if each.ndim != 2 or len(each) != rows or each.shape[1] > _MOST_WIDE:
+        if each.ndim != 2 or len(each) != rows or each.shape[1] > MOST_WIDE:
             raise MessageError(
-                f"features {name!r} of shape {tuple(each.shape)}, expected ({rows}, d), d of at most {_MOST_WIDE}"
+                f"features {name!r} of shape {tuple(each.shape)}, expected ({rows}, d), d of at most {MOST_WIDE}"
             )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gate.inputs import Inputs
 
 PASSED_ON = ("GateError", "LayerError", "MetricError", "ModelError")  # all of them exit with 3
-_MESSAGE = 4000
+LONGEST_MESSAGE = 4000
 _LONGEST, _MOST_LAYERS = 200, 2000
 _FROM_JUDGE = 1 << 30  # who may describe a table of very many columns
 
@@ -127,11 +127,11 @@ def _tell(channel: Channel, error: BaseException) -> None:
     """Errors of the gate go as they are; of any other the judge learns the type, and its output the rest."""
     name = type(error).__name__
     if isinstance(error, errors.GateError) and name in PASSED_ON:
-        told = {"kind": "error", "class": name, "message": str(error)[:_MESSAGE]}
+        told = {"kind": "error", "class": name, "message": str(error)[:LONGEST_MESSAGE]}
     else:
         traceback.print_exception(error)
         reason = f"the model raised {name}: {error}" if str(error) else f"the model raised {name}"
-        told = {"kind": "error", "class": "ModelError", "message": reason[:_MESSAGE]}
+        told = {"kind": "error", "class": "ModelError", "message": reason[:LONGEST_MESSAGE]}
     try:
         channel.send(told)
     except (ClosedError, ValueError):

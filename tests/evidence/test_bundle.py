@@ -62,6 +62,14 @@ MODEL = FoundModel(
     trust="code-free",
     path=Path("encoder"),
 )
+PLACES: dict[str, Any] = {
+    "layers": [],
+    "reads": {},
+    "baseline_layers": {},
+    "ran": {"candidate": {}, "baseline": {}},
+    "validation": {"status": "passed"},
+    "expectations": {},
+}
 NO_BASELINE = Absent("the policy names no baseline; there are no relative rules")
 ESTIMATE = Estimate(
     metric="effective_rank",
@@ -118,14 +126,7 @@ def built(
         baseline=baseline,
         policy=policy,
         probe=probe,
-        places={
-            "layers": [],
-            "reads": {},
-            "baseline_layers": {},
-            "ran": {"candidate": {}, "baseline": {}},
-            "validation": {"status": "passed"},
-            "expectations": {},
-        },
+        places=PLACES,
         measured=found,
         judgement=judgement,
         run=RUN,

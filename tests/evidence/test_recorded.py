@@ -22,7 +22,7 @@ from gate.policy.merging import Place, Written
 from gate.policy.schema import Policy
 from gate.probes.probe_set import Columns, ProbeSet, open_probe
 from gate.verdict import OUTCOMES, Finding, Judgement, Measurements, judge
-from tests.evidence.test_bundle import MODEL, RUN
+from tests.evidence.test_bundle import MODEL, PLACES, RUN
 from tests.verdict.drawn import as_a_model_may_have_it, drawn
 from tests.verdict.made import DIGEST, ON, VERSION
 
@@ -56,14 +56,7 @@ def written(policy: Policy, measured: Measurements, judgement: Judgement, probe:
         else replace(CANDIDATE, resolved="models:/encoder/3", version="3"),
         policy=loaded(policy),
         probe=probe,
-        places={
-            "layers": [],
-            "reads": {},
-            "baseline_layers": {},
-            "ran": {"candidate": {}, "baseline": {}},
-            "validation": {"status": "passed"},
-            "expectations": {},
-        },
+        places=PLACES,
         measured=measured,
         judgement=judgement,
         run=RUN,

@@ -11,13 +11,35 @@ from torch import Tensor
 
 from gate.errors import ModelError
 from gate.inputs import described
+from gate.pooling import structure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gate.inputs import Inputs
+    from gate.models.opening import How
+    from gate.program import Outputs
 
 FLOAT32 = 2.0**-24
+
+
+def require_own_precision(how: How, what: str) -> None:
+    """Refuses to compute in another precision than that of the file, which only modules of torch can.
+
+    Args:
+        how: The model is to be run.
+        what: It is, for the message.
+
+    Raises:
+        ModelError: Another precision is asked for.
+    """
+    if how.precision != "float32":
+        raise ModelError(f"run.precision is {how.precision!r}, and {what} has its own; leave it out")
+
+
+def shapes_of(outputs: Outputs) -> dict[str, str]:
+    """Layer → what it gave, of those that ran once."""
+    return {path: structure(each[0]) for path, each in outputs.given.items() if len(each) == 1}
 
 
 def table(inputs: Inputs, names: Sequence[str] = (), given: Sequence[str] = ()) -> Any:  # noqa: ANN401 - an array, a list or a DataFrame

@@ -10,10 +10,9 @@ import numpy as np
 
 from gate.errors import LayerError, ModelError
 from gate.inputs import described
-from gate.models.flavours.arrays import FLOAT32, numbers
+from gate.models.flavours.arrays import FLOAT32, numbers, require_own_precision, shapes_of
 from gate.models.flavours.modules import ROWS_AT_ONCE, explained
 from gate.models.flavours.reading import installed, readable
-from gate.pooling import structure
 from gate.program import Outputs
 
 if TYPE_CHECKING:
@@ -34,8 +33,7 @@ def opened(declared: Declaration, folder: Path, how: How) -> Layers:
         ModelError: Keras is missing, or the file cannot be read, or holds code (Lambda layers).
     """
     del folder
-    if how.precision != "float32":
-        raise ModelError(f"run.precision is {how.precision!r}, and a model of Keras has its own; leave it out")
+    require_own_precision(how, "a model of Keras")
     # Weights are those of every backend; torch is here in any case.
     os.environ.setdefault("KERAS_BACKEND", "tensorflow" if find_spec("tensorflow") else "torch")
     with installed("keras", "keras"):
@@ -78,8 +76,7 @@ class Layers:
 
     def shapes(self, inputs: Inputs) -> Mapping[str, str]:
         """See Program."""
-        found = self.run(inputs, [*self.layers, "output"]).given
-        return {path: structure(each[0]) for path, each in found.items()}
+        return shapes_of(self.run(inputs, [*self.layers, "output"]))
 
     def weights_of(self, path: str) -> Mapping[str, Tensor]:
         """See Program."""

@@ -11,10 +11,9 @@ import torch
 
 from gate.errors import LayerError, ModelError
 from gate.inputs import described
-from gate.models.flavours.arrays import FLOAT32, cast, numbers
+from gate.models.flavours.arrays import FLOAT32, cast, numbers, require_own_precision, shapes_of
 from gate.models.flavours.modules import MASK, ROWS_AT_ONCE, explained
 from gate.models.flavours.reading import installed, readable
-from gate.pooling import structure
 from gate.program import BUILT_IN, Outputs
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ def opened(declared: Declaration, folder: Path, how: How) -> Graph:
         ModelError: A package is missing, or the file is damaged, or names files outside of the model.
     """
     del folder
-    if how.precision != "float32":
-        raise ModelError(f"run.precision is {how.precision!r}, and an ONNX graph has its own; leave it out")
+    require_own_precision(how, "an ONNX graph")
     with installed("onnx", "onnx"):
         import onnx
     path = declared.weights if declared.weights.is_file() else declared.weights / "model.onnx"
@@ -98,8 +96,7 @@ class Graph:
     def shapes(self, inputs: Inputs) -> Mapping[str, str]:
         """See Program."""
         floats = {each.name for each in self._proto.graph.value_info if each.type.tensor_type.elem_type in _NUMBERS}
-        found = self.run(inputs, [*(floats & self._tensors.keys()), "output"]).given
-        return {path: structure(each[0]) for path, each in found.items()}
+        return shapes_of(self.run(inputs, [*(floats & self._tensors.keys()), "output"]))
 
     def weights_of(self, path: str) -> Mapping[str, Tensor]:
         """See Program: the weights of a node Gemm or MatMul, with those of the Add after it."""

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from gate.errors import LayerError, ModelError
-from gate.models.flavours.arrays import FLOAT32, cast, numbers, table
+from gate.errors import LayerError
+from gate.models.flavours.arrays import FLOAT32, cast, numbers, require_own_precision, shapes_of, table
 from gate.models.flavours.modules import ROWS_AT_ONCE, copied, explained, hooked, linear
-from gate.models.flavours.reading import UNREADABLE, first_line
-from gate.pooling import structure
-from gate.program import Outputs
+from gate.models.flavours.reading import readable
+from gate.program import BUILT_IN, Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -34,17 +33,12 @@ def opened(declared: Declaration, folder: Path, how: How) -> Predictor:
         ModelError: It cannot be loaded.
     """
     del declared
-    if how.precision != "float32":
-        raise ModelError(f"run.precision is {how.precision!r}, and a generic model has its own; leave it out")
+    require_own_precision(how, "a generic model")
     import mlflow.pyfunc
     from mlflow.exceptions import MlflowException
 
-    try:
+    with readable(folder, "the model", MlflowException):
         return Predictor(mlflow.pyfunc.load_model(str(folder)), how.columns)
-    except (MlflowException, *UNREADABLE) as error:
-        raise ModelError(
-            f"{folder}: the model cannot be loaded here: {type(error).__name__}: {first_line(error)}"
-        ) from error
 
 
 class Predictor:
@@ -64,6 +58,7 @@ class Predictor:
         schema = model.metadata.get_input_schema() if model.metadata is not None else None
         self._names = list(schema.input_names()) if schema is not None and schema.has_input_names() else []
         kinds = [] if schema is None or not schema.is_tensor_spec() else schema.numpy_types()
+        self._takes_table = bool(self._names) and not kinds
         self._dtype = kinds[0] if len(kinds) == 1 else None
         self._modules = dict(_modules(_native(model)))
         self.layers: Collection[str] = self._modules.keys()
@@ -72,7 +67,7 @@ class Predictor:
     def run(self, inputs: Inputs, paths: Collection[str]) -> Outputs:
         """See Program."""
         shown = self._table(inputs)
-        kept: dict[str, list[object]] = {path: [] for path in paths if path not in ("input", "output")}
+        kept: dict[str, list[object]] = {path: [] for path in paths if path not in BUILT_IN}
         watched = {path: self._modules[path] for path in kept}
         with hooked(watched, lambda path, out: kept[path].append(copied(out))), explained(inputs), _quiet():
             found = self._predict(shown)
@@ -83,8 +78,7 @@ class Predictor:
 
     def shapes(self, inputs: Inputs) -> Mapping[str, str]:
         """See Program."""
-        found = self.run(inputs, [*self.layers, "output"]).given
-        return {path: structure(each[0]) for path, each in found.items() if len(each) == 1}
+        return shapes_of(self.run(inputs, [*self.layers, "output"]))
 
     def weights_of(self, path: str) -> Mapping[str, Tensor]:
         """See Program."""
@@ -107,11 +101,7 @@ class Predictor:
         if isinstance(shown, np.ndarray) and self._dtype is not None:
             return cast(shown, np.dtype(self._dtype))
         # A signature of columns without names is one of a table, and a list of texts is one column of it.
-        return pd.DataFrame({0: shown}) if isinstance(shown, list) and self._takes_table() else shown
-
-    def _takes_table(self) -> bool:
-        schema = self._model.metadata.get_input_schema() if self._model.metadata is not None else None
-        return schema is not None and not schema.is_tensor_spec() and bool(self._names)
+        return pd.DataFrame({0: shown}) if isinstance(shown, list) and self._takes_table else shown
 
 
 def _native(model: Any) -> object:  # noqa: ANN401 - of mlflow

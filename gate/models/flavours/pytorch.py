@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gate.errors import ModelError
 from gate.models.flavours.modules import ModuleProgram
-from gate.models.flavours.reading import UNREADABLE, first_line
+from gate.models.flavours.reading import UNREADABLE, first_line, readable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,12 +71,8 @@ def _pickled(folder: Path, input_dtype: str | None, how: How) -> ModuleProgram:
     import torch
     from mlflow.exceptions import MlflowException
 
-    try:
+    with readable(folder, "the pickled model", MlflowException):
         module = mlflow.pytorch.load_model(str(folder), map_location=how.device, weights_only=False)
-    except (MlflowException, *UNREADABLE) as error:
-        raise ModelError(
-            f"{folder}: the pickled model cannot be loaded here: {type(error).__name__}: {first_line(error)}"
-        ) from error
     if not isinstance(module, torch.nn.Module):
         raise ModelError(f"{folder}: the pickle holds {type(module).__name__!r}, expected a torch.nn.Module")
     return ModuleProgram(module, device=how.device, precision=how.precision, input_dtype=input_dtype)

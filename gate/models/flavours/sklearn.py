@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gate.errors import LayerError, ModelError
-from gate.models.flavours.arrays import FLOAT32, cast, numbers, table
+from gate.models.flavours.arrays import FLOAT32, cast, numbers, require_own_precision, shapes_of, table
 from gate.models.flavours.modules import ROWS_AT_ONCE, explained
 from gate.models.flavours.reading import installed, readable
-from gate.pooling import structure
 from gate.program import Outputs
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from gate.models.mlmodel import Declaration
     from gate.models.opening import How
 
+_HANDED_ON = ("transform", "decision_function", "predict_proba", "predict")  # the first that the last step has
 _METHODS = ("transform", "decision_function", "predict_proba", "predict_log_proba")
 _SINGLE = "model"  # the name of the one step of what is no pipeline
 
@@ -34,8 +34,7 @@ def opened(declared: Declaration, folder: Path, how: How) -> Steps:
         ModelError: The file cannot be read, or holds types that skops does not trust.
     """
     del folder
-    if how.precision != "float32":
-        raise ModelError(f"run.precision is {how.precision!r}, and a model of scikit-learn has its own; leave it out")
+    require_own_precision(how, "a model of scikit-learn")
     if declared.serialization == "skops":
         return Steps(_skops(declared.weights), declared.input_dtype, how.columns)
     import cloudpickle
@@ -81,7 +80,7 @@ class Steps:
         self._columns = columns
         self._steps: dict[str, Any] = dict(getattr(estimator, "steps", None) or [(_SINGLE, estimator)])
         self._steps = {name: step for name, step in self._steps.items() if step not in (None, "passthrough")}
-        if not self._steps or not any(hasattr(step, method) for step in self._steps.values() for method in _ALL):
+        if not self._steps or not any(hasattr(step, method) for step in self._steps.values() for method in _HANDED_ON):
             raise ModelError(f"the model is a {type(estimator).__name__}, expected an estimator of scikit-learn")
         self._last = list(self._steps)[-1]
         self._names = [str(name) for name in getattr(estimator, "feature_names_in_", ())]
@@ -112,8 +111,7 @@ class Steps:
 
     def shapes(self, inputs: Inputs) -> Mapping[str, str]:
         """See Program."""
-        found = self.run(inputs, [*self.layers, "output"]).given
-        return {path: structure(each[0]) for path, each in found.items()}
+        return shapes_of(self.run(inputs, [*self.layers, "output"]))
 
     def weights_of(self, path: str) -> Mapping[str, Tensor]:
         """See Program: the coefficients of a linear step."""
@@ -126,11 +124,8 @@ class Steps:
         return found if bias is None else {**found, "bias": numbers(bias, path).float().reshape(-1)}
 
     def _handed_on(self, name: str, step: Any, value: Any) -> Any:  # noqa: ANN401 - of the estimators
-        methods = ("transform",) if name != self._last else _ALL
+        methods = ("transform",) if name != self._last else _HANDED_ON
         method = next((each for each in methods if hasattr(step, each)), None)
         if method is None:
             raise ModelError(f"step {name!r}, a {type(step).__name__}, has none of {', '.join(methods)}")
         return getattr(step, method)(value)
-
-
-_ALL = (*_METHODS[:3], "predict")
