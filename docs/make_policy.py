@@ -170,6 +170,34 @@ merged in their order, and the policy itself comes last:
 - `enabled: false`, with an override, switches a rule off. Reports still list it, with the reason.
 - `run`, `layers`, `reads` and `probe` say where things are, and are not compared, apart from `probe.expectations`.
 
+## Layers, tokens and outputs
+
+`gate layers MODEL_URI --probe probe.yaml` lists the layers of a model, what each gives and the poolings that suit it. A
+policy names those that its rules are about under `layers`. What metrics read besides stands under `reads`: states of
+tokens, logits, the weights of the head, earlier layers, attention maps. `gate metrics --needs tokens` lists the metrics
+that read one of these. This policy is for a sentence encoder:
+
+```yaml
+# encoder.yaml
+apiVersion: gate/v1
+kind: Policy
+metadata: {name: encoder, version: "1.0.0"}
+probe: {uri: sentences.parquet, columns: {input: text, label: topic}}
+layers:
+  sentence: {path: encoder.layer.5, pooling: mean}  # the mean of the states of real tokens
+reads:
+  tokens: {paths: [encoder.layer.0, encoder.layer.2, encoder.layer.5]}  # from shallow to deep
+rules:
+  - id: topics
+    metric: knn_label_agreement
+    layer: sentence
+    min: 0.7
+  - id: smoothing
+    metric: token_mean_cosine  # of the last of `tokens`
+    layer: sentence
+    max: 0.9
+```
+
 ## Vectors that you already have
 
 Vectors need no model: `gate check features:PATH` takes them from a `.npy`, `.npz` or `.parquet` file. The policy still

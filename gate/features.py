@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gate.program import Outputs, Program
 
 _NEAREST = 8
+_DEFAULT = "layer 'output' (all that the model gives, which rules without a `layer` are about)"
 _SINGLE = 2.0**-20  # a unit of rounding above it is that of half precision
 
 
@@ -88,6 +89,19 @@ class Extractor:
         """The names of the layers that the program has, and "output"."""
         return [*self._program.layers, "output"]
 
+    def described(self, inputs: Inputs) -> dict[str, Any]:
+        """What the program says of its layers when it is shown some rows, as many as it takes at once.
+
+        Returns:
+            `layers`, path → the shape of its output; `rows`, that it was shown; `closed`, why "output" is the only one,
+            empty where it is not.
+
+        Raises:
+            ModelError: The model does not run on these inputs.
+        """
+        shown = self._filled(inputs, range(min(self._size, count(inputs))))
+        return {"layers": dict(self._program.shapes(shown)), "rows": count(shown), "closed": self._program.closed}
+
     @property
     def facts(self) -> dict[str, object]:
         """How the program was run, for the evidence."""
@@ -116,7 +130,7 @@ class Extractor:
             ModelError: The model does not run on these inputs, or not within the memory that there is.
         """
         if self._unknown:
-            raise self._no_such_layer(take(inputs, range(min(self._size, count(inputs)))))
+            raise self._no_such_layer(inputs)
         features = self._features(inputs)
         if self._first is None:
             # As many rows as the program is shown at once: more would say nothing more of what is asked here.
@@ -147,15 +161,19 @@ class Extractor:
         self._size //= 2
 
     def _chunk(self, inputs: Inputs, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Some of the rows in one forward pass; where the program wants more, the last one fills them up."""
-        missing = (self._program.batch_size or len(rows)) - len(rows)
-        shown = take(inputs, [*rows, *[rows[-1]] * missing])
+        """Some of the rows in one forward pass."""
+        shown = self._filled(inputs, rows)
         outputs = self._program.run(shown, self._paths)
-        found = {name: self._rows(name, each, outputs, len(rows) + missing) for name, each in self._layers.items()}
+        found = {name: self._rows(name, each, outputs, count(shown)) for name, each in self._layers.items()}
         return {name: each[: len(rows)].clone() for name, each in self._with_steps(found, outputs, len(rows)).items()}
 
+    def _filled(self, inputs: Inputs, rows: Sequence[int]) -> Inputs:
+        """Some of the rows; where the program wants more, the last one fills them up."""
+        missing = (self._program.batch_size or len(rows)) - len(rows)
+        return take(inputs, [*rows, *[rows[-1]] * missing])
+
     def _rows(self, name: str, address: LayerAddress, outputs: Outputs, rows: int) -> Tensor:
-        where = f"layer {name!r} (path {address.path!r})"
+        where = f"layer {name!r} (path {address.path!r})" if name != "output" else _DEFAULT
         found = rows_of(
             _given(outputs, address.path, where), address.pooling, count=rows, where=where, mask=outputs.mask
         )
@@ -207,19 +225,19 @@ class Extractor:
                     "call model.eval(), take such state or normalisation out, and log the model again"
                 )
 
-    def _no_such_layer(self, batch: Inputs) -> LayerError:
+    def _no_such_layer(self, inputs: Inputs) -> LayerError:
         wanted = self._unknown[0]
         name = next(name for name, address in self._layers.items() if _place(address.path) == wanted)
         if self._program.closed:
             return LayerError(
                 f"layer {name!r}: the model has no layer {wanted!r}: {self._program.closed}; name 'output'"
             )
-        shapes = self._program.shapes(batch)
+        shapes = self.described(inputs)["layers"]
         nearest = difflib.get_close_matches(wanted, shapes, n=_NEAREST, cutoff=0.0)
         listed = ", ".join(f"{path!r} {shapes[path]}" for path in nearest)
         return LayerError(
             f"layer {name!r}: the model has no layer {wanted!r}; the nearest of its {len(shapes)} layers, with the "
-            f"shapes of their outputs, are: {listed}"
+            f"shapes of their outputs, are: {listed}; `gate layers` lists them all"
         )
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
 
     from gate.features import Extractor, LayerAddress
+    from gate.inputs import Inputs
     from gate.program import Precision
 
 
@@ -66,3 +71,38 @@ def opened(document: Mapping[str, Any]) -> Extractor:
     )
     layers = {name: LayerAddress(**address) for name, address in document["layers"].items()}
     return Extractor(program, layers, batch_size=document["batch_size"], weights=document["weights"] or {})
+
+
+class Described:
+    """A model that gives no features: when it is shown rows, what it says of its layers is among its facts.
+
+    Args:
+        extractor: Of no layer.
+
+    Attributes:
+        facts: As gate.features.Extractor.described has them, of the last rows.
+    """
+
+    weights: Mapping[str, Tensor] = MappingProxyType({})
+
+    def __init__(self, extractor: Extractor) -> None:
+        self._extractor = extractor
+        self.facts: Mapping[str, object] = {}
+
+    def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
+        """Nothing."""
+        self.facts = self._extractor.described(inputs)
+        return {}
+
+
+@contextmanager
+def described(document: Mapping[str, Any]) -> Iterator[Described]:
+    """Loads a model to be asked about its layers.
+
+    Args:
+        document: Of a job.
+
+    Raises:
+        GateError: The model may not be loaded, or cannot be.
+    """
+    yield Described(opened({**document, "layers": {}, "weights": {}}))

@@ -191,7 +191,7 @@ def examples(language: str) -> list[str]:
 
 def test_the_policies_of_the_page_are_good(tmp_path: Path) -> None:
     policies = [block for block in examples("yaml") if "kind: Policy\n" in block]
-    assert len(policies) == 4
+    assert len(policies) == 5
     for block in policies:
         (tmp_path / "policy.yaml").write_text(block, encoding="utf-8")
         assert load_policy(tmp_path / "policy.yaml").policy.rules

@@ -26,7 +26,7 @@ from gate.policy.references import OF_THE_PROBE, Given, input_fault, needs_basel
 from gate.policy.schema import Policy
 from gate.probes.probe_set import ProbeBatch
 from gate.questions import Part, Plan
-from gate.streaming.parts import Shown, parts_of
+from gate.streaming.parts import READ, Shown, parts_of
 from gate.verdict import Measurements, Question, levels, question_of
 from tests.geometry import data
 
@@ -257,14 +257,14 @@ WEIGHTS = {"head.weight": torch.arange(32.0).reshape(4, 8) % 5, "head.bias": tor
 
 def read(known: Mapping[str, Any], rows: slice) -> dict[str, torch.Tensor]:
     """What a model gives besides its features, by the names under which a pass carries it."""
-    found = {f"@{name}": torch.tensor(known[name][rows]).float() for name in READ_ALIKE}
-    found |= {f"@depths.{name}": torch.tensor(each[rows]) for name, each in known["depths"].items()}
+    found = {f"{READ}{name}": torch.tensor(known[name][rows]).float() for name in READ_ALIKE}
+    found |= {f"{READ}depths.{name}": torch.tensor(each[rows]) for name, each in known["depths"].items()}
     states = {name: torch.tensor(each[rows]) for name, each in known["tokens"].items()}
-    return found | terms(states) | {"@token_mean": token_means(states["two"])}
+    return found | terms(states) | {f"{READ}token_mean": token_means(states["two"])}
 
 
 def terms(states: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"@tokens.{name}": token_terms(each) for name, each in states.items()}
+    return {f"{READ}tokens.{name}": token_terms(each) for name, each in states.items()}
 
 
 def streamed(plan: Plan, size: int) -> Iterator[dict[Part, Batch]]:
@@ -281,7 +281,8 @@ def streamed(plan: Plan, size: int) -> Iterator[dict[Part, Batch]]:
         )
         features = {"output": torch.tensor(known["x"][rows])} | read(known, rows)
         earlier = {"output": torch.tensor(known["baseline"][rows])}
-        earlier |= {"@logits": torch.tensor(known["baseline_logits"][rows]), "@codes": features["@codes"]}
+        earlier |= {f"{READ}logits": torch.tensor(known["baseline_logits"][rows])}
+        earlier |= {f"{READ}codes": features[f"{READ}codes"]}
         earlier |= terms({name: torch.tensor(each[rows]) for name, each in known["baseline_tokens"].items()})
         about = {"outputs": NAMES, "seed": 0}
         yield from parts_of(

@@ -13,6 +13,7 @@ from gate.cli import (
     compare,
     demo,
     explain,
+    layers,
     metrics,
     policy,
     policy_diff,
@@ -45,6 +46,7 @@ app.command("check", epilog=check.EPILOG)(check.check)
 app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)
 app.command("report", epilog=report.EPILOG)(report.report)
+app.command("layers", epilog=layers.EPILOG)(layers.layers)
 app.command("metrics", epilog=metrics.EPILOG)(metrics.metrics)
 app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.command("backtest", epilog=backtest.EPILOG)(backtest.backtest)

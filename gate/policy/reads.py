@@ -15,7 +15,7 @@ class Layer(Keys):
     """Where features are read."""
 
     path: Text
-    """A name of `model.named_modules()`, or `input` or `output`."""
+    """A layer by its name, as `gate layers` lists them (of torch, those of `model.named_modules()`)."""
     pooling: Pooling = "none"
     """How the output of the layer becomes one row for each sample."""
 
@@ -31,7 +31,7 @@ class Layers(Keys):
     """Layers one after another."""
 
     paths: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Names of `model.named_modules()`, from shallow to deep."""
+    """Names of layers, as `gate layers` lists them, from shallow to deep."""
 
 
 class Depths(Layers):
@@ -66,7 +66,7 @@ class Reads(Keys):
     """What metrics may read of the model besides the features of a layer."""
 
     logits: Output | None = None
-    """Outputs (n, classes) of the head."""
+    """Outputs (n, classes) of the head; a single one is the logit of the second of two classes."""
     before: Output | None = None
     """Features before the layer."""
     latent_means: Output | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gate.streaming.opening import open_rows, require_pinned, resolved_device, resolved_probe, valid
 from gate.streaming.parts import MOST_SLICES
 from gate.streaming.passes import batches
-from gate.streaming.sources import running
+from gate.streaming.sources import running, started
 
 __all__ = [
     "MOST_SLICES",
@@ -15,5 +15,6 @@ __all__ = [
     "resolved_device",
     "resolved_probe",
     "running",
+    "started",
     "valid",
 ]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gate.questions import By, Plan
 
 MOST_SLICES = 200  # of one layer: each keeps statistics of its own
-READ = "@"  # before the name of what is read besides features: no layer is called so
+READ = "reads: "  # before the name of what is read besides features: no layer is called so
 _LARGEST_CODE = 2**24  # whole numbers beyond it are not all float32
 
 

@@ -51,11 +51,12 @@ def batches(
     classes = plan.classes or None
     seen: set[Part] = set()
     done, probabilities = 0, _Probabilities()
-    for shown in _side_by_side(mine, theirs, probe):
+    for raw in _side_by_side(mine, theirs, probe):
+        probabilities.see("the candidate", raw.features)
+        probabilities.see("the baseline", raw.earlier)
+        shown = raw._replace(features=_for_each_class(raw.features), earlier=_for_each_class(raw.earlier))
         if classes is None and _LOGITS in shown.features:
             classes = _classes(probe, shown.features[_LOGITS].shape[1], size)
-        probabilities.see("the candidate", shown.features)
-        probabilities.see("the baseline", shown.earlier)
         about = {of: {"outputs": classes, "seed": seed, "weights": each} for of, each in models.weights.items()}
         for parts in parts_of(shown, plan, about):
             seen |= parts.keys()
@@ -78,6 +79,21 @@ def _side_by_side(mine: Iterator[Seen], theirs: Iterator[Seen] | None, probe: Pr
         yield Shown(one.rows, one.features, other.features, one.second)
 
 
+def _for_each_class(features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Logits with a column for each class: a single output is that of the second of two, beside 0 for the first."""
+    outputs = features.get(_LOGITS)
+    if outputs is None or outputs.shape[1] != 1:
+        return features
+    return {**features, _LOGITS: _beside(outputs, of_the_first=0.0)}
+
+
+def _beside(outputs: Tensor, *, of_the_first: Tensor | float) -> Tensor:
+    """Outputs (n, 1) of the second of two classes with those of the first, (n, 2)."""
+    import torch
+
+    return torch.cat([torch.zeros_like(outputs) + of_the_first, outputs], dim=1)
+
+
 class _Probabilities:
     """Looks for probabilities in the place of logits: one row may look like them by chance, all rows do not."""
 
@@ -89,14 +105,15 @@ class _Probabilities:
 
         outputs = features.get(_LOGITS)
         if outputs is not None:
-            self._found[whose] = self._found.get(whose, True) and are_probabilities(outputs)
+            shares = _beside(outputs, of_the_first=1 - outputs) if outputs.shape[1] == 1 else outputs
+            self._found[whose] = self._found.get(whose, True) and are_probabilities(shares)
 
     def refuse(self) -> None:
         for whose, found in self._found.items():
             if found:
                 raise ModelError(
-                    f"`reads: logits` of {whose}: no output is negative and every row sums to 1, so these are "
-                    "probabilities; name the layer before the softmax"
+                    f"`reads: logits` of {whose}: no output is negative and every row sums to 1 (a single one lies "
+                    "from 0 to 1), so these are probabilities; name the layer before the softmax, or the sigmoid"
                 )
 
 

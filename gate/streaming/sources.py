@@ -13,6 +13,7 @@ from gate.streaming.vectors import vectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from torch import Tensor
 
@@ -196,10 +197,36 @@ def _source(
 ) -> Model | Vectors:
     if model.flavour == "features":
         return Vectors(model, layers, device)
-    from gate.features import tensors_of
-    from gate.running import Job, opened
+    runs = started(model, run, device=device, columns=columns, layers=layers, weights=weights)
+    return Model(stack.enter_context(runs), device)
 
-    job = Job(
+
+def started(
+    model: FoundModel,
+    run: Run,
+    *,
+    device: str,
+    columns: tuple[str, ...] = (),
+    layers: Mapping[str, LayerAddress] = _NOTHING,
+    weights: Mapping[str, str] = _NOTHING,
+    described: bool = False,
+) -> AbstractContextManager[Runs]:
+    """A model that runs for the length of a block, in a process of its own or in this one.
+
+    Args:
+        model: Its files.
+        run: How it runs.
+        device: Where.
+        columns: Of the probe set, that it is shown.
+        layers: Name → address of the features that are wanted.
+        weights: Name → layer, of those whose weights are wanted.
+        described: Whether it only tells of its layers, as gate.running.described says.
+    """
+    from gate import running as here
+    from gate.features import tensors_of
+
+    what = here.described if described else here.opened
+    job = here.Job(
         folder=model.path,
         layers=layers,
         device=device,
@@ -211,15 +238,15 @@ def _source(
         weights=dict(weights),
     ).document
     if run.isolation == "none":
-        return Model(stack.enter_context(opened(job)), device)
+        return what(job)
     from gate.isolation import Isolated, Limits
 
-    isolated = Isolated(
+    return Isolated(
         job,
         [model.path],
         features=layers,
         weights=[tensor for name in weights for tensor in tensors_of(name)],
         limits=Limits(seconds=run.seconds, memory=run.bytes),
         device=device,
+        target=f"{what.__module__}:{what.__name__}",
     )
-    return Model(stack.enter_context(isolated), device)

@@ -53,12 +53,14 @@ def pictures(rows: int = 75) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(load_digits().images[:rows, None], dtype=np.float32)
 
 
-def save(folder: Path) -> None:
-    """One folder for each model."""
+def save(folder: Path, *only: str) -> None:
+    """One folder for each model, of some flavours or of all."""
+    writers = (_sentences, _transformers, _vision, _causal, _torch, _onnx, _sklearn, _code, _keras)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for write in (_sentences, _transformers, _vision, _causal, _torch, _onnx, _sklearn, _code, _keras):
-            write(folder)
+        for write in writers:
+            if not only or write.__name__.removeprefix("_") in only:
+                write(folder)
 
 
 def _sentences(folder: Path) -> None:

@@ -56,7 +56,8 @@ class Heads(nn.Module):
     def __init__(self, classes: int = 2, *, softmax: bool = False) -> None:
         super().__init__()
         self.logits = nn.Linear(3, classes)
-        self.shares = nn.Softmax(dim=1) if softmax else nn.Identity()
+        squashing = nn.Softmax(dim=1) if classes > 1 else nn.Sigmoid()
+        self.shares = squashing if softmax else nn.Identity()
         self.mean, self.indices = nn.Linear(3, 2), Indices()
 
     def forward(self, x: Tensor) -> Any:
@@ -251,9 +252,26 @@ def test_logits_that_no_label_tells_apart_ask_for_their_classes(tmp_path: Path) 
         outputs(Heads(3), named(tmp_path / "p.npz", ["cat", "dog"]), asked=asked)
 
 
+def test_a_single_output_is_the_logit_of_the_second_of_two_classes(tmp_path: Path) -> None:
+    spec, model = named(tmp_path / "p.npz", ["cat", "dog"]), Heads(1)
+    asked = plan({"metric": "negative_flip_rate", "max": 1}, reads={"logits": {"path": "logits"}})
+    for batch in stream(model, spec, asked, Heads(2)):
+        logits = batch[OUTPUT].numbers("logits")
+        assert logits[:, 0].eq(0).all()
+        assert torch.equal(logits[:, 1:], model.logits(batch[OUTPUT].features))
+        assert batch[OUTPUT].outputs == ("cat", "dog")
+
+
+def test_a_single_output_cannot_tell_three_classes_apart(tmp_path: Path) -> None:
+    asked = plan(reads={"logits": {"path": "logits"}})
+    with pytest.raises(MetricError, match="the 2 columns of logits cannot be matched with the 3 labels"):
+        outputs(Heads(1), named(tmp_path / "p.npz", ["cat", "dog", "ant"]), asked=asked)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
 @pytest.mark.parametrize("whose", ["candidate", "baseline"])
-def test_probabilities_in_the_place_of_logits_are_refused(tmp_path: Path, whose: str) -> None:
-    models = {"candidate": Heads(), "baseline": Heads(), whose: Heads(softmax=True)}
+def test_probabilities_in_the_place_of_logits_are_refused(tmp_path: Path, whose: str, classes: int) -> None:
+    models = {"candidate": Heads(), "baseline": Heads(), whose: Heads(classes, softmax=True)}
     asked = plan({"metric": "negative_flip_rate", "max": 1}, reads={"logits": {"path": "shares"}})
     with pytest.raises(ModelError, match=f"of the {whose}: no output is negative .* name the layer before the softmax"):
         stream(models["candidate"], named(tmp_path / "p.npz", ["0", "1"]), asked, models["baseline"], batch_size=1)

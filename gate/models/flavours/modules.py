@@ -208,7 +208,7 @@ def explained(inputs: Inputs) -> Iterator[None]:
     try:
         yield
     except FAILURES as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300]
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300].rstrip(".")
         if isinstance(error, torch.OutOfMemoryError) or any(each in str(error).lower() for each in _NO_MEMORY):
             raise MemoryError(f"out of memory on {described(inputs)}: {reason}") from error
         raise ModelError(

@@ -96,7 +96,7 @@ class Graph:
     def shapes(self, inputs: Inputs) -> Mapping[str, str]:
         """See Program."""
         floats = {each.name for each in self._proto.graph.value_info if each.type.tensor_type.elem_type in _NUMBERS}
-        return shapes_of(self.run(inputs, [*(floats & self._tensors.keys()), "output"]))
+        return shapes_of(self.run(inputs, [*(name for name in self._tensors if name in floats), "output"]))
 
     def weights_of(self, path: str) -> Mapping[str, Tensor]:
         """See Program: the weights of a node Gemm or MatMul, with those of the Add after it."""

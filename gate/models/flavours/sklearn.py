@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from gate.errors import LayerError, ModelError
 from gate.models.flavours.arrays import FLOAT32, cast, numbers, require_own_precision, shapes_of, table
@@ -114,14 +115,17 @@ class Steps:
         return shapes_of(self.run(inputs, [*self.layers, "output"]))
 
     def weights_of(self, path: str) -> Mapping[str, Tensor]:
-        """See Program: the coefficients of a linear step."""
+        """See Program: the coefficients of a linear step; those of two classes, kept as one row, are two again."""
         step = self._steps.get(path)
         weight = getattr(step, "coef_", None)
         if weight is None or getattr(weight, "ndim", 0) != 2:
             raise LayerError(f"layer {path!r} is {type(step).__name__}, expected a linear step with coef_ (C, d)")
         found = {"weight": numbers(weight, path).float()}
-        bias = getattr(step, "intercept_", None)
-        return found if bias is None else {**found, "bias": numbers(bias, path).float().reshape(-1)}
+        if (bias := getattr(step, "intercept_", None)) is not None:
+            found["bias"] = numbers(bias, path).float().reshape(-1)
+        if len(weight) == 1 and len(getattr(step, "classes_", ())) == 2:
+            return {name: torch.cat([torch.zeros_like(each), each]) for name, each in found.items()}
+        return found
 
     def _handed_on(self, name: str, step: Any, value: Any) -> Any:  # noqa: ANN401 - of the estimators
         methods = ("transform",) if name != self._last else _HANDED_ON
