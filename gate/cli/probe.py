@@ -95,8 +95,9 @@ def validate(spec: Spec, *, output: Requests = None, data_docs: DataDocs = None)
 def digest(spec: Spec, *, write: Write = False) -> None:
     """Print the digest of a probe set as a policy pins it, and that with the columns by which slices cut it."""
     with without_collector(), redirect_stdout(sys.stderr), evaluating():
-        _, probe = _opened(spec)
+        block, probe = _opened(spec)
         if fault := _pass(probe):
+            _require_good(_validated(probe, block))
             raise fault
     found = {key: value for key, value in _digests(probe).items() if value is not None}
     outputs.to_stdout("".join(f"{key}: {value}\n" for key, value in found.items()))

@@ -230,7 +230,8 @@ def _of_a_run(whose: str, model: FoundModel, ran: Mapping[str, Any]) -> Iterator
         yield f"{whose} runs {what}: its features are what this code says that they are"
     isolation = ran.get("isolation", {})
     if isolation.get("mode") == "none":
-        yield f"{whose} ran in the process of the gate, with its files, network and credentials (run.isolation: none)"
+        within = "with its files, network and credentials, and without a limit of time or memory"
+        yield f"{whose} ran in the process of the gate, {within} (run.isolation: none)"
     for missing in isolation.get("missing", ()):
         yield f"{whose} ran in a process of its own that could not be closed as it should be: {missing}"
 

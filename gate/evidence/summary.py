@@ -103,12 +103,13 @@ def baseline(document: Mapping[str, Any]) -> str:
 
 
 def rows(document: Mapping[str, Any]) -> str:
-    """The rows that were judged, such as `1797 rows in 150 clusters`.
+    """The rows that were judged, such as `1797 rows in 150 clusters`; those of other splits are not.
 
     Args:
         document: The evidence.
     """
-    n, clusters = document["probe"]["rows"], _clusters(document)
+    probe, clusters = document["probe"], _clusters(document)
+    n = (probe.get("validation") or {}).get("splits", {}).get("probe", probe["rows"])
     counted_rows = "1 row" if n == 1 else f"{n} rows"
     if clusters is None:
         return counted_rows

@@ -16,8 +16,9 @@ def ended(code: int, limits: Limits) -> str:
         code: As `Popen.returncode`: negative for a signal.
         limits: What it was allowed.
     """
+    of = "" if limits.memory is None else f" (it may hold {limits.memory >> 20} MiB of memory: run.memory)"
     if code >= 0:
-        return f"ended its process, with code {code}, instead of answering"
+        return f"ended its process, with code {code}, instead of answering{of}"
     try:
         name = signal.Signals(-code).name
     except ValueError:
@@ -28,4 +29,4 @@ def ended(code: int, limits: Limits) -> str:
     if -code == signal.SIGKILL:
         spent = "" if seconds is None else f", or the {seconds} seconds of processor time were over"
         return f"was killed by signal 9 (SIGKILL): the machine ran out of memory, or someone killed it{spent}"
-    return f"crashed with signal {-code} ({name})"
+    return f"crashed with signal {-code} ({name}){of}"

@@ -165,6 +165,16 @@ def test_the_digest_can_be_pasted_and_pinned(spec: Path, capsys: Said) -> None:
     assert f"digest: {load_probe_spec(spec).digest}\n" == line
 
 
+def test_a_probe_set_that_has_no_digest_says_everything_that_is_wrong(spec: Path, capsys: Said) -> None:
+    spoil(spec, "kind", 4, None)
+    spoil(spec, "name", 9, "r8")
+    assert main(["probe", "digest", str(spec)]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "not_null: label 'kind' is missing" in err
+    assert "unique: id 'name' is not unique" in err
+
+
 def test_of_a_policy_the_columns_of_its_slices_have_a_digest_too(spec: Path, tmp_path: Path, capsys: Said) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text(POLICY.format(uri=spec.with_name("rows.parquet")), encoding="utf-8")

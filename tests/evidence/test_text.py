@@ -166,3 +166,13 @@ def test_the_head_names_the_clusters_and_warns_of_few(clusters: int, rows: int, 
     note = "note: fewer than 30 clusters, so intervals are rough; add rows of further clusters"
     assert (rendered.splitlines()[3] == note) == (clusters < 30)
     assert "cluster" not in text.render(sample("passed"))
+
+
+@pytest.mark.parametrize(
+    ("validation", "rows"),
+    [({"splits": {"probe": 900, "ood": 100}}, "900 rows"), ({"splits": {}}, "1000 rows"), (None, "1000 rows")],
+)
+def test_the_head_counts_the_rows_that_were_judged(validation: object, rows: str) -> None:
+    document = sample("passed")
+    document["probe"] |= {"rows": 1000, "validation": validation}
+    assert text.render(document).splitlines()[2].endswith(f", {rows}")

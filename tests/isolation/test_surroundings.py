@@ -123,6 +123,13 @@ def test_the_end_of_a_process_is_put_in_words(code: int, expected: str) -> None:
     assert ended(code, Limits(cpu_seconds=9)).startswith(expected)
 
 
+@pytest.mark.parametrize("code", [1, -6, -11])
+def test_a_process_that_ends_where_memory_is_limited_may_have_lacked_it(code: int) -> None:
+    """Libraries that get no memory end the process in ways of their own."""
+    assert ended(code, Limits(memory=3 << 20)).endswith("(it may hold 3 MiB of memory: run.memory)")
+    assert "run.memory" not in ended(code, Limits())
+
+
 def test_each_version_of_landlock_has_its_rights() -> None:
     known = {0: 0, 1: 13, 2: 14, 3: 15, 4: 15, 5: 16, 6: 16, 9: 16}
     assert {found: landlock.rights(found) for found in known} == {found: (1 << n) - 1 for found, n in known.items()}

@@ -143,7 +143,7 @@ FAULTS: dict[str, tuple[Change, tuple[str, str, int, tuple[str, ...], str]]] = {
     ),
     "no input": (
         put("x", r9=None),
-        ("not_null", "x", 1, ("r9",), "input 'x' is missing in 1 of 60 rows ('r9'); every row needs one"),
+        ("not_null", "x", 1, ("r9",), "input 'x' is missing in 1 of 60 rows ('r9'); every row needs one, whole"),
     ),
     "a value missing in an input": (
         put("x", r9=[1.0, None, 2.0, 3.0]),

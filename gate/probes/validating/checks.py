@@ -187,7 +187,7 @@ def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
         at = [column for column in dict.fromkeys(inputs + pairs) if column in facts.at_fault.get(fact, shown)]
         views = {view: ", ".join(repr(column) for column in at if shown[column] == view) for view in ("input", "pair")}
         called = " and ".join(f"{view} {names}" for view, names in views.items() if names)
-        needed = "finite numbers" if fault == "finite" else "one"
+        needed = "finite numbers" if fault == "finite" else "one, whole (pandas writes NaN as a missing value)"
         words = f"{called} {wrong} in {{rows}}; every row needs {needed}"
         yield _few(fault, ", ".join(at), fact, words)
     usual = facts.usual_width
