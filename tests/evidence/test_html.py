@@ -52,6 +52,17 @@ def test_the_page_is_whole_small_and_refers_to_nothing_outside(name: str) -> Non
     assert len(rendered) < 500_000
 
 
+def test_fewer_rows_than_dimensions_make_a_cliff_that_says_nothing() -> None:
+    document = sample()
+    (layer, *_) = document["layers"]
+    assert layer["n"] > layer["d"]
+    assert "the directions beyond it carry nothing" in Page(html.render(document)).text
+    layer["n"] = layer["d"]
+    found = Page(html.render({**document, "layers": [layer]})).text
+    assert f"{layer['d']} rows span {layer['d'] - 1} directions at most" in found
+    assert "carry nothing" not in found
+
+
 def test_the_verdict_stands_before_the_rules_and_the_failing_before_the_passing() -> None:
     text = Page(html.render(sample())).text
     places = [text.index(words) for words in ("is blocked: of 10 rules", "The rules", "cone", "neighbours", "spread")]
