@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ROWS = 2
 _SHAPE = re.compile(r"\(\d+(?:, \d+)*,?\)")
 _AT_THE_ENDS = {"input": -1, "output": 1}
-_POOLINGS = {2: ("none",), 3: ("mean", "cls", "last", "max"), 4: ("spatial_mean", "flatten")}
+_POOLINGS = {1: ("none",), 2: ("none",), 3: ("mean", "cls", "last", "max"), 4: ("spatial_mean", "flatten")}
 
 
 class Layer(NamedTuple):

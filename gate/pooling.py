@@ -126,9 +126,12 @@ _HIDDEN = ("token_terms", "token_steps", "token_mean", "attention_filter")  # of
 
 def _pool(output: Tensor, pooling: Pooling, where: str, mask: Tensor | None) -> Tensor:
     shape = tuple(output.shape)
-    if len(shape) <= 1 or output.numel() == 0:
-        raise LayerError(f"{where}: the output has shape {shape}; one row of at least one value per sample is needed")
-    fitting = _FITTING.get(len(shape), ("spatial_mean", "flatten"))
+    if not shape or output.numel() == 0 or (len(shape) == 1 and not output.is_floating_point()):
+        what = f"{shape} of {output.dtype}".replace("torch.", "")
+        raise LayerError(f"{where}: the output has shape {what}; one row of at least one value per sample is needed")
+    if len(shape) == 1:  # one value per sample; one whole number would be a decision
+        output = output[:, None]
+    fitting = _FITTING.get(output.ndim, ("spatial_mean", "flatten"))
     if pooling not in fitting:
         offered = ", ".join(each for each in fitting if each not in _HIDDEN)
         raise LayerError(

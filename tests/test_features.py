@@ -149,7 +149,11 @@ def test_an_unpooled_image_is_offered_the_poolings_that_fit() -> None:
         take(nn.Identity(), INPUTS[:, None])
 
 
-@pytest.mark.parametrize("make", [lambda x: x[:, 0], lambda x: x[:, :0], lambda _: torch.tensor(1.0)])
+def test_one_value_per_sample_is_a_row_of_one() -> None:
+    assert torch.equal(take(Returning(lambda x: x[:, 0]), FLAT), torch.from_numpy(FLAT[:, :1]))
+
+
+@pytest.mark.parametrize("make", [lambda x: x.argmax(dim=1), lambda x: x[:, :0], lambda _: torch.tensor(1.0)])
 def test_an_output_that_is_no_row_of_values_is_refused(make: Callable[[Tensor], Any]) -> None:
     with pytest.raises(LayerError, match="one row of at least one value per sample is needed"):
         take(Returning(make), FLAT)

@@ -238,6 +238,24 @@ def test_the_weights_of_a_head_are_found_by_its_name(models: Path, name: str, pa
         )
 
 
+@pytest.mark.usefixtures("models")
+def test_the_head_of_two_classes_has_a_row_for_each(tmp_path: Path) -> None:
+    import mlflow.sklearn
+    from sklearn.linear_model import LogisticRegression
+
+    classes = np.array(["yes", "no"])[np.arange(len(ROWS)) % 2]
+    head = LogisticRegression(max_iter=500).fit(ROWS, classes)
+    mlflow.sklearn.save_model(head, str(tmp_path / "m"), **zoo.PACKAGES)
+    made = opened(tmp_path / "m", How())
+    with extractor(made, weights={"head": "model"}, odds=LayerAddress("model.decision_function")) as extract:
+        odds = extract(ROWS)["odds"]
+    weight, bias = (extract.weights[f"head.{part}"].double() for part in ("weight", "bias"))
+    shares = (torch.from_numpy(ROWS).double() @ weight.T + bias).softmax(dim=1)
+    torch.testing.assert_close(shares, torch.from_numpy(head.predict_proba(ROWS)).double(), **CLOSE)
+    expected = torch.from_numpy(head.decision_function(ROWS))[:, None]
+    torch.testing.assert_close(odds.double(), expected.double(), **CLOSE)
+
+
 @pytest.mark.parametrize("name", ["pt2", "sklearn", "onnx", "keras", "code"])
 def test_a_head_that_is_none_is_refused_with_what_it_is(models: Path, name: str) -> None:
     made = program(str(models / name), directory=models, **ALLOWED)

@@ -100,8 +100,8 @@ class Steps:
         wanted = set(paths)
         with explained(inputs):
             for name, step in self._steps.items():
-                for path in wanted & {f"{name}.{method}" for method in _METHODS}:
-                    given[path] = [numbers(getattr(step, path.rpartition(".")[2])(value), path)]
+                asked = (method for method in _METHODS if f"{name}.{method}" in wanted)
+                given |= {f"{name}.{each}": [numbers(getattr(step, each)(value), name)] for each in asked}
                 if name in wanted or name != self._last or "output" in wanted:
                     value = self._handed_on(name, step, value)
                 if name in wanted:
