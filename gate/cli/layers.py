@@ -12,6 +12,7 @@ import typer
 from gate.cli import outputs
 from gate.cli.boundary import evaluating
 from gate.cli.check import Device  # noqa: TC001 - typer reads annotations when it runs
+from gate.cli.compare import ProbeSpec  # noqa: TC001 - the same
 from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
 
 ModelUri = Annotated[
     str, typer.Argument(metavar="MODEL_URI", help="The model: any MODEL_URI of gate check.", show_default=False)
-]
-ProbeSpec = Annotated[
-    str | None,
-    typer.Option(
-        "--probe", metavar="SPEC", help="Probe spec (.yaml); with a policy also a probe set in place of its own."
-    ),
 ]
 PolicyFile = Annotated[
     str | None,
