@@ -85,9 +85,18 @@ class Runs:
 
 
 def pickled(place: Place) -> None:
-    place.mlmodel(pytorch={"model_data": "data", "pytorch_version": torch.__version__}, python_function={})
+    generic = {"loader_module": "mlflow.pytorch", "data": "data"}
+    place.mlmodel(pytorch={"model_data": "data", "pytorch_version": torch.__version__}, python_function=generic)
     place.write("data/pickle_module_info.txt", "pickle")
     torch.save(Runs(f"touch {place.canary}"), place.model / "data" / "model.pth")
+
+
+def served_otherwise(place: Place) -> None:
+    """An exported program to be judged, and a pickle that MLflow serves."""
+    exported(place)
+    generic = {"loader_module": "mlflow.sklearn", "model_path": "other/model.dat", "python_version": "3.11.0"}
+    place.mlmodel(pytorch={"model_data": "data"}, python_function=generic)
+    place.write("other/model.dat", pickle.dumps(Runs(f"touch {place.canary}")))
 
 
 def foreign_loader(place: Place) -> None:
@@ -103,7 +112,7 @@ def shadowing(place: Place) -> None:
 
 
 def exported(place: Place, module: nn.Module | None = None) -> None:
-    place.mlmodel(pytorch={"model_data": "data"}, python_function={"loader_module": "mlflow.pytorch"})
+    place.mlmodel(pytorch={"model_data": "data"}, python_function={"loader_module": "mlflow.pytorch", "data": "data"})
     (place.model / "data").mkdir(exist_ok=True)
     rows = ({0: torch.export.Dim("rows")},)
     program = torch.export.export(module or nn.Linear(4, 3), (torch.ones(2, 4),), dynamic_shapes=rows)
@@ -177,7 +186,7 @@ def outside_tensors(place: Place) -> None:
     ends = ([value("x", 1, ["n", 4])], [value("y", 1, ["n", 3])])
     graph = onnx.helper.make_graph([onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], "g", *ends, [tensor])
     onnx_model = onnx.helper.make_model(graph)
-    place.mlmodel(onnx={"data": "model.onnx"}, python_function={"loader_module": "mlflow.onnx"})
+    place.mlmodel(onnx={"data": "model.onnx"}, python_function={"loader_module": "mlflow.onnx", "data": "model.onnx"})
     place.write("model.onnx", onnx_model.SerializeToString())
 
 
@@ -242,6 +251,7 @@ class Case:
 CASES = {
     "a pickle": Case(pickled, r"loading a pickle runs whatever code it holds"),
     "a pickle that is allowed": Case(pickled, r"the pickle holds 'int'|the pickled model cannot be loaded", PICKLE),
+    "another model for whoever serves it": Case(served_otherwise, "MLflow would serve another model than is judged"),
     "a loader of its own": Case(foreign_loader, "loader_module is 'evil', a loader that the gate does not know"),
     "a loader of its own that nothing allows": Case(
         foreign_loader, "loader_module is 'evil'", f"{PICKLE}, {CODE[:16]}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from gate.errors import ModelError
+from gate.models.serving import require_one_model
 from gate.models.weights import Serialization, weights_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ _LOADERS = {
     "mlflow.catboost",
 }
 _MODULES = "sentence_transformers."
+# Files by which a library makes another model of it, where the package for that is installed.
+_FURTHER = {"adapter_config.json": "an adapter (PEFT)", "router_config.json": "several routes for its inputs"}
+_MERGE = "merge adapters into the weights, and log each route as a model of its own"
 _LARGEST_SETTINGS = 64 << 20
 
 
@@ -119,6 +123,7 @@ def inspect(folder: Path, permissions: Permissions) -> Declaration:
             f"{weights}: this model is a pickle, and loading a pickle runs whatever code it holds. If you trust where "
             f"it comes from, write `run: {{allow_pickle: true}}` in the policy; better, {_WITHOUT_PICKLE[flavour]}"
         )
+    require_one_model(folder / "MLmodel", flavours, known[0])
     return Declaration(
         flavour,
         weights,
@@ -191,6 +196,8 @@ def _refuse_remote_code(folder: Path) -> None:
     """Refuses settings that make a library import code: `auto_map`, custom pipelines, modules of other packages."""
     for path in sorted(folder.rglob("*.json")):
         found = _settings(path)
+        if path.name in _FURTHER:
+            raise ModelError(f"{path}: the model has {_FURTHER[path.name]}, which the gate cannot judge; {_MERGE}")
         for key in ("auto_map", "custom_pipelines", "trust_remote_code"):
             if isinstance(found, dict) and found.get(key):
                 raise ModelError(

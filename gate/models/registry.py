@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from gate.errors import AbsentError, RegistryError
 
@@ -49,6 +50,8 @@ def resolve(uri: str) -> Location:
         RegistryError: The registry cannot be reached, or the URI names no fixed version.
     """
     _require_database(uri)
+    if ".." in unquote(uri).split("/"):
+        raise RegistryError(f"{uri!r} leads out of the place that it names; write it without '..'")
     if uri.startswith("runs:/"):
         return Location(uri, run_id=uri.removeprefix("runs:/").strip("/").split("/")[0])
     from mlflow.exceptions import MlflowException

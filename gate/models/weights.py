@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from gate.errors import ModelError
+from gate.models.serving import ENCODER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,7 @@ _NATIVE: Mapping[str, frozenset[str]] = {
     ),
     "mlflow.lightgbm": frozenset({"lightgbm.basic.Booster"}),
 }
+_ELSEWHERE = ("peft_adaptor", "local_base_model_path", "source_model_revision")
 _PICKLES = {".bin", ".pkl", ".pickle", ".pt", ".pth", ".joblib", ".ckpt"}
 
 
@@ -69,18 +71,23 @@ def _with_safetensors(data: Path) -> tuple[Path, Serialization]:
 
 
 def _transformers(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
-    data = settings.get("model_binary") or settings.get("pipeline")
-    if data is None:
+    data = settings.get("model_binary", "pipeline")
+    if "model_binary" not in settings and not (folder / data).exists():
         raise ModelError(
             f"{folder / 'MLmodel'}: the model is saved by its name on a hub alone, "
             f"{settings.get('source_model_name')!r}, and nothing is "
             "downloaded from there; log it again with its weights: save_pretrained=True"
         )
+    if elsewhere := [key for key in _ELSEWHERE if settings.get(key) is not None]:
+        raise ModelError(
+            f"{folder / 'MLmodel'}: {elsewhere[0]} is {settings[elsewhere[0]]!r}, by which MLflow loads another model "
+            "than lies in this folder; merge adapters into the weights, and log it again with save_pretrained=True"
+        )
     return _with_safetensors(_inside(folder, "model_binary", data))
 
 
-def _sentence_transformers(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
-    return _with_safetensors(_inside(folder, "data", settings.get("data") or "model.sentence_transformer"))
+def _sentence_transformers(folder: Path, _settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
+    return _with_safetensors(_inside(folder, "data", ENCODER))
 
 
 def _onnx(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
@@ -94,7 +101,7 @@ def _sklearn(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serializa
 
 
 def _keras(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Serialization]:
-    data = _inside(folder, "data", settings.get("data") or "data")
+    data = _inside(folder, "data", settings.get("data", "data"))
     files = [path for path in sorted(data.rglob("*.keras")) if path.is_file()] if data.is_dir() else [data]
     if len(files) != 1 or files[0].suffix != ".keras":
         raise ModelError(

@@ -123,8 +123,10 @@ def _other_parts(
 
 
 def _columns(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What was read besides features, by column; code indices are whole numbers again."""
+    """What was read besides features, by column, as metrics take it; code indices are whole numbers again."""
     found = {name.removeprefix(READ): each for name, each in features.items() if name.startswith(READ)}
+    if "attention_filter" in found:  # a number a row, where features are rows of numbers
+        found["attention_filter"] = found["attention_filter"][:, 0]
     if "codes" in found:
         found["codes"] = _whole(found["codes"])
     return found

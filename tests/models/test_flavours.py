@@ -256,6 +256,18 @@ def test_the_head_of_two_classes_has_a_row_for_each(tmp_path: Path) -> None:
     torch.testing.assert_close(odds.double(), expected.double(), **CLOSE)
 
 
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize("classes", [3, 4])
+def test_weights_of_pairs_of_classes_are_no_head(tmp_path: Path, classes: int) -> None:
+    import mlflow.sklearn
+    from sklearn.svm import SVC
+
+    fitted = SVC(kernel="linear").fit(ROWS, np.arange(len(ROWS)) % classes)
+    mlflow.sklearn.save_model(fitted, str(tmp_path / "m"), **zoo.PACKAGES)
+    with pytest.raises(LayerError, match=r"is SVC, expected a linear step with coef_ \(C, d\), a row a class"):
+        extractor(opened(tmp_path / "m", How()), weights={"head": "model"}, out=LayerAddress("output"))
+
+
 @pytest.mark.parametrize("name", ["pt2", "sklearn", "onnx", "keras", "code"])
 def test_a_head_that_is_none_is_refused_with_what_it_is(models: Path, name: str) -> None:
     made = program(str(models / name), directory=models, **ALLOWED)

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
     from tests.models.conftest import Registry
 
-MLMODEL = "flavors:\n  pytorch: {model_data: data, code: null}\n  python_function: {loader_module: mlflow.pytorch}\n"
+MLMODEL = """\
+flavors:
+  pytorch: {model_data: data, code: null}
+  python_function: {loader_module: mlflow.pytorch, data: data}
+"""
 
 
 @pytest.fixture
@@ -164,6 +168,8 @@ def test_settings_of_the_user_win_over_ours(monkeypatch: pytest.MonkeyPatch) -> 
         ("models:/encoder/Production", r"names no fixed version"),
         ("models:/encoder", r"names no version: write models:/encoder/<version>"),
         ("models:/a/b/c", r"is not a model URI"),
+        ("runs:/0/../../m", r"leads out of the place that it names"),
+        ("runs:/0/%2e%2e/m", r"leads out of the place that it names"),
         ("models:/m-00000000000000000000000000000000", r"its files cannot be downloaded .* not found"),
         ("runs:/00000000000000000000000000000000/model", r"its files cannot be downloaded .* not found"),
     ],
@@ -229,7 +235,7 @@ def test_a_registry_that_does_not_answer_is_named_quickly_and_without_its_passwo
             r"brings code: 'code' \(flavour 'pytorch'\).*allow_code",
         ),
         (
-            MLMODEL.replace("mlflow.pytorch}", "mlflow.pytorch, model_code_path: m.py}"),
+            MLMODEL.replace("data: data}", "data: data, model_code_path: m.py}"),
             r"model_code_path: 'm.py'",
         ),
         (MLMODEL.replace("mlflow.pytorch", "evil"), r"loader_module is 'evil', a loader that the gate does not know"),

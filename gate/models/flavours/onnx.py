@@ -168,14 +168,31 @@ class Graph:
 
 
 def _refuse_foreign_files(path: Path, proto: Any) -> None:  # noqa: ANN401 - of onnx
-    for tensor in proto.graph.initializer:
+    nodes, tensors = _everything(proto)
+    for tensor in tensors:
         for entry in tensor.external_data:
             place = PurePosixPath(entry.value)
             if entry.key == "location" and (place.is_absolute() or ".." in place.parts):
                 raise ModelError(f"{path}: tensor {tensor.name!r} lies at {entry.value!r}, outside of the model folder")
-    strange = sorted({node.domain for node in proto.graph.node} - _STANDARD)
+    own = {(each.domain, each.name) for each in proto.functions}  # of operators that are looked at as well
+    strange = sorted({each.domain for each in nodes if (each.domain, each.op_type) not in own} - _STANDARD)
     if strange:
         raise ModelError(f"{path}: uses operators of {', '.join(strange)}, expected the standard ones of ONNX alone")
+
+
+def _everything(proto: Any) -> tuple[list[Any], list[Any]]:  # noqa: ANN401 - of onnx
+    """All nodes and tensors, of the graph, of the graphs inside of nodes, and of functions."""
+    nodes, tensors = [], [*proto.graph.initializer]
+    waiting = [*proto.graph.node, *(node for each in proto.functions for node in each.node)]
+    while waiting:
+        node = waiting.pop()
+        nodes.append(node)
+        for attribute in node.attribute:
+            tensors += [attribute.t, *attribute.tensors]
+            for graph in (attribute.g, *attribute.graphs):
+                tensors += graph.initializer
+                waiting += graph.node
+    return nodes, tensors
 
 
 def _protobuf_errors() -> tuple[type[Exception], ...]:

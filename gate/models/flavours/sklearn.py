@@ -58,6 +58,11 @@ def _skops(path: Path) -> Any:  # noqa: ANN401 - what the file holds
         return io.load(path)
 
 
+def _of_pairs(step: Any) -> bool:  # noqa: ANN401 - of any class
+    """Whether a classifier of several classes decides between each two of them, so that its weights are of pairs."""
+    return hasattr(step, "support_vectors_") and len(getattr(step, "classes_", ())) > 2
+
+
 class Steps:
     """See Program. A layer is `STEP`, what a step hands on, or `STEP.METHOD` of any step.
 
@@ -118,12 +123,16 @@ class Steps:
         """See Program: the coefficients of a linear step; those of two classes, kept as one row, are two again."""
         step = self._steps.get(path)
         weight = getattr(step, "coef_", None)
-        if weight is None or getattr(weight, "ndim", 0) != 2:
-            raise LayerError(f"layer {path!r} is {type(step).__name__}, expected a linear step with coef_ (C, d)")
+        classes = len(getattr(step, "classes_", ()))
+        rows = {1, 2} if classes == 2 else {classes} if classes else None  # coefficients may be of pairs of classes
+        if weight is None or getattr(weight, "ndim", 0) != 2 or (rows and len(weight) not in rows) or _of_pairs(step):
+            raise LayerError(
+                f"layer {path!r} is {type(step).__name__}, expected a linear step with coef_ (C, d), a row a class"
+            )
         found = {"weight": numbers(weight, path).float()}
         if (bias := getattr(step, "intercept_", None)) is not None:
             found["bias"] = numbers(bias, path).float().reshape(-1)
-        if len(weight) == 1 and len(getattr(step, "classes_", ())) == 2:
+        if len(weight) == 1 and classes == 2:
             return {name: torch.cat([torch.zeros_like(each), each]) for name, each in found.items()}
         return found
 
