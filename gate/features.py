@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -113,7 +114,8 @@ class Extractor:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._first is not None:
             batch, features = self._first
-            self._require_same(batch, features, features, "the first batch, run again after the last one,")
+            again = "the first batch, run again after the last one,"
+            self._require_same(self._features(batch), features, features, again)
 
     def __call__(self, inputs: Inputs) -> dict[str, Tensor]:
         """Features of some rows. Of the first ones, features that are no property of a row alone are refused.
@@ -205,22 +207,38 @@ class Extractor:
         return {**found, **{name: torch.cat([found[name][:rows], each], dim=1) for name, each in steps.items()}}
 
     def _require_repeatable(self, batch: Inputs, features: dict[str, Tensor]) -> None:
-        """Features are those of a row alone: neither chance nor its neighbours and its place in the batch count."""
-        self._require_same(batch, features, features, "a second pass over the same batch")
+        """Features are those of a row alone, as far as these rows show: chance, neighbours and place do not count.
+
+        A model that knows the rows that it is tested by can give others later; no look from outside excludes that.
+        """
+        self._require_same(self._features(batch), features, features, "a second pass over the same batch")
         # Half of what the model runs at once: where it takes full batches only, the other rows become padding.
         rows = count(batch)
         half = (rows + 1) // 2
-        part = {name: each[:half].flip(0) for name, each in features.items()}
-        what = f"the first {half} of {rows} rows on their own, in reversed order,"
-        self._require_same(take(batch, range(half - 1, -1, -1)), part, features, what)
+        for which, some in (("first", range(half - 1, -1, -1)), ("last", range(rows - 1, half - 1, -1))):
+            if some:
+                what = f"the {which} {len(some)} of {rows} rows on their own, in reversed order,"
+                self._require_same(self._features(take(batch, some)), _rows(features, some), features, what)
+        alone = dict.fromkeys((0, rows // 2, rows - 1)) if self._program.batch_size is None and rows > 1 else ()
+        for row in alone:  # as most models serve
+            if (found := self._alone(take(batch, (row,)))) is not None:
+                self._require_same(found, _rows(features, (row,)), features, "a row on its own")
 
-    def _require_same(self, batch: Inputs, expected: dict[str, Tensor], whole: dict[str, Tensor], what: str) -> None:
-        for name, found in self._features(batch).items():
-            different = _different(expected[name], found, whole[name], self._program.rounding)
+    def _alone(self, row: Inputs) -> dict[str, Tensor] | None:
+        """Features of one row; None where the model takes no row alone, which it then does not serve either."""
+        with suppress(ModelError, LayerError):
+            return self._features(row)
+        return None
+
+    def _require_same(
+        self, found: dict[str, Tensor], expected: dict[str, Tensor], whole: dict[str, Tensor], what: str
+    ) -> None:
+        for name, each in found.items():
+            different = _different(expected[name], each, whole[name], self._program.rounding)
             if different:
                 raise LayerError(
                     f"layer {name!r} (path {self._layers[name].path!r}): {what} gave other features than before, in "
-                    f"{different} of {found.numel()} values (exported in training mode, or dropout left on? state that "
+                    f"{different} of {each.numel()} values (exported in training mode, or dropout left on? state that "
                     "changes between calls? normalisation over the batch?); features must depend on their row alone: "
                     "call model.eval(), take such state or normalisation out, and log the model again"
                 )
@@ -244,6 +262,10 @@ class Extractor:
 def tensors_of(name: str) -> dict[str, str]:
     """What metrics call the weights of a layer → which they are: a head may have a bias, a codebook is its weight."""
     return {name: "weight"} if name == "codebook" else {f"{name}.weight": "weight", f"{name}.bias": "bias"}
+
+
+def _rows(features: Mapping[str, Tensor], some: Sequence[int]) -> dict[str, Tensor]:
+    return {name: each[list(some)] for name, each in features.items()}
 
 
 def _place(path: str) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gate.geometry.registry import Metric
 
 _ROWS_AT_ONCE = 131072
+_ROUNDING = 1e-3  # of probabilities
 _ROWS_COPIED = 32768  # at once, of a precision that is not computed in
 _VERSIONS = {"baseline", "baseline_logits"}  # a metric that needs one of these compares two versions itself
 _OF_STEPS = "token_mean_cosine.layer_overlap"  # costs a decomposition of the states of every row at every layer
@@ -184,15 +185,15 @@ def _require_logits(name: str, outputs: Any) -> None:  # noqa: ANN401 - an array
         MetricError: No output is negative, and every row sums to 1.
     """
     rows = torch.as_tensor(outputs)
-    if rows.ndim == 2 and are_probabilities(rows):
+    if rows.ndim == 2 and 0 not in rows.shape and bool(probability_rows(rows).all()):
         raise MetricError(f"{name}: no entry is negative and every row sums to 1: pass the logarithms of probabilities")
 
 
-def are_probabilities(outputs: Tensor) -> bool:
-    """Whether outputs (n, C) of a model look like probabilities: none is negative, and every row sums to 1."""
-    if outputs.shape[1] < 2 or len(outputs) == 0 or bool((outputs < 0).any()):
-        return False
-    return bool(((outputs.double().sum(dim=1) - 1).abs() < 1e-3).all())
+def probability_rows(outputs: Tensor) -> Tensor:
+    """Which rows of outputs (n, C) of a model look like probabilities, (n,): none is negative, and they sum to 1."""
+    if outputs.shape[1] < 2:
+        return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
+    return (outputs >= -_ROUNDING).all(dim=1) & ((outputs.double().sum(dim=1) - 1).abs() < _ROUNDING)
 
 
 def _other(

@@ -204,7 +204,7 @@ def test_two_passes_that_differ_are_refused() -> None:
         take(network, FLAT)
 
 
-def test_only_the_first_batch_is_run_again_and_half_of_it_on_its_own() -> None:
+def test_only_the_first_batch_is_run_again_with_its_halves_and_some_rows_on_their_own() -> None:
     sizes = []
 
     def forward(x: Tensor) -> Any:
@@ -212,7 +212,19 @@ def test_only_the_first_batch_is_run_again_and_half_of_it_on_its_own() -> None:
         return x
 
     run(Returning(forward), 3)
-    assert sizes == [4, 4, 2, 4, 4, 4]
+    assert sizes == [4, 4, 2, 2, 1, 1, 1, 4, 4, 4]
+
+
+@pytest.mark.parametrize("many", [1, 3])
+def test_a_model_that_gives_other_features_to_few_rows_at_once_is_refused(many: int) -> None:
+    other = Returning(lambda x: -x if len(x) <= many else x)
+    with pytest.raises(LayerError, match="gave other features than before"):
+        run(other, 1)
+
+
+@pytest.mark.parametrize("fault", [lambda x: x.squeeze(), lambda x: x.expand(2, 5) if len(x) == 1 else x])
+def test_a_model_that_takes_no_row_alone_is_none_that_serves_one(fault: Callable[[Tensor], Any]) -> None:
+    run(Returning(fault), 3)
 
 
 class Tiring(nn.Module):
@@ -231,7 +243,14 @@ class Tiring(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("healthy", "what"), [(1, "a second pass"), (2, "the first 2 of 4 rows"), (5, "the first bat")]
+    ("healthy", "what"),
+    [
+        (1, "a second pass"),
+        (2, "the first 2 of 4 rows"),
+        (3, "the last 2 of 4 rows"),
+        (4, "a row on its own"),
+        (9, "the first bat"),
+    ],
 )
 def test_an_exported_program_whose_state_changes_between_calls_is_refused(
     tmp_path: Path, healthy: int, what: str
@@ -320,7 +339,7 @@ def test_an_error_of_the_block_is_not_hidden_by_one_of_the_end() -> None:
     layers = {"layer": LayerAddress("output")}
     with (
         pytest.raises(ModelError, match="does not run"),
-        Extractor(of(Tiring(3), None, "float32"), layers) as extract,
+        Extractor(of(Tiring(7), None, "float32"), layers) as extract,
     ):
         fail_after(extract)
 
@@ -331,7 +350,7 @@ def fail_after(extract: Extractor) -> None:
 
 
 def test_hooks_are_gone_after_a_refusal_at_the_end() -> None:
-    network = nn.Sequential(Tiring(3))
+    network = nn.Sequential(Tiring(7))
     with pytest.raises(LayerError, match="run again after the last one"):
         take(network, FLAT, "0")
     assert not network[0]._forward_hooks
@@ -344,7 +363,7 @@ def widening(widths: list[int]) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("widths", "batch_size"),
-    [([5, 5, 5, 4], None), ([5, 4], None), ([5, 5, 4], None), ([5, 5, 5, 5, 4], None), ([5, 4], 2)],
+    [([5, 5, 5, 4], None), ([5, 4], None), ([5, 5, 4], None), ([5, 5, 5, 5, 5, 5, 5, 4], None), ([5, 4], 2)],
 )
 def test_a_width_that_changes_is_refused_with_both_shapes(widths: list[int], batch_size: int | None) -> None:
     rows = batch_size or 4

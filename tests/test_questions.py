@@ -260,6 +260,7 @@ def read(known: Mapping[str, Any], rows: slice) -> dict[str, torch.Tensor]:
     found = {f"{READ}{name}": torch.tensor(known[name][rows]).float() for name in READ_ALIKE}
     found |= {f"{READ}depths.{name}": torch.tensor(each[rows]) for name, each in known["depths"].items()}
     states = {name: torch.tensor(each[rows]) for name, each in known["tokens"].items()}
+    found[f"{READ}attention_filter"] = found[f"{READ}attention_filter"][:, None]
     return found | terms(states) | {f"{READ}token_mean": token_means(states["two"])}
 
 

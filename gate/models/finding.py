@@ -36,6 +36,7 @@ class FoundModel:
         serialization: The format of the file that holds it.
         trust: What loading it runs: nothing of the model's own, a pickle, or Python files.
         path: The folder of the model, or the file of features.
+        outputs: What the model calls its outputs, in order; empty where its files do not say.
     """
 
     uri: str
@@ -49,6 +50,7 @@ class FoundModel:
     serialization: Serialization
     trust: Trust
     path: Path
+    outputs: tuple[str, ...] = ()
 
 
 _NONE = Permissions()
@@ -93,6 +95,7 @@ def _from_folder(uri: str, location: Location, folder: Path, permissions: Permis
         serialization=declared.serialization,
         trust=declared.trust,
         path=folder,
+        outputs=declared.outputs,
     )
 
 

@@ -76,6 +76,7 @@ class Declaration:
         run_id: The run that logged the model, if the file says so.
         model_id: The logged model ("m-…"), if the file says so.
         input_dtype: Of the one tensor in the signature ("float32"), None without such a signature.
+        outputs: What the model calls its outputs, in order; empty where its files do not say.
     """
 
     flavour: Flavour
@@ -86,6 +87,7 @@ class Declaration:
     run_id: str | None
     model_id: str | None
     input_dtype: str | None
+    outputs: tuple[str, ...] = ()
 
 
 def inspect(folder: Path, permissions: Permissions) -> Declaration:
@@ -133,6 +135,7 @@ def inspect(folder: Path, permissions: Permissions) -> Declaration:
         _text(document, "run_id"),
         _text(document, "model_id"),
         _input_dtype(document),
+        _outputs(weights / "config.json") if flavour == "transformers" else (),
     )
 
 
@@ -232,6 +235,16 @@ _WITHOUT_PICKLE: Mapping[Flavour, str] = {
     "sklearn": "log the model again with serialization_format='skops'",
     "pyfunc": "log a flavour that holds weights instead of objects, such as pytorch as pt2 or onnx",
 }
+
+
+def _outputs(path: Path) -> tuple[str, ...]:
+    """The labels of a head in settings of transformers; those that it makes up itself say nothing."""
+    settings = _settings(path) if path.is_file() else None
+    named = settings.get("id2label") if isinstance(settings, dict) else None
+    if not isinstance(named, dict) or any(str(place) not in named for place in range(len(named))):
+        return ()
+    names = tuple(str(named[str(place)]) for place in range(len(named)))
+    return () if any(name == f"LABEL_{place}" for place, name in enumerate(names)) else names
 
 
 def _text(document: dict[str, Any], key: str) -> str | None:

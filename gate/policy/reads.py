@@ -24,7 +24,8 @@ class Output(Layer):
     """Where something else than features is read, for metrics that need it."""
 
     classes: tuple[Text, ...] = ()
-    """Of `logits`: the classes that its columns stand for, in order; by default 0, 1, … or the sorted labels."""
+    """Of `logits`: the classes that its columns stand for, in order; by default what the model of transformers calls
+    them, 0, 1, … or the sorted labels. A single column needs them where labels are no numbers."""
 
 
 class Layers(Keys):

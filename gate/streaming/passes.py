@@ -5,13 +5,12 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from gate.errors import MetricError, ModelError, ProbeError
-from gate.streaming.parts import READ, Shown, parts_of, require_few_slices
+from gate.errors import ProbeError
+from gate.streaming.logits import LOGITS, Probabilities, class_names, for_each_class, is_single, require_same_names
+from gate.streaming.parts import Shown, parts_of, require_few_slices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from torch import Tensor
+    from collections.abc import Callable, Iterator
 
     from gate.geometry.statistics import Batch
     from gate.probes.probe_set import ProbeSet
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from gate.streaming.sources import Running, Seen
 
     OnProgress = Callable[[int, int | None], None]  # rows done so far, and all there are, where that is known
-
-_LOGITS = f"{READ}logits"
 
 
 def batches(
@@ -50,13 +47,16 @@ def batches(
     theirs = None if models.baseline is None else models.baseline.rows(probe, size, second_view=False)
     classes = plan.classes or None
     seen: set[Part] = set()
-    done, probabilities = 0, _Probabilities()
+    done, probabilities, named = 0, Probabilities(), models.candidate.named
     for raw in _side_by_side(mine, theirs, probe):
         probabilities.see("the candidate", raw.features)
         probabilities.see("the baseline", raw.earlier)
-        shown = raw._replace(features=_for_each_class(raw.features), earlier=_for_each_class(raw.earlier))
-        if classes is None and _LOGITS in shown.features:
-            classes = _classes(probe, shown.features[_LOGITS].shape[1], size)
+        shown = raw._replace(features=for_each_class(raw.features), earlier=for_each_class(raw.earlier))
+        if LOGITS in raw.earlier and models.baseline is not None:
+            require_same_names(named, models.baseline.named)
+        if classes is None and LOGITS in raw.features:
+            width, single = shown.features[LOGITS].shape[1], is_single(raw.features)
+            classes = class_names(probe, width, size, named=named, single=single)
         about = {of: {"outputs": classes, "seed": seed, "weights": each} for of, each in models.weights.items()}
         for parts in parts_of(shown, plan, about):
             seen |= parts.keys()
@@ -77,53 +77,3 @@ def _side_by_side(mine: Iterator[Seen], theirs: Iterator[Seen] | None, probe: Pr
         if one is None or other is None or one.rows.ids != other.rows.ids:
             raise ProbeError(f"{probe.uri}: changed while it was read; the two models were shown other rows")
         yield Shown(one.rows, one.features, other.features, one.second)
-
-
-def _for_each_class(features: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Logits with a column for each class: a single output is that of the second of two, beside 0 for the first."""
-    outputs = features.get(_LOGITS)
-    if outputs is None or outputs.shape[1] != 1:
-        return features
-    return {**features, _LOGITS: _beside(outputs, of_the_first=0.0)}
-
-
-def _beside(outputs: Tensor, *, of_the_first: Tensor | float) -> Tensor:
-    """Outputs (n, 1) of the second of two classes with those of the first, (n, 2)."""
-    import torch
-
-    return torch.cat([torch.zeros_like(outputs) + of_the_first, outputs], dim=1)
-
-
-class _Probabilities:
-    """Looks for probabilities in the place of logits: one row may look like them by chance, all rows do not."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, bool] = {}
-
-    def see(self, whose: str, features: Mapping[str, Tensor]) -> None:
-        from gate.measurement import are_probabilities
-
-        outputs = features.get(_LOGITS)
-        if outputs is not None:
-            shares = _beside(outputs, of_the_first=1 - outputs) if outputs.shape[1] == 1 else outputs
-            self._found[whose] = self._found.get(whose, True) and are_probabilities(shares)
-
-    def refuse(self) -> None:
-        for whose, found in self._found.items():
-            if found:
-                raise ModelError(
-                    f"`reads: logits` of {whose}: no output is negative and every row sums to 1 (a single one lies "
-                    "from 0 to 1), so these are probabilities; name the layer before the softmax, or the sigmoid"
-                )
-
-
-def _classes(probe: ProbeSet, width: int, size: int) -> tuple[str, ...]:
-    """What the columns of logits stand for, by the labels of the probe set."""
-    from gate.geometry.statistics import Codes, output_names
-
-    labels = sorted(probe.read_labels(size))
-    try:
-        return output_names(width, Codes.of(labels) if labels else None)
-    except MetricError as error:
-        found, _, _ = str(error).partition("; ")
-        raise MetricError(f"{found}; name them in order: `reads: {{logits: {{classes: [...]}}}}`") from None

@@ -61,12 +61,13 @@ class Model:
     Args:
         runs: What it is shown rows by.
         device: Where statistics are computed.
+        named: What the model calls its outputs, in order; empty where it does not.
     """
 
     at_once = _MODEL_ROWS
 
-    def __init__(self, runs: Runs, device: str) -> None:
-        self._runs = runs
+    def __init__(self, runs: Runs, device: str, named: tuple[str, ...] = ()) -> None:
+        self._runs, self.named = runs, named
         self._device = device
         self._kinds: dict[str, tuple[int, object]] = {}
 
@@ -115,6 +116,7 @@ class Vectors:
     """
 
     at_once = _VECTOR_ROWS
+    named: tuple[str, ...] = ()
     ran: Mapping[str, object] = _NOTHING
     weights: Mapping[str, Tensor] = _NOTHING
 
@@ -198,7 +200,7 @@ def _source(
     if model.flavour == "features":
         return Vectors(model, layers, device)
     runs = started(model, run, device=device, columns=columns, layers=layers, weights=weights)
-    return Model(stack.enter_context(runs), device)
+    return Model(stack.enter_context(runs), device, model.outputs)
 
 
 def started(

@@ -32,7 +32,7 @@ class Scaled(nn.Module):
 
 
 class Tiring(nn.Module):
-    """Gives its rows in the first five calls, and one and the same row in all later ones."""
+    """Gives its rows in the first nine calls, and one and the same row in all later ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Tiring(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         self.calls += 1
-        return x * float(self.calls <= 5)
+        return x * float(self.calls <= 9)
 
 
 class Resting(nn.Module):
@@ -254,12 +254,27 @@ def test_logits_that_no_label_tells_apart_ask_for_their_classes(tmp_path: Path) 
 
 def test_a_single_output_is_the_logit_of_the_second_of_two_classes(tmp_path: Path) -> None:
     spec, model = named(tmp_path / "p.npz", ["cat", "dog"]), Heads(1)
-    asked = plan({"metric": "negative_flip_rate", "max": 1}, reads={"logits": {"path": "logits"}})
+    reads = {"logits": {"path": "logits", "classes": ["cat", "dog"]}}
+    asked = plan({"metric": "negative_flip_rate", "max": 1}, reads=reads)
     for batch in stream(model, spec, asked, Heads(2)):
         logits = batch[OUTPUT].numbers("logits")
         assert logits[:, 0].eq(0).all()
         assert torch.equal(logits[:, 1:], model.logits(batch[OUTPUT].features))
         assert batch[OUTPUT].outputs == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"), [(["0", "1"], ("0", "1")), (["-1", "1"], ("-1", "1")), (["a", "b"], None)]
+)
+def test_a_single_output_of_named_classes_asks_which_it_speaks_for(
+    tmp_path: Path, labels: list[str], names: tuple[str, ...] | None
+) -> None:
+    asked, spec = plan(reads={"logits": {"path": "logits"}}), named(tmp_path / "p.npz", labels)
+    if names is None:
+        with pytest.raises(MetricError, match=r"may be that of 'a' or of 'b'; name them in order: `reads: \{logits"):
+            outputs(Heads(1), spec, asked=asked)
+    else:
+        assert {batch.outputs for batch in outputs(Heads(1), spec, asked=asked)} == {names}
 
 
 def test_a_single_output_cannot_tell_three_classes_apart(tmp_path: Path) -> None:
@@ -273,8 +288,21 @@ def test_a_single_output_cannot_tell_three_classes_apart(tmp_path: Path) -> None
 def test_probabilities_in_the_place_of_logits_are_refused(tmp_path: Path, whose: str, classes: int) -> None:
     models = {"candidate": Heads(), "baseline": Heads(), whose: Heads(classes, softmax=True)}
     asked = plan({"metric": "negative_flip_rate", "max": 1}, reads={"logits": {"path": "shares"}})
-    with pytest.raises(ModelError, match=f"of the {whose}: no output is negative .* name the layer before the softmax"):
+    with pytest.raises(ModelError, match=f"of the {whose}: in 10 of 10 rows no output .* before the softmax"):
         stream(models["candidate"], named(tmp_path / "p.npz", ["0", "1"]), asked, models["baseline"], batch_size=1)
+
+
+@pytest.mark.parametrize(("few", "refused"), [(1, True), (3, False)])
+def test_a_few_rows_beyond_the_range_do_not_make_probabilities_logits(tmp_path: Path, few: int, refused: bool) -> None:
+    x = np.random.default_rng(0).uniform(0.3, 0.4, size=(200, 1)).astype(np.float32)
+    x[:few] = 1.5
+    path = written(tmp_path / "p.npz", x=x, y=np.arange(200) % 2)
+    spec, asked = probe(path, input="x", label="y"), plan(reads={"logits": {"path": "output"}})
+    if refused:
+        with pytest.raises(ModelError, match="in 199 of 200 rows no output is negative"):
+            outputs(path, spec, asked=asked, batch_size=64)
+    else:
+        assert outputs(path, spec, asked=asked, batch_size=64)
 
 
 def test_rows_of_logits_may_look_like_probabilities_by_chance(tmp_path: Path) -> None:
