@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import socket
 import sys
 import traceback
@@ -14,7 +16,7 @@ from gate.isolation.channel import Channel, ClosedError, MessageError
 from gate.isolation.confinement import Permission, confine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from mmap import mmap
 
@@ -25,6 +27,13 @@ if TYPE_CHECKING:
 PASSED_ON = ("GateError", "LayerError", "MetricError", "ModelError")  # all of them exit with 3
 LONGEST_MESSAGE = 4000
 _LONGEST, _MOST_LAYERS = 200, 2000
+_MOST_CAUSES = 20
+_REFUSALS = (errno.EPERM, errno.EACCES, errno.EROFS, errno.ENETUNREACH)
+_CLOSED = (
+    "; the model is closed in a process of its own: it may write to its scratch folder alone, read no more than its "
+    "own files and libraries, reach no network and start no process; for a model that you trust, write "
+    "`run: {isolation: none}`"
+)
 _FROM_JUDGE = 1 << 30  # who may describe a table of very many columns
 
 
@@ -125,14 +134,35 @@ def _mapped(file: int | None) -> mmap | None:
 
 def _tell(channel: Channel, error: BaseException) -> None:
     """Errors of the gate go as they are; of any other the judge learns the type, and its output the rest."""
-    name = type(error).__name__
+    name, why = type(error).__name__, _why(error)
     if isinstance(error, errors.GateError) and name in PASSED_ON:
-        told = {"kind": "error", "class": name, "message": str(error)[:LONGEST_MESSAGE]}
+        reason = str(error)
     else:
         traceback.print_exception(error)
         reason = f"the model raised {name}: {error}" if str(error) else f"the model raised {name}"
-        told = {"kind": "error", "class": "ModelError", "message": reason[:LONGEST_MESSAGE]}
+        name = "ModelError"
     try:
-        channel.send(told)
+        channel.send({"kind": "error", "class": name, "message": reason[: LONGEST_MESSAGE - len(why)] + why})
     except (ClosedError, ValueError):
         os._exit(1)
+
+
+def _why(error: BaseException) -> str:
+    """What of this process explains an error, as the end of its message: that it is closed, or its memory bounded."""
+    chain = tuple(_chain(error))
+    if any(isinstance(each, socket.gaierror) or getattr(each, "errno", None) in _REFUSALS for each in chain):
+        return _CLOSED
+    if any(type(each).__name__ == "OutOfMemoryError" or "CUDA" in str(each) for each in chain):  # no limit bounds a GPU
+        return ""
+    limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    short = any(isinstance(each, MemoryError) or "allocate memory" in str(each) for each in chain)
+    return f" (it may hold {limit >> 20} MiB of memory: run.memory)" if short and limit >= 0 else ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came of."""
+    for _ in range(_MOST_CAUSES):
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import mmap
 import os
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gate.errors import LayerError, PolicyError, UsageError
+from gate.errors import LayerError, ModelError, PolicyError, UsageError
 from gate.isolation import worker
 
 
@@ -216,6 +217,24 @@ def print_and_crash() -> None:
     ctypes.string_at(0)
 
 
+def fail_after(error: BaseException, cause: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        try:
+            raise cause
+        except type(cause):
+            raise error  # noqa: B904 - as libraries do
+
+    return act
+
+
+def write_outside() -> None:
+    Path("/usr/evil.txt").write_text("x", encoding="utf-8")
+
+
+def connect() -> None:
+    socket.create_connection(("127.0.0.1", 9), timeout=5)
+
+
 def start_threads() -> None:
     threads = [threading.Thread(target=time.sleep, args=(0.05,)) for _ in range(64)]
     for each in threads:
@@ -229,6 +248,12 @@ ACTS: dict[str, Callable[[], None]] = {
     "leaves": lambda: sys.exit(5),
     "crashes": print_and_crash,
     "aborts": os.abort,
+    "writes outside": write_outside,
+    "connects": connect,
+    "resolves a name": fail(socket.gaierror(-3, "Temporary failure in name resolution")),
+    "hides a refusal": fail_after(RuntimeError("no route"), PermissionError(errno.EACCES, "Permission denied")),
+    "wraps a lack of memory": fail_after(ModelError("ran out of memory with 1 row"), MemoryError("no room")),
+    "lacks memory of a GPU": fail_after(ModelError("ran out of memory"), MemoryError("CUDA out of memory")),
     "kills itself": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "prints": print_without_end,
     "sleeps": lambda: time.sleep(600),

@@ -181,6 +181,7 @@ def test_features_described_wrongly_are_refused(act: str) -> None:
         worker(ROWS)
 
 
+CLOSED = "; the model is closed in a process of its own: it may write to its scratch folder alone, .* `run: {isolation"
 ENDS = {
     "exits": "the model ended its process, with code 3, instead of answering",
     "leaves": "the model raised SystemExit: 5",
@@ -192,8 +193,14 @@ ENDS = {
     "spins": "the model used more than the 1 seconds of processor time",
     "spins on": "or the 1 seconds of processor time were over",
     "shares memory": r"the model held \d+ MiB of memory, of the 1024 MiB",
-    "allocates": "the model raised MemoryError",
-    "allocates a tensor": "the model raised RuntimeError: .*allocate memory",
+    "allocates": r"the model raised MemoryError \(it may hold 1024 MiB of memory: run.memory\)$",
+    "allocates a tensor": r"the model raised RuntimeError: .*allocate memory.* \(it may hold 1024 MiB of memory: run",
+    "wraps a lack of memory": r"^ran out of memory with 1 row \(it may hold 1024 MiB of memory: run.memory\)$",
+    "lacks memory of a GPU": "^ran out of memory$",
+    "writes outside": f"PermissionError: .*'/usr/evil.txt'{CLOSED}",
+    "connects": f"the model raised PermissionError: .*{CLOSED}",
+    "resolves a name": f"the model raised gaierror: .*name resolution{CLOSED}",
+    "hides a refusal": f"the model raised RuntimeError: no route{CLOSED}",
     "closes": "the model closed its channel to the gate and went on",
     "fails": "the model raised ZeroDivisionError: division by zero",
     "has a fault of a policy": "the model raised PolicyError",
@@ -202,7 +209,10 @@ LIMITS = {
     "sleeps": Limits(seconds=2),
     "spins": Limits(seconds=60, cpu_seconds=1),
     "spins on": Limits(seconds=60, cpu_seconds=1),
-    **dict.fromkeys(("shares memory", "allocates", "allocates a tensor"), Limits(seconds=60, memory=1 << 30)),
+    **dict.fromkeys(
+        ("shares memory", "allocates", "allocates a tensor", "wraps a lack of memory", "lacks memory of a GPU"),
+        Limits(seconds=60, memory=1 << 30),
+    ),
 }
 
 
