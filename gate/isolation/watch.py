@@ -15,12 +15,13 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from gate.isolation.limits import Limits
 
 _LOOK = 0.2
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_WARNING = re.compile(r"\S.*/(site|dist)-packages/.*:\d+: \w*Warning: ")
 _KEPT = 64 << 10
 _MOST_PRINTED = 64 << 20
 _MOST_WRITTEN = 2 << 30
@@ -98,11 +99,12 @@ class Watch:
         return code
 
     def last_lines(self) -> str:
-        """What it printed last: some lines, printable, as the end of a sentence."""
+        """What it printed last: some lines, printable, as the end of a sentence; warnings of libraries are left out."""
         text = _COLOURS.sub("", b"".join(self._tail).decode("utf-8", "replace")).replace("\r", "\n")
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        printed = [line for line in text.splitlines() if line.strip()]
+        lines = [line.strip() for line in _without_warnings(printed)]
         if not lines:
-            return "it printed nothing"
+            return "it printed nothing but warnings of libraries" if printed else "it printed nothing"
         shown = " | ".join(lines[-_LINES:])[-_CHARACTERS:]
         return "it printed last: " + "".join(
             each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in shown
@@ -151,6 +153,19 @@ class Watch:
         with self._reaping, suppress(ProcessLookupError):
             if self._process.returncode is None:
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _without_warnings(lines: list[str]) -> Iterator[str]:
+    """All but warnings that Python prints for a library, each of which its source may follow, indented."""
+    warned = False
+    for line in lines:
+        if _WARNING.match(line):
+            warned = True
+        elif warned and line[0].isspace():
+            warned = False
+        else:
+            warned = False
+            yield line
 
 
 def _written(folder: Path) -> int:

@@ -217,6 +217,18 @@ def print_and_crash() -> None:
     ctypes.string_at(0)
 
 
+def print_warnings_and_crash() -> None:
+    for each in ("UserWarning: \x1b[33mlong advice\x1b[0m", "FutureWarning: more of it"):
+        sys.stderr.write(f"/usr/lib/python3/site-packages/some/module.py:187: {each}\n  color_warning(\n")
+        sys.stderr.write("    own words\n")
+    ctypes.string_at(0)
+
+
+def warn_and_crash() -> None:
+    sys.stderr.write("/usr/lib/python3/site-packages/some/module.py:187: UserWarning: x\n  color_warning(\n")
+    ctypes.string_at(0)
+
+
 def fail_after(error: BaseException, cause: BaseException) -> Callable[[], None]:
     def act() -> None:
         try:
@@ -248,6 +260,8 @@ ACTS: dict[str, Callable[[], None]] = {
     "leaves": lambda: sys.exit(5),
     "crashes": print_and_crash,
     "aborts": os.abort,
+    "crashes after warnings": print_warnings_and_crash,
+    "crashes after a warning": warn_and_crash,
     "writes outside": write_outside,
     "connects": connect,
     "resolves a name": fail(socket.gaierror(-3, "Temporary failure in name resolution")),

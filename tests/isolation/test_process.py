@@ -236,6 +236,19 @@ def test_what_was_printed_last_is_shown_without_control_characters() -> None:
         worker(ROWS)
 
 
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        ("crashes after warnings", "it printed last: own words | own words"),
+        ("crashes after a warning", "it printed nothing but warnings of libraries"),
+    ],
+)
+def test_warnings_of_libraries_are_not_what_was_printed_last(act: str, words: str) -> None:
+    with pytest.raises(ModelError) as raised, isolated("models:misbehaving", {"act": act}) as worker:
+        _ = worker.facts
+    assert str(raised.value).endswith(f"; {words}")
+
+
 def test_an_error_of_the_gate_keeps_its_class_and_its_words() -> None:
     with (
         pytest.raises(LayerError, match=r"^layer 'rows': the model has no layer 'x'$"),
