@@ -27,6 +27,12 @@ PolicyFile = Annotated[
 ]
 Format = Annotated[Literal["text", "json"], typer.Option("--format", help="What is written to stdout.")]
 
+Match = Annotated[
+    str, typer.Option("--match", metavar="TEXT", help="Only layers whose path contains this.", show_default=False)
+]
+
+_WIDEST = 80  # a column; what is longer stands out of line
+
 EPILOG = "Exit codes: 0 the layers are listed, 2 usage or policy, 3 the model could not be loaded or run."
 
 
@@ -36,26 +42,45 @@ def layers(
     policy: PolicyFile = None,
     probe: ProbeSpec = None,
     device: Device = "auto",
+    match: Match = "",
     format_: Format = "text",
 ) -> None:
     """List the layers of a model, what each gives, and how that becomes one row for each sample."""
     with redirect_stdout(sys.stderr), evaluating():
         from gate.layers import layers as listed
 
-        found = listed(model_uri, policy=policy, probe=probe, device=device)
-    outputs.to_stdout(_document(found) if format_ == "json" else _text(found))
+        found = listed(model_uri, policy=policy, probe=probe, device=device, match=match)
+    outputs.to_stdout(_document(found) if format_ == "json" else _text(found, match))
 
 
 def _document(found: Layers) -> str:
     layers = [each._asdict() for each in found.found]
-    return json.dumps({"model": found.model.resolved, "closed": found.closed, "layers": layers}, indent=1) + "\n"
+    whole = {"model": found.model.resolved, "closed": found.closed, "layers": layers, "left_out": found.left_out}
+    return json.dumps(whole, indent=1) + "\n"
 
 
-def _text(found: Layers) -> str:
-    rows = [("PATH", "POOLING", f"OUTPUT FOR {found.rows} ROWS")]
-    rows += [(each.path, ", ".join(each.poolings) or "-", each.gives) for each in found.found]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    lines = ["  ".join([*(row[i].ljust(widths[i]) for i in range(2)), row[2]]) for row in rows]
-    head = f"{found.model.resolved} ({found.model.flavour})"
-    tail = [f"\nThere are no others: {found.closed}."] if found.closed else []
-    return printable("\n".join([head, "", *lines, *tail, ""]), keep="\n")
+def _text(found: Layers, match: str) -> str:
+    head = printable(f"{found.model.resolved} ({found.model.flavour})")
+    return "\n".join([head, "", *(_table(found) if found.found else []), *_notes(found, match), ""])
+
+
+def _table(found: Layers) -> list[str]:
+    """The lines of the layers. Each cell is made printable on its own: no name of a model ends a line."""
+    rows = [("PATH", "POOLING", f"OUTPUT FOR {found.rows} ROW{'S' if found.rows != 1 else ''}")]
+    for each in found.found:
+        reads = f"  reads: {each.reads}" if each.reads else ""
+        rows.append((printable(each.path), ", ".join(each.poolings) or "-", printable(each.gives) + reads))
+    widths = [min(_WIDEST, max(len(row[column]) for row in rows)) for column in range(2)]
+    return ["  ".join([*(row[i].ljust(widths[i]) for i in range(2)), row[2]]) for row in rows]
+
+
+def _notes(found: Layers, match: str) -> list[str]:
+    """What is to be said of the layers that are not there."""
+    notes = []
+    if not found.found:
+        notes.append(f"None of its {found.known} layers has {printable(repr(match))} in its path.")
+    if found.left_out:
+        notes.append(f"\n{found.left_out} more were left out; `--match TEXT` lists those with a text in their path.")
+    if found.closed:
+        notes.append(f"\nThere are no others: {printable(found.closed)}.")
+    return notes

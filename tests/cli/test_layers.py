@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -93,6 +95,80 @@ def test_states_of_tokens_are_pooled_over_tokens_and_structures_have_parts(ask: 
     assert found["encoder.layer.5.attention"]["poolings"] == ["mean", "cls", "last", "max"]
     assert found["embeddings.position_embeddings"]["poolings"] == []  # one row for all samples
     assert found["output"]["poolings"] == []  # two tensors
+
+
+@pytest.fixture
+def told(ask: Callable[..., Asked], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Asked]:
+    """What the command makes of what the process of a model says."""
+
+    def asked(facts: dict[str, Any], *more: str) -> Asked:
+        monkeypatch.setattr("gate.layers._asked", lambda *_: {"rows": 2, "closed": "", **facts})
+        return ask("pt2", "--probe", "pictures.yaml", *more)
+
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({}, "says None of its layers, expected a path and a shape of each"),
+        ({"layers": ["output"]}, "says ['output'] of its layers"),
+        ({"layers": {"output": [2, 4]}}, "says {'output': [2, 4]} of its layers"),
+        ({"layers": {}, "rows": True}, "shown True rows, expected a whole number from 1 to 1048576"),
+        ({"layers": {}, "rows": 0}, "shown 0 rows"),
+        ({"layers": {}, "rows": 10**30}, "rows, expected a whole number from 1"),
+        ({"layers": {}, "rows": 2.0}, "shown 2.0 rows"),
+        ({"layers": {}, "closed": ["x"]}, "says ['x'] for the reason why it keeps no layers, expected a text"),
+        ({"layers": {}, "closed": None}, "says None for the reason"),
+    ],
+)
+def test_what_no_process_of_the_gate_says_is_not_believed(
+    told: Callable[..., Asked], facts: dict[str, Any], words: str
+) -> None:
+    code, out, err = told(facts)
+    assert (code, out) == (3, "")
+    assert err.startswith("error[model]: the process of the model says ")
+    assert words in err
+    assert err.endswith("; do not trust it\n")
+
+
+def test_long_and_many_names_take_little_room(told: Callable[..., Asked]) -> None:
+    many = {"x" * 300_000: "(2, 4)", "input": "(2, 4)"} | {f"layer{n}": "(2, " * 99 for n in range(4000)}
+    layers = {"output.first": "(2, 4)", "output": "dict(first: (2, 4))", **many}
+    code, out, err = told({"layers": layers, "closed": "y" * 9999})
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[3].startswith("input ")
+    assert lines[4].startswith("x" * 199 + "…  none  ")
+    assert [line.split()[0] for line in lines[2001:2003]] == ["output.first", "output"]
+    assert lines[2004] == "2004 more were left out; `--match TEXT` lists those with a text in their path."
+    assert max(map(len, lines)) < 500
+    code, out, _ = told({"layers": layers}, "--match", "layer399", "--format", "json")
+    document = json.loads(out)
+    assert [each["path"] for each in document["layers"]] == ["layer399", *(f"layer399{n}" for n in range(10))]
+    assert document["left_out"] == 0
+
+
+def test_names_with_line_breaks_forge_no_lines(told: Callable[..., Asked]) -> None:
+    facts = {"layers": {"a\nb  none  (2, 4)": "(2,\n4)", "\x1b[2Jc": "(2, 4)"}, "closed": "it\nis"}
+    code, out, _ = told(facts)
+    assert code == 0
+    assert out.count("\n") == 7
+    assert "\na\\nb  none  (2, 4)  -        (2,\\n4)\n" in out
+    assert "\n\\x1b[2Jc" in out
+    assert out.endswith("\nThere are no others: it\\nis.\n")
+    _, out, _ = told(facts, "--format", "json")
+    assert "\x1b" not in out
+    assert json.loads(out)["layers"][0]["path"] == "a\nb  none  (2, 4)"
+
+
+def test_a_line_break_in_the_place_of_a_model_forges_no_heading(
+    ask: Callable[..., Asked], folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "pt2", tmp_path / "one\ntwo")
+    code, out, _ = ask(str(tmp_path / "one\ntwo"), "--probe", "pictures.yaml", "--match", "output")
+    assert code == 0
+    assert out.startswith(f"{tmp_path}/one\\ntwo (pytorch)\n\n")
 
 
 @pytest.mark.parametrize(("name", "policy", "path"), [("pickle", "policy.yaml", "4"), ("code", "flat.yaml", "net.0")])
