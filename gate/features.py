@@ -94,14 +94,22 @@ class Extractor:
         """What the program says of its layers when it is shown some rows, as many as it takes at once.
 
         Returns:
-            `layers`, path → the shape of its output; `rows`, that it was shown; `closed`, why "output" is the only one,
-            empty where it is not.
+            `layers`, path → the shape of its output, with the parts of the whole output ("output.KEY"); `rows`, that it
+            was shown; `closed`, why "output" is the only one, empty where it is not.
 
         Raises:
             ModelError: The model does not run on these inputs.
         """
         shown = self._filled(inputs, range(min(self._size, count(inputs))))
-        return {"layers": dict(self._program.shapes(shown)), "rows": count(shown), "closed": self._program.closed}
+        given = self._program.run(shown, ("output",)).given["output"]
+        # What is called "output.KEY" is a part of the output, even where a module has that name.
+        shapes = {path: gives for path, gives in self._program.shapes(shown).items() if _place(path) == path}
+        parts = {
+            f"output.{name}": structure(part)
+            for name, part in _named(given[0]).items()
+            if isinstance(part, Tensor | Mapping | tuple | list)
+        }
+        return {"layers": {**shapes, **parts}, "rows": count(shown), "closed": self._program.closed}
 
     @property
     def facts(self) -> dict[str, object]:
@@ -250,7 +258,7 @@ class Extractor:
             return LayerError(
                 f"layer {name!r}: the model has no layer {wanted!r}: {self._program.closed}; name 'output'"
             )
-        shapes = self.described(inputs)["layers"]
+        shapes = self._program.shapes(self._filled(inputs, range(min(self._size, count(inputs)))))
         nearest = difflib.get_close_matches(wanted, shapes, n=_NEAREST, cutoff=0.0)
         listed = ", ".join(f"{path!r} {shapes[path]}" for path in nearest)
         return LayerError(
@@ -286,11 +294,16 @@ def _given(outputs: Outputs, path: str, where: str) -> object:
     whole = given[0]
     if not key:
         return whole
-    named = whole if isinstance(whole, Mapping) else dict(enumerate(whole)) if isinstance(whole, tuple | list) else {}
-    found = {str(name): each for name, each in named.items()}
+    found = _named(whole)
     if key not in found:
         raise LayerError(f"{where}: the output of the model is {structure(whole)}, which has no {key!r}")
     return found[key]
+
+
+def _named(whole: object) -> dict[str, object]:
+    """The parts of a structure by their names, or by their places from 0."""
+    named = whole if isinstance(whole, Mapping) else dict(enumerate(whole)) if isinstance(whole, tuple | list) else {}
+    return {str(name): each for name, each in named.items()}
 
 
 def _by_length(inputs: Inputs) -> Sequence[int]:

@@ -95,6 +95,41 @@ def test_states_of_tokens_are_pooled_over_tokens_and_structures_have_parts(ask: 
     assert found["encoder.layer.5.attention"]["poolings"] == ["mean", "cls", "last", "max"]
     assert found["embeddings.position_embeddings"]["poolings"] == []  # one row for all samples
     assert found["output"]["poolings"] == []  # two tensors
+    assert found["output"]["reads"] == ""
+
+
+def test_the_parts_of_an_output_and_maps_of_attention_are_listed(ask: Callable[..., Asked]) -> None:
+    code, out, err = ask("transformers", "--probe", "texts.yaml", "--format", "json")
+    assert (code, err) == (0, "")
+    listed = json.loads(out)["layers"]
+    paths = [each["path"] for each in listed]
+    assert paths[-9:] == [
+        *(f"attentions.{index}" for index in range(6)),
+        "output",
+        "output.last_hidden_state",
+        "output.pooler_output",
+    ]
+    found = {each["path"]: each for each in listed}
+    assert found["output.last_hidden_state"]["gives"] == "(2, 4, 384)"
+    assert found["output.last_hidden_state"]["poolings"] == ["mean", "cls", "last", "max"]
+    assert (found["output.pooler_output"]["gives"], found["output.pooler_output"]["poolings"]) == ("(2, 384)", ["none"])
+    assert found["attentions.5"] == {
+        "path": "attentions.5",
+        "gives": "(2, 12, 4, 4)",
+        "poolings": [],
+        "reads": "attention",
+    }
+    assert "attentions" not in found["output"]["gives"]
+
+
+def test_a_part_of_a_path_chooses_layers(ask: Callable[..., Asked], folder: Path) -> None:
+    code, out, err = ask("transformers", "--probe", "texts.yaml", "--match", "attentions.1")
+    assert (code, err) == (0, "")
+    assert out.endswith(
+        "\n\nPATH          POOLING  OUTPUT FOR 2 ROWS\nattentions.1  -        (2, 12, 4, 4)  reads: attention\n"
+    )
+    code, out, _ = ask("pt2", "--probe", "pictures.yaml", "--match", "dense\n")
+    assert (code, out) == (0, f"{folder}/pt2 (pytorch)\n\nNone of its 7 layers has 'dense\\n' in its path.\n")
 
 
 @pytest.fixture

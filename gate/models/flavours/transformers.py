@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import ModelError
 from gate.inputs import described
-from gate.models.flavours.modules import MASK, ROWS_AT_ONCE, Fed, ModuleProgram
+from gate.models.flavours.modules import MASK, ROWS_AT_ONCE, Fed, ModuleProgram, explained
 from gate.models.flavours.reading import installed, quiet_transformers, readable, require_all_weights
 from gate.models.flavours.sentence_transformers import TEXTS_AT_ONCE
+from gate.pooling import structure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -41,15 +43,28 @@ class TransformersProgram(ModuleProgram):
         wanted = [path for path in paths if path in self._attentions]
         if not wanted:
             return super().run(inputs, paths)
-        own_module: Any = self.module
-        own_module.set_attn_implementation("eager")  # the others never form the maps
-        own_module.config.output_attentions = True
+        self._form_maps()
         found = super().run(inputs, [path for path in paths if path not in wanted])
         maps = getattr(found.given["output"][0], "attentions", None)
         if maps is None:
             raise ModelError(f"the model gives no attention maps, and {wanted[0]!r} is asked for")
         own = {path: [maps[int(path.removeprefix(ATTENTIONS))]] for path in wanted}
         return type(found)({**found.given, **own}, found.mask)
+
+    def shapes(self, inputs: Inputs) -> Mapping[str, str]:
+        """See Program. Maps are among the layers where the model gives them when it is asked to."""
+        shapes = super().shapes(inputs)
+        maps = None
+        with suppress(ModelError), explained(inputs):
+            self._form_maps()
+            maps = getattr(self._forward(inputs)[1], "attentions", None)
+        own = zip(self._attentions, maps or (), strict=False)
+        return {**shapes, **{path: structure(each) for path, each in own if each is not None}}
+
+    def _form_maps(self) -> None:
+        own_module: Any = self.module
+        own_module.set_attn_implementation("eager")  # the others never form the maps
+        own_module.config.output_attentions = True
 
 
 def opened(declared: Declaration, folder: Path, how: How) -> ModuleProgram:
