@@ -167,7 +167,9 @@ class Extractor:
     def _halve(self, error: MemoryError) -> None:
         if not self._may_halve or self._size == 1:
             advice = "leave run.batch_size out, or lower it" if self._size > 1 else "give it more memory (run.memory)"
-            raise ModelError(f"the model ran out of memory with {self._size} rows at once ({error}); {advice}")
+            raise ModelError(
+                f"the model ran out of memory with {self._size} row{'s' * (self._size > 1)} at once ({error}); {advice}"
+            )
         self._size //= 2
 
     def _chunk(self, inputs: Inputs, rows: Sequence[int]) -> dict[str, Tensor]:

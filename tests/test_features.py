@@ -510,11 +510,11 @@ def test_a_batch_is_halved_as_often_as_memory_runs_out() -> None:
     assert {len(batch) for batch in program.shown} <= {1, 2}
 
 
-@pytest.mark.parametrize(("most", "size", "rows"), [(0, "auto", 1), (3, 5, 5)])
-def test_what_does_not_fit_into_memory_at_all_is_told(most: int, size: Any, rows: int) -> None:
+@pytest.mark.parametrize(("most", "size", "rows"), [(0, "auto", "1 row"), (3, 5, "5 rows")])
+def test_what_does_not_fit_into_memory_at_all_is_told(most: int, size: Any, rows: str) -> None:
     with (
         Extractor(Lengths(most), OWN, batch_size=size) as extract,
-        pytest.raises(ModelError, match=rf"ran out of memory with {rows} rows at once \(no room\)"),
+        pytest.raises(ModelError, match=rf"ran out of memory with {rows} at once \(no room\)"),
     ):
         extract(WORDS)
 
