@@ -82,7 +82,10 @@ def found(uri: str, *, directory: Path, permissions: Permissions = _NONE) -> Fou
 
 def _from_folder(uri: str, location: Location, folder: Path, permissions: Permissions) -> FoundModel:
     digest = digest_directory(folder)
-    declared = inspect(folder, permissions)
+    try:
+        declared = inspect(folder, permissions)
+    except ModelError as error:  # the copy of a model of the registry is gone when somebody reads this
+        raise ModelError(str(error).replace(str(folder), location.resolved)) from error
     return FoundModel(
         uri=uri,
         resolved=location.resolved,

@@ -216,12 +216,12 @@ def _has_a_reason(override: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
     return override
 
 
-def not_yet(*values: str) -> BeforeValidator:
-    """Refuses values that a later version will understand, by name."""
+def not_yet(*values: str, known: str) -> BeforeValidator:
+    """Refuses values that a later version will understand, by name, with those that are known."""
 
     def refuse(value: object) -> object:
         if isinstance(value, str) and value in values:
-            raise ValueError(f"{value!r} is not supported yet; leave the key out")
+            raise ValueError(f"{value!r} is not supported yet; there are: {known}")
         return value
 
     return BeforeValidator(refuse)

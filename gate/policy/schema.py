@@ -139,7 +139,9 @@ class Run(Keys):
 
     seed: Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEED)] = 0
     """Of the hash that picks the sampled rows."""
-    precision: Annotated[Literal["float32", "bfloat16", "autocast"], not_yet("float64", "float16")] = "float32"
+    precision: Annotated[
+        Literal["float32", "bfloat16", "autocast"], not_yet("float64", "float16", known="float32, bfloat16, autocast")
+    ] = "float32"
     """Of the model's arithmetic: `bfloat16` converts the model, `autocast` mixes both as torch chooses."""
     batch_size: BatchSize = "auto"
     """Rows that the model is shown at once; `auto`: 256, 64 texts, and half of it as often as memory runs out."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gate.inputs import Inputs
 
+_SHOWN = 5
 ROWS_AT_ONCE = 256
 MASK = "attention_mask"
 _DTYPES: dict[Precision, torch.dtype] = {
@@ -190,8 +191,11 @@ def linear(path: str, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """
     weight = getattr(modules.get(path), "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim != 2:
-        found = "not there" if path not in modules else f"a {type(modules[path]).__name__}"
-        raise LayerError(f"layer {path!r}, whose weights are read, is {found}; expected a layer with a weight (C, d)")
+        has = "no weight" if not isinstance(weight, Tensor) else f"a weight {tuple(weight.shape)}"
+        found = "is not there" if path not in modules else f"has {has}"
+        others = [name for name, each in modules.items() if getattr(getattr(each, "weight", None), "ndim", 0) == 2]
+        known = f"; with one are: {', '.join(others[-_SHOWN:])}" if others else ""
+        raise LayerError(f"layer {path!r}, whose weights are read, {found}, expected a weight (C, d){known}")
     bias = getattr(modules[path], "bias", None)
     both = {"weight": weight, "bias": bias}
     return {name: each.detach().float().cpu() for name, each in both.items() if isinstance(each, Tensor)}
