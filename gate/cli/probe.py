@@ -85,7 +85,7 @@ def validate(spec: Spec, *, output: Requests = None, data_docs: DataDocs = None)
     document = report.report(validation, **digests)
     outputs.write_rendered(targets, lambda format_, _: report.render(format_, document), recognised=report.is_report)
     if data_docs is not None:
-        _write_pages(validation, data_docs, document["digest"] or document["facts"])
+        _write_pages(validation, data_docs, document)
     if fault is not None:
         typer.echo(describe(fault), err=True)
     raise typer.Exit(ProbeError.exit_code if validation.refused else 0)
@@ -223,8 +223,8 @@ def _require_empty(folder: Path | None) -> None:
         raise UsageError(f"--data-docs {str(folder)!r} is not an empty folder; name another one")
 
 
-def _write_pages(validation: Validation, folder: Path, run: str) -> None:
+def _write_pages(validation: Validation, folder: Path, document: dict[str, Any]) -> None:
     from gate.probes.validation import write_pages
 
-    pages = write_pages(validation, folder, run=run)
+    pages = write_pages(validation, folder, document)
     typer.echo(printable(f"wrote {pages} pages, of which {folder / 'index.html'} is the first"), err=True)

@@ -13,7 +13,7 @@ from gate.probes.validating.facts import Facts, frames, shortened
 from gate.probes.validating.findings import Finding, findings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gate.probes.probe_set import ProbeSet
@@ -156,13 +156,13 @@ def _frames(probe: ProbeSet, facts: Facts, checks: Sequence[Check]) -> dict[Fram
     return {**frames(facts), "rows": values or {"number": range(facts.rows)}}
 
 
-def write_pages(validation: Validation, folder: Path, *, run: str) -> int:
+def write_pages(validation: Validation, folder: Path, document: Mapping[str, Any]) -> int:
     """Write Data Docs of a validation, in which nothing is fetched from elsewhere.
 
     Args:
         validation: The validation.
         folder: Where to; index.html is the first page.
-        run: Names the run: a digest, so that the same probe set has the same.
+        document: The report of it, whose digest names the run, so that the same probe set has the same.
 
     Returns:
         The number of pages.
@@ -170,8 +170,9 @@ def write_pages(validation: Validation, folder: Path, *, run: str) -> int:
     from gate.probes.validating import engine, pages
 
     held = _frames(validation.probe, validation.facts, validation.checks)
+    run = document["digest"] or document["facts"]
     engine.write_pages(held, validation.checks, folder, run=run.replace(":", "-"))
-    return pages.strip(folder)
+    return pages.finish(folder, document)
 
 
 def _suite(expected: Expectations) -> tuple[list[Check], str | None]:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from gate.cli import main
 from gate.policy.loading import load_probe_spec
+from gate.probes.validating.pages import readable
 
 ROWS = 90
 SPEC = """\
@@ -152,6 +153,35 @@ def test_data_docs_hold_no_reference_to_another_machine(spec: Path, tmp_path: Pa
     assert list(folder.glob(f"validations/*/{digest[1].replace(':', '-')}/20000101T000000.000000Z"))
     assert main(["probe", "validate", str(spec), "--data-docs", str(folder)]) == 2
     assert "is not an empty folder; name another one" in capsys.readouterr().err
+
+
+def test_data_docs_say_what_became_of_every_check_without_a_script(spec: Path, tmp_path: Path) -> None:
+    spoil(spec, "kind", 4, None)
+    folder = tmp_path / "docs"
+    assert main(["probe", "validate", str(spec), "--data-docs", str(folder)]) == 3
+    first = (folder / "index.html").read_text(encoding="utf-8")
+    assert '<h1>Probe set <b class="bad">failed</b></h1>' in first
+    assert "label &#x27;kind&#x27; is missing in 1 of 90 rows (&#x27;r4&#x27;)" in first
+    assert first.count("✗ Failed") == 3  # the finding, its check and the page that it is on
+    links = set(re.findall(r'href="([^"]*)"', first))
+    assert {(folder / link).is_file() for link in links} == {True}
+    (totals,) = folder.glob("validations/totals/**/*.html")
+    assert {totals.relative_to(folder).as_posix(), "expectations/totals.html"} <= links
+    text = totals.read_text(encoding="utf-8")
+    assert text.count("✗ Failed</b>") == 2  # of the table as a whole, and of one expectation
+    assert text.count("✓ Succeeded</b>") > 5
+    for page in folder.rglob("*.html"):
+        found = page.read_text(encoding="utf-8")
+        assert not re.search(r"<script|<button|<footer|onclick|Subscribe|Clear Filters|2000-01-01|Show more", found)
+        assert found.count("<style>") == 1
+
+
+def test_what_a_page_would_fetch_or_run_is_left_out() -> None:
+    page = """<head><script src=//a.b></script><link href="x.css"></head>
+    <a href=" HTTPS://a.b/c">one</a><img src="//a.b"><p onclick="f()" style="background: url(//a.b)">two &lt;b&gt;</p>
+    <iframe src="a"><p>three</p></iframe><a href="javascript:f()">four</a><a href="d/e.html#f">five</a>"""
+    found = readable(page).partition("</head>")[2].split()
+    assert found == ["<a>one</a><p>two", "&lt;b&gt;</p>", "<a>four</a><a", 'href="d/e.html#f">five</a>']
 
 
 def test_the_digest_can_be_pasted_and_pinned(spec: Path, capsys: Said) -> None:

@@ -12,11 +12,12 @@ import os
 import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from gate.errors import ProbeError
+from gate.probes.validating.pages import RUN_TIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -144,7 +145,7 @@ def _run_checkpoint(
     checkpoint = gx.Checkpoint(
         name=name, validation_definitions=[context.validation_definitions.add(validation)], result_format=_RESULT
     )
-    identity = gx.RunIdentifier(run_name=run, run_time=datetime(2000, 1, 1, tzinfo=UTC))
+    identity = gx.RunIdentifier(run_name=run, run_time=datetime.fromisoformat(RUN_TIME))
     context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": pd.DataFrame(dict(frame))}, run_id=identity)
 
 
