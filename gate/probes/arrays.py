@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import zipfile
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -46,8 +48,12 @@ class Npz:
         """See Table."""
         del text
         with readable(self._place.shown), self._place.open() as stream, zipfile.ZipFile(stream) as archive:
-            arrays = {name: _NpyRows(f"{self._place}: array {name!r}", archive.open(f"{name}.npy")) for name in names}
+            arrays = {name: self._rows(archive, name) for name in names}
             yield from _batches(self._place, arrays, size)
+
+    def _rows(self, archive: zipfile.ZipFile, name: str) -> _NpyRows:
+        member = archive.getinfo(f"{name}.npy")
+        return _NpyRows(f"{self._place}: array {name!r}", archive.open(member), member.file_size)
 
 
 class Npy:
@@ -62,7 +68,9 @@ class Npy:
         """See Table."""
         del text
         with readable(self._place.shown), self._place.open() as stream:
-            arrays = {name: _NpyRows(f"{self._place}", stream) for name in names}
+            held = stream.seek(0, io.SEEK_END)
+            stream.seek(0)
+            arrays = {name: _NpyRows(f"{self._place}", stream, held) for name in names}
             yield from _batches(self._place, arrays, size)
 
 
@@ -75,6 +83,7 @@ class Safetensors:
         self._place = place
         with self._opened() as file:
             self.columns: tuple[str, ...] = tuple(file.keys())
+        self._require_once()
 
     def batches(self, names: tuple[str, ...], size: int, text: frozenset[str]) -> Iterator[pa.RecordBatch]:
         """See Table."""
@@ -82,6 +91,22 @@ class Safetensors:
         with readable(self._place.shown), self._opened() as file:
             arrays = {name: _TensorRows(f"{self._place}: tensor {name!r}", file.get_slice(name)) for name in names}
             yield from _batches(self._place, arrays, size)
+
+    def _require_once(self) -> None:
+        """Refuse a header with a key twice, of which readers take one or the other."""
+        with self._place.open() as stream:
+            header = stream.read(int.from_bytes(stream.read(8), "little"))  # whose length was found to be right
+
+        def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+            keys = [key for key, _ in pairs]
+            if twice := next((key for key in keys if keys.count(key) > 1), None):
+                raise ProbeError(
+                    f"{self._place}: the header gives {twice!r} twice, so that either could be meant; write the file "
+                    "again with names that differ"
+                )
+            return dict(pairs)
+
+        json.loads(header, object_pairs_hook=once)
 
     def _opened(self) -> Any:  # noqa: ANN401 - the package has no types
         try:
@@ -97,9 +122,15 @@ class Safetensors:
 
 
 class _NpyRows:
-    """The rows of one .npy stream."""
+    """The rows of one .npy stream.
 
-    def __init__(self, where: str, stream: IO[bytes]) -> None:
+    Args:
+        where: For messages.
+        stream: From its beginning.
+        held: How many bytes it has.
+    """
+
+    def __init__(self, where: str, stream: IO[bytes], held: int) -> None:
         from numpy.lib import format as npy
 
         self._stream = stream
@@ -112,6 +143,12 @@ class _NpyRows:
         if not shape or (fortran and len(shape) > 1) or min(shape) < 0:
             order = "Fortran" if fortran else "C"
             raise ProbeError(f"{where}: has shape {shape} in {order} order, expected rows first, in C order")
+        declared, found = math.prod(shape) * self._dtype.itemsize, held - stream.tell()
+        if declared > found:  # before as much memory is asked for
+            raise ProbeError(
+                f"{where}: declares the shape {shape} of {self._dtype}, which is {declared} bytes, and holds {found}: "
+                "the file is cut off, or its header is wrong; write it again"
+            )
         self.rows: int = shape[0]
         self._row_shape: tuple[int, ...] = shape[1:]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +122,29 @@ def test_an_array_of_negative_size_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(content.replace(b"(3, 2), }", b"(3, -2),}"))
     with pytest.raises(ProbeError, match=r"has shape \(3, -2\) in C order, expected rows first"):
         batch(str(tmp_path / "a.npy"), columns=Columns("features"))
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_an_array_that_declares_more_than_the_file_holds_is_refused(tmp_path: Path, kind: str) -> None:
+    file = io.BytesIO()
+    np.save(file, np.ones((2, 5)))
+    content = file.getvalue().replace(b"(2, 5), }" + b" " * 12, b"(2, 1000000000000), }")
+    assert len(content) == len(file.getvalue())
+    (tmp_path / "a.npy").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "features.npy")
+    message = (
+        r"declares the shape \(2, 1000000000000\) of float64, which is 16000000000000 bytes, and holds 80: the file is "
+        "cut off, or its header is wrong; write it again"
+    )
+    with pytest.raises(ProbeError, match=message):
+        batch(str(tmp_path / f"a.{kind}"), columns=Columns("features"))
+
+
+def test_a_key_that_is_twice_in_the_header_of_tensors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    tensor = '"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}'
+    header = f"{{{tensor}, {tensor}}}"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"\0" * 4)
+    with pytest.raises(ProbeError, match="the header gives 'x' twice, so that either could be meant; write the file"):
+        batch(str(path), columns=Columns("x"))
