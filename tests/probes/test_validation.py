@@ -355,6 +355,20 @@ def test_the_block_of_a_policy_is_what_the_rows_are_held_against(tmp_path: Path)
     assert found.message == "50 rows to measure, expected at least 70; add rows"
 
 
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_zero_is_no_other_input_for_its_sign(tmp_path: Path, listed: bool) -> None:
+    data = good()
+    values = {3: 0.0, 20: -0.0, 55: -0.0}
+    if listed:
+        for row, value in values.items():
+            data["x"][row] = [value, 1.0, 2.0, 3.0]
+    else:
+        data["x"] = [values.get(row, row + 1.0) for row in range(ROWS)]
+    asked = replace(ASKED, max_duplicates=Margin(0, percent=False))
+    found = validate(probe_of(tmp_path, data), asked).findings
+    assert {each.fault: each.ids for each in found} == {"max_duplicates": ("r20",), "max_leakage": ("r3", "r20")}
+
+
 # Nothing passes by absence.
 
 
@@ -517,6 +531,16 @@ def test_what_cannot_be_checked_is_an_error_and_no_pass(frame: Any, kind: str, k
 )
 def test_an_exception_is_found_in_both_shapes(info: Data | None, error: str | None) -> None:
     assert engine._raised(info) == error
+
+
+@pytest.mark.parametrize("values", [[2.5] * 5, [7], [2.5, None, 2.5]])
+def test_scores_of_equal_values_cannot_be_checked(values: list[Any]) -> None:
+    kwargs = {"column": "a", "threshold": 2, "double_sided": True}
+    check = Check("suite", "a", "rows", "expect_column_value_z_scores_to_be_less_than", kwargs, "")
+    (outcome,) = engine.evaluate({"rows": {"a": values}}, [check])
+    assert (outcome.holds, outcome.error) == (False, "all values are equal, so that none has a z-score")
+    (outcome,) = engine.evaluate({"rows": {"a": [1.0, 2.0, 3.0]}}, [check])
+    assert outcome.holds
 
 
 # Suites of a user.

@@ -101,15 +101,18 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _values(column: pa.Array) -> Array:
-    """As the model would get them: float32 or int64; NaN where one is missing."""
+    """As the model would get them, float32 or int64, but without the sign of a zero; NaN where one is missing."""
     import numpy as np
     import pyarrow as pa
 
     if pa.types.is_null(column.type):
         return np.full(len(column), np.nan, dtype=np.float32)
     values = column.to_numpy(zero_copy_only=False)
+    if values.dtype.kind != "f":
+        return np.ascontiguousarray(values, dtype=np.int64)
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(values, dtype=np.float32 if values.dtype.kind == "f" else np.int64)
+        # Adding 0 makes 0.0 of -0.0, which is no other input to any model.
+        return np.ascontiguousarray(values, dtype=np.float32) + np.float32(0)
 
 
 def _nulls(column: pa.Array) -> Array:

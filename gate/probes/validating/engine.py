@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import pandas as pd
     from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
     from great_expectations.datasource.fluent.pandas_datasource import PandasDatasource
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 SHOWN = 5  # rows at fault
 _RESULT = {"result_format": "SUMMARY", "partial_unexpected_count": SHOWN}
 _NEEDS_NULLS = "expect_column_values_to_be_null"
+_NEEDS_SPREAD = "expect_column_value_z_scores_to_be_less_than"
 _COUNTS_ROWS = ("expect_table_row_count_to_be_between", "expect_table_row_count_to_equal")
 
 
@@ -167,7 +169,14 @@ def _evaluated(
             continue  # which is then found missing
         number = meta["check"]
         outcomes[number] = _outcome(each, checks[number].type, len(table))
-    return outcomes
+    equal = Outcome(holds=False, error="all values are equal, so that none has a z-score")
+    return outcomes | {number: equal for number in outcomes if _lacks_spread(checks[number], table)}
+
+
+def _lacks_spread(check: Check, table: pd.DataFrame) -> bool:
+    """Whether an expectation would divide by a standard deviation of 0, and pass for it."""
+    column = check.kwargs.get("column")
+    return check.type == _NEEDS_SPREAD and column in table and table[column].nunique() == 1
 
 
 def _outcome(result: Any, kind: str, rows: int) -> Outcome:  # noqa: ANN401 - of Great Expectations
