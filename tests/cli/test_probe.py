@@ -95,6 +95,20 @@ def test_what_is_reported_as_json_is_the_same(spec: Path, tmp_path: Path) -> Non
     assert [finding["ids"] for finding in document["findings"]] == [["r4"]]
 
 
+def test_of_many_columns_the_text_names_the_first_and_the_json_all(tmp_path: Path, capsys: Said) -> None:
+    names = [f"p{number}" for number in range(64)]
+    values = np.random.default_rng(0).normal(size=(64, 9))
+    pq.write_table(pa.table(dict(zip(names, values, strict=True))), tmp_path / "rows.parquet")
+    path = tmp_path / "spec.yaml"
+    path.write_text(f"uri: {tmp_path / 'rows.parquet'}\ncolumns: {{input: [{', '.join(names)}]}}\n", encoding="utf-8")
+    assert main(["probe", "validate", str(path), "-o", "text", "-o", f"json={tmp_path / 'report.json'}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  ok   width(p0, p1, p2 and 61 more)" in lines
+    assert max(len(line) for line in lines[4:]) < 50
+    document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert f"width({', '.join(names)})" in [check["name"] for check in document["checks"]]
+
+
 def test_a_warning_is_told_and_refuses_nothing(spec: Path, capsys: Said) -> None:
     text = spec.read_text(encoding="utf-8").replace("min_rows: 50", "min_rows: 500, warn: [min_rows]")
     spec.write_text(text, encoding="utf-8")

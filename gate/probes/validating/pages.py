@@ -13,6 +13,8 @@ from html import escape
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+from gate.probes.validating.report import brief
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -164,7 +166,12 @@ def _first(folder: Path, document: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>Checks</h2>"
     pages = dict(_pages(folder))
     rows = [
-        [_marked(each["result"]), escape(each["name"]), _linked(each["frame"], pages), escape(each["expectation"])]
+        [
+            _marked(each["result"]),
+            escape(brief(each["name"])),
+            _linked(each["frame"], pages),
+            escape(each["expectation"]),
+        ]
         for each in document["checks"]
     ]
     yield from _table(("Status", "Check", "Result", "Expectation"), rows)

@@ -17,6 +17,7 @@ _BEGINNINGS = {
     "text": re.compile(r"PROBE SET (passed|warned|failed)  "),
     "json": re.compile(r'\{\s*"schema":\s*"gate\.probe-validation/v'),
 }
+_MOST_NAMED = 4  # columns of one check, in the report as text
 _MARKS = {"passed": "ok", "warned": "warn", "failed": "FAIL"}
 
 
@@ -53,6 +54,16 @@ def is_report(beginning: str, format_: str) -> bool:
     return not beginning or _BEGINNINGS[format_].match(beginning) is not None
 
 
+def brief(name: str) -> str:
+    """The name of a check with the first of its columns, where there are many: `width(p0, p1, p2 and 61 more)`."""
+    fault, _, inner = name.partition("(")
+    columns = inner.removesuffix(")").split(", ")
+    if len(columns) <= _MOST_NAMED:
+        return name
+    kept = columns[: _MOST_NAMED - 1]
+    return f"{fault}({', '.join(kept)} and {len(columns) - len(kept)} more)"
+
+
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"PROBE SET {document['status']}  {document['uri']}"
     counts = [f"{document[key]} {key}" for key in ("rows", "classes", "groups") if document[key]]
@@ -63,7 +74,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"  {key}: {document[key]}"
     yield ""
     for check in document["checks"]:
-        yield f"  {_MARKS[check['result']]:<5}{check['name']}"
+        yield f"  {_MARKS[check['result']]:<5}{brief(check['name'])}"
     if document["findings"]:
         yield ""
     for finding in document["findings"]:
