@@ -369,6 +369,47 @@ def test_a_zero_is_no_other_input_for_its_sign(tmp_path: Path, listed: bool) -> 
     assert {each.fault: each.ids for each in found} == {"max_duplicates": ("r20",), "max_leakage": ("r3", "r20")}
 
 
+def wide(folder: Path, **columns: list[Any]) -> ProbeSet:
+    """Two columns of numbers, and others, as CSV has them."""
+    data = {"p0": np.arange(ROWS) / 4, "p1": np.arange(ROWS), **columns, "name": [f"r{row}" for row in range(ROWS)]}
+    lines = [",".join(data), *(",".join(map(str, row)) for row in zip(*data.values(), strict=True))]
+    (folder / "probe.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return open_probe(str(folder / "probe.csv"), columns=Columns(("p0", "p1", *columns), id="name"))
+
+
+def test_a_text_in_a_column_of_numbers_is_found(tmp_path: Path) -> None:
+    spoiled = [*range(30), "oops", *range(27), "", "n/a"]
+    found = validate(wide(tmp_path, p2=spoiled)).findings
+    assert {(each.fault, each.column) for each in found} == {("type", "p2"), ("not_null", "p2")}
+    (text,) = (each for each in found if each.fault == "type")
+    assert (text.column, text.rows, text.ids) == ("p2", 2, ("r30", "r59"))
+    assert text.message.startswith(
+        "input 'p2' holds text in 2 of 60 rows ('r30', 'r59'): 'oops', 'n/a', among 2 columns of numbers; write a number"
+    )
+
+
+def test_two_columns_with_texts_are_both_found(tmp_path: Path) -> None:
+    spoiled = [*range(59), "oops"]
+    found = validate(wide(tmp_path, p2=spoiled, p3=spoiled[::-1])).findings
+    assert [(each.fault, each.column, each.ids) for each in found] == [
+        ("type", "p2", ("r59",)),
+        ("type", "p3", ("r0",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"p2": [f"a red {row}" for row in range(ROWS)]},
+        {"p2": ["S", "M", "38"] * 20},
+        {"p2": [*range(59), "oops"], "p3": ["a", "b"] * 30},  # beside texts a text may stand
+        {"p2": ["-1e3", "NaN", ".5"] * 20},
+    ],
+)
+def test_columns_of_texts_beside_columns_of_numbers_are_no_fault(tmp_path: Path, columns: Data) -> None:
+    assert "type" not in {each.fault for each in validate(wide(tmp_path, **columns)).findings}
+
+
 # Nothing passes by absence.
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gate.errors import ProbeError
 from gate.probes.columns import SPLITS
+from gate.probes.validating.facts import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -190,6 +191,7 @@ def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
         needed = "finite numbers" if fault == "finite" else "one, whole (pandas writes NaN as a missing value)"
         words = f"{called} {wrong} in {{rows}}; every row needs {needed}"
         yield _few(fault, ", ".join(at), fact, words)
+    yield from _without_strays(facts, shown)
     usual = facts.usual_width
     words = f"input does not have {usual} values in {{rows}}; every row needs as many"
     yield Check("width", columns, "widths", _IN_SET, _in("width", [usual]), words, at="width")
@@ -207,6 +209,18 @@ def _of_inputs(facts: Facts, expected: Expectations) -> Iterator[Check]:
     for column in (each for each in expected.unique if each in shown and each not in facts.roles):
         words = f"{shown[column]} {column!r} is not unique in {{rows}}; no value may come twice"
         yield _few("unique", column, f"repeated {column}", words)
+
+
+def _without_strays(facts: Facts, shown: Mapping[str, str]) -> Iterator[Check]:
+    """That no column of numbers holds a text, of which a reader of CSV would make a column of texts."""
+    for each in facts.strays:
+        values = ", ".join(shortened(repr(value)) for value in each.values)
+        words = (
+            f"{shown[each.column]} {each.column!r} holds text in {{rows}}: {values}, among {each.among} "
+            f"column{'s' * (each.among > 1)} of numbers; write a number in every row, or, where it is a column of "
+            "texts, in every row one that is no number"
+        )
+        yield _few("type", each.column, f"text {each.column}", words)
 
 
 def _allowed(most: Portion, facts: Facts) -> float:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gate.probes.columns import SPLITS
 from gate.probes.validating.cells import cells_of, fingerprints_of
 from gate.probes.validating.facts import Facts, Unsuited
+from gate.probes.validating.strays import StraysAmong
 from gate.probes.validating.values import NUMBERS, hashes_of, repeated, values_of
 
 if TYPE_CHECKING:
@@ -136,6 +137,9 @@ class _Reading:
     digests: dict[str, Any] = field(default_factory=dict)
     inputs: list[tuple[Array, Array, Array]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.strays = [StraysAmong(columns) for columns in (self.probe.columns.inputs, self.probe.columns.pairs)]
+
     def add(self, record: pa.RecordBatch) -> None:
         import numpy as np
 
@@ -149,6 +153,8 @@ class _Reading:
             if role in NUMBERS:
                 self._add_numbers(column, values.to_numpy(zero_copy_only=False))
         self._add_inputs(record, uses)
+        for among in self.strays:
+            among.add(record, self.rows)
         self.rows += record.num_rows
 
     def _suited(self, record: pa.RecordBatch) -> Iterator[tuple[tuple[str, str], pa.Array]]:
@@ -250,6 +256,8 @@ class _Reading:
         hashed = [column for column in self.hashes if column not in unsuited]
         places |= {f"repeated {column}": self._repeated(column, places) for column in hashed}
         empty = np.zeros(0, dtype=np.int64)
+        strays = tuple(each for among in self.strays for each in among.found())
+        places |= {f"text {each.column}": each.places for each in strays}
         columns = [np.concatenate(each) for each in zip(*self.inputs, strict=True)] if self.inputs else [empty] * 3
         width, fingerprints, uses = columns
         whole = np.ones(self.rows, dtype=bool)
@@ -271,6 +279,7 @@ class _Reading:
             named=self.named,
             numbers=self.numbers,
             unsuited=tuple(self.unsuited.values()),
+            strays=strays,
             places=places,
             at_fault={fact: frozenset(columns) for fact, columns in self.at_fault.items()},
             counted=self.counts,

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from gate.probes.validating.strays import Strays
+
     Array = np.ndarray[Any, Any]
 
 FrameName = Literal["totals", "columns", "widths", "splits", "classes", "groups", "rows"]
@@ -43,10 +45,11 @@ class Facts:
         named: Each of `label`, `group`, `length`, … → its column.
         numbers: Column of numbers → length or target.
         unsuited: Columns of the wrong kind.
+        strays: Columns of numbers that hold a text in some row.
         places: What is wrong → the numbers of all such rows, ascending. Of the input: `missing`, `nonfinite`, `width`,
             `copy` (of a measured row, equal to that of an earlier one), `leaked` (the same of a reference row),
             `pair width` (of a second view, another than of the first). Of another column, with its name: `missing
-            topic`, `nonfinite`, `outside`, `repeated`, `unknown`.
+            topic`, `nonfinite`, `outside`, `repeated`, `unknown`, `text`.
         at_fault: Fact about the input ("missing", …) → the columns of it, and of its second view, in which there are
             such values.
         counted: `label` or `group` → each of them → measured rows of it; `split` → each → rows.
@@ -64,6 +67,7 @@ class Facts:
     named: Mapping[str, str]
     numbers: Mapping[str, str]
     unsuited: tuple[Unsuited, ...]
+    strays: tuple[Strays, ...]
     places: Mapping[str, Array]
     at_fault: Mapping[str, frozenset[str]]
     counted: Mapping[str, Mapping[str, int]]
