@@ -20,6 +20,7 @@ from gate.policy.schema import Baseline, Columns, Defaults, Metadata, Policy, Pr
 from gate.policy.transform import Transform
 from gate.policy.waivers import Waiver
 from gate.policy_tests.schema import Answer, Answers, Case, Expect, PolicyTests, Slice
+from gate.probes.validating.suites import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -335,6 +336,9 @@ def tables(file: type[Keys], schema: dict[str, Any], blocks: dict[str, type[Keys
         yield f"### `{place}`\n"
         yield f"{escaped(described(model))}\n"
         yield keys(model, schema["$defs"][model.__name__], place)
+        if model is Expectations:
+            listed = ", ".join(f"`{kind}`" for kind in sorted(KINDS))
+            yield f"A `suite` may hold these expectations of Great Expectations: {listed}.\n"
 
 
 def keys(model: type[Keys], schema: dict[str, Any], place: str) -> str:

@@ -26,6 +26,7 @@ Result = Literal["passed", "warned", "failed"]
 
 _MOST_LISTED = 60  # checks and findings in the evidence, which must stay small
 _LONGEST = 300  # of a message there
+_KINDS = {"i": "numbers", "u": "numbers", "f": "numbers", "b": "truth values", "M": "dates"}  # of pandas; else texts
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,27 @@ def validate(probe: ProbeSet, expectations: Expectations | None = None) -> Valid
     facts = read_facts(probe, expected, tuple(dict.fromkeys(further)))
     checks = checks_of(facts, expected)
     checks = checks[:1] if not facts.rows else [*checks, *_answerable(suite, facts)]
-    outcomes = engine.evaluate(_frames(probe, facts, checks), checks)
+    held = _frames(probe, facts, checks)
+    outcomes = [
+        _explained(check, outcome, held) for check, outcome in zip(checks, engine.evaluate(held, checks), strict=True)
+    ]
     failed = [(check, outcome) for check, outcome in zip(checks, outcomes, strict=True) if not outcome.holds]
     found = findings_of(failed, facts, probe)
     return Validation(probe, expected, facts, tuple(checks), tuple(outcomes), found, suite_digest)
+
+
+def _explained(check: Check, outcome: Outcome, held: Mapping[FrameName, Frame]) -> Outcome:
+    """What could not be checked of a suite, with what its columns hold: the usual reason is a bound of another kind."""
+    if outcome.error is None or check.fault != "suite":
+        return outcome
+    kinds = [f"column {column!r} holds {_kind(held[check.frame][column])}" for column in _columns(check)]
+    advice = f"; {', '.join(kinds)}: write the kwargs for such values" if kinds else ""
+    return replace(outcome, error=f"{outcome.error.rstrip('. ')}{advice}")
+
+
+def _kind(values: object) -> str:
+    """What a column of a frame holds, in words."""
+    return _KINDS.get(getattr(getattr(values, "dtype", None), "kind", ""), "texts")
 
 
 def _frames(probe: ProbeSet, facts: Facts, checks: Sequence[Check]) -> dict[FrameName, Frame]:

@@ -17,6 +17,7 @@ from PIL import Image
 from gate.cli import main
 from gate.policy.loading import load_probe_spec
 from gate.probes.validating.pages import readable
+from gate.probes.validating.report import brief
 
 ROWS = 90
 SPEC = """\
@@ -107,6 +108,13 @@ def test_of_many_columns_the_text_names_the_first_and_the_json_all(tmp_path: Pat
     assert max(len(line) for line in lines[4:]) < 50
     document = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert f"width({', '.join(names)})" in [check["name"] for check in document["checks"]]
+
+
+def test_what_tells_expectations_apart_is_kept_where_columns_are_many() -> None:
+    assert brief("suite(a, b, c, d, e: [3] multicolumn_sum_to_equal)") == (
+        "suite(a, b, c and 2 more: [3] multicolumn_sum_to_equal)"
+    )
+    assert brief("suite([2] table_row_count_to_equal)") == "suite([2] table_row_count_to_equal)"
 
 
 def test_a_warning_is_told_and_refuses_nothing(spec: Path, capsys: Said) -> None:

@@ -23,7 +23,7 @@ from gate.errors import ProbeError, RefusedProbeError
 from gate.policy.expectations import Expectations as Block
 from gate.policy.kinds import Margin
 from gate.probes.probe_set import Columns, ProbeSet, open_probe
-from gate.probes.validating import checks, engine
+from gate.probes.validating import checks, engine, suites
 from gate.probes.validating.cells import cells_of
 from gate.probes.validating.checks import Check
 from gate.probes.validation import Expectations, Finding, validate, validated
@@ -636,6 +636,72 @@ def test_a_suite_that_great_expectations_wrote_is_read(tmp_path: Path) -> None:
     path = tmp_path / "suite.json"
     path.write_text(json.dumps(written.to_json_dict()), encoding="utf-8")
     assert not validate(probe_of(tmp_path, good()), Expectations(suite=str(path))).findings
+
+
+def of_suite(folder: Path, values: list[Any], kind: str, *expectations: Data) -> list[str]:
+    """The messages of a suite on a label, as Parquet or CSV has it."""
+    table = pa.table({"x": [1.0 + row for row in range(len(values))], "kind": values})
+    if kind == "parquet":
+        pq.write_table(table, folder / "a.parquet")
+    else:
+        rows = (f"{row}.5,{value}\n" for row, value in enumerate(values))
+        (folder / "a.csv").write_text("x,kind\n" + "".join(rows), encoding="utf-8")
+    probe = open_probe(str(folder / f"a.{kind}"), columns=Columns("x", label="kind"))
+    return [each.message for each in validate(probe, suite(folder, *expectations)).findings]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+@pytest.mark.parametrize("values", [[1, 2, -3, 0], [1.5, 2.0, -3.0, 0.25]])
+def test_a_suite_has_numbers_where_the_file_has_numbers(tmp_path: Path, values: list[Any], kind: str) -> None:
+    between = expect("column_values_to_be_between", column="kind", min_value=-2, max_value=3)
+    (message,) = of_suite(
+        tmp_path, values, kind, between, expect("column_max_to_be_between", column="kind", max_value=2)
+    )
+    assert (
+        "expectations[0]: expect_column_values_to_be_between of 'kind' does not hold in 1 of 4 rows (number 2)"
+        in message
+    )
+
+
+def test_patterns_and_lengths_can_be_asked_of_numbers(tmp_path: Path) -> None:
+    asked = [
+        expect("column_values_to_match_regex", column="kind", regex="^[0-9]$"),
+        expect("column_value_lengths_to_equal", column="kind", value=1),
+    ]
+    found = of_suite(tmp_path, [1, 2, 33, 4], "parquet", *asked)
+    assert [message.endswith("does not hold in 1 of 4 rows (number 2)") for message in found] == [True, True]
+
+
+@pytest.mark.parametrize(("kind", "values"), [("csv", ["007", "1"]), ("parquet", ["7", "1"]), ("csv", ["7", "b"])])
+def test_a_suite_has_texts_where_the_file_has_texts(tmp_path: Path, kind: str, values: list[str]) -> None:
+    assert of_suite(tmp_path, values, kind, expect("column_values_to_be_in_set", column="kind", value_set=values)) == []
+    (message,) = of_suite(tmp_path, values, kind, expect("column_max_to_be_between", column="kind", max_value=9))
+    assert message.startswith("expect_column_max_to_be_between could not be checked: ")
+    assert message.endswith("; column 'kind' holds texts: write the kwargs for such values")
+
+
+def test_expectations_of_one_column_are_told_apart_by_name(tmp_path: Path) -> None:
+    entries = [expect("column_values_to_be_in_set", column="url", value_set=[each]) for each in "ab"]
+    validation = validate(
+        probe_of(tmp_path, good()), suite(tmp_path, *entries, expect("table_row_count_to_equal", value=1))
+    )
+    assert [check.name for check in validation.checks if check.fault == "suite"] == [
+        "suite(url: has a value)",
+        "suite(url: [0] column_values_to_be_in_set)",
+        "suite(url: [1] column_values_to_be_in_set)",
+        "suite([2] table_row_count_to_equal)",
+    ]
+
+
+def test_what_is_supported_is_told_where_an_expectation_is_not(tmp_path: Path) -> None:
+    kind = "expect_column_values_to_be_of_type"
+    with pytest.raises(RefusedProbeError) as raised:
+        validate(
+            probe_of(tmp_path, good()), suite(tmp_path, {"type": kind, "kwargs": {"column": "url", "type_": "str"}})
+        )
+    (fault,) = raised.value.faults
+    assert "did you mean" not in fault
+    assert all(each in fault for each in suites.KINDS)
 
 
 def test_a_column_that_is_null_all_over_holds_no_expectation_of_a_suite(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ class Check:
         words: What is wrong where it does not hold, with `{rows}`, `{names}` and `{observed}`.
         severity: What becomes of a probe set for which it does not hold.
         at: Name of the rows at fault in `Facts.places`; "" where the expectation says them itself, or there are none.
+        which: Tells it apart from others of the same fault and column; "" where there are none.
     """
 
     fault: str
@@ -99,11 +100,13 @@ class Check:
     words: str
     severity: Severity = "critical"
     at: str = ""
+    which: str = ""
 
     @property
     def name(self) -> str:
-        """For a list of checks: `not_null(topic)`."""
-        return f"{self.fault}({self.column})" if self.column else self.fault
+        """For a list of checks: `not_null(topic)`, `suite(topic: [0] column_values_to_be_unique)`."""
+        about = ": ".join(filter(None, (self.column, self.which)))
+        return f"{self.fault}({about})" if about else self.fault
 
 
 def checks_of(facts: Facts, expected: Expectations) -> list[Check]:

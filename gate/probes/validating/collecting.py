@@ -17,7 +17,7 @@ from gate.probes.columns import SPLITS
 from gate.probes.validating.cells import cells_of, fingerprints_of
 from gate.probes.validating.facts import Facts, Unsuited
 from gate.probes.validating.strays import StraysAmong
-from gate.probes.validating.values import NUMBERS, hashes_of, repeated, values_of
+from gate.probes.validating.values import NUMBERS, hashes_of, own_values, repeated, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -70,8 +70,15 @@ def read_values(probe: ProbeSet, facts: Facts, columns: Sequence[str]) -> dict[s
     kept: dict[str, list[pa.Array]] = {column: [] for column in columns}
     for record in _records(probe, tuple(columns)) if columns else ():
         for column, parts in kept.items():
-            parts.append(values_of(record.column(column), facts.roles[column]))
-    return {column: pa.chunked_array(parts).to_pandas() for column, parts in kept.items()}
+            parts.append(record.column(column))
+    first = next(probe.table.batches(tuple(columns), 1, frozenset()), None) if columns else None
+    if first is None:
+        return {column: [] for column in columns}
+    kinds = {column: first.column(column).type for column in columns}
+    return {
+        column: own_values(pa.chunked_array(parts), facts.roles[column], kinds[column]).to_pandas()
+        for column, parts in kept.items()
+    }
 
 
 def read_ids(probe: ProbeSet, facts: Facts, places: Collection[int]) -> dict[int, str]:

@@ -57,11 +57,12 @@ def is_report(beginning: str, format_: str) -> bool:
 def brief(name: str) -> str:
     """The name of a check with the first of its columns, where there are many: `width(p0, p1, p2 and 61 more)`."""
     fault, _, inner = name.partition("(")
-    columns = inner.removesuffix(")").split(", ")
+    about, colon, which = inner.removesuffix(")").partition(": [")
+    columns = about.split(", ")
     if len(columns) <= _MOST_NAMED:
         return name
     kept = columns[: _MOST_NAMED - 1]
-    return f"{fault}({', '.join(kept)} and {len(columns) - len(kept)} more)"
+    return f"{fault}({', '.join(kept)} and {len(columns) - len(kept)} more{colon}{which})"
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:

@@ -40,6 +40,7 @@ _OTHERS = """
     expect_select_column_values_to_be_unique_within_record expect_table_row_count_to_equal
 """.split()  # noqa: SIM905 - a list of words
 KINDS = frozenset((*_BETWEEN, *_OTHERS))
+_LISTED = ", ".join(sorted(KINDS))
 
 _SUITE_KEYS = {"name", "id", "expectations", "meta", "notes"}
 _KEYS = {"type", "kwargs", "severity", "id", "meta", "notes", "description", "rendered_content"}
@@ -68,11 +69,10 @@ def read_suite(path: str) -> tuple[list[Check], str]:
     entries = _entries(path, _parsed(path, content))
     faults, checks = [], []
     for number, entry in enumerate(entries):
-        where = f"expectations[{number}]"
         found = list(_entry_faults(entry))
-        faults += [f"{path}: {where}{fault}" for fault in found]
+        faults += [f"{path}: expectations[{number}]{fault}" for fault in found]
         if not found:
-            checks.append(_check(entry, where))
+            checks.append(_check(entry, number))
     if faults:
         raise RefusedProbeError(tuple(faults))
     return checks, f"sha256:{hashlib.sha256(content).hexdigest()}"
@@ -93,7 +93,7 @@ def guards(checks: list[Check]) -> Iterator[Check]:
     for column in named:
         kwargs = {"column": column, "min_value": 0, "strict_min": True}
         words = f"column {column!r} has no value at all, so the suite asks nothing of it"
-        yield Check("suite", column, "rows", kind, kwargs, words)
+        yield Check("suite", column, "rows", kind, kwargs, words, which="has a value")
 
 
 def _content(path: str) -> bytes:
@@ -148,7 +148,7 @@ def _entry_faults(entry: Any) -> Iterator[str]:  # noqa: ANN401 - read from JSON
         yield f".severity: is {entry['severity']!r}, expected {', '.join(_SEVERITIES)}"
     if entry.get("type") not in KINDS:
         kind = entry.get("type")
-        yield f".type: {kind!r} is none of the expectations that are supported{_nearest(kind)}"
+        yield f".type: {kind!r} is none of the expectations that are supported{_nearest(kind)}; there are: {_LISTED}"
     else:
         yield from _kwargs_faults(entry["type"], entry["kwargs"])
 
@@ -156,7 +156,7 @@ def _entry_faults(entry: Any) -> Iterator[str]:  # noqa: ANN401 - read from JSON
 def _nearest(kind: object) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(str(kind), KINDS, n=1)
+    near = get_close_matches(str(kind), KINDS, n=1, cutoff=0.9)  # a slip of the pen, and not another expectation
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -176,10 +176,11 @@ def _kwargs_faults(kind: str, kwargs: Mapping[str, Any]) -> Iterator[str]:
         yield ".kwargs.mostly: is 0, so nothing is asked"
 
 
-def _check(entry: Mapping[str, Any], where: str) -> Check:
+def _check(entry: Mapping[str, Any], number: int) -> Check:
     kind, kwargs = entry["type"], entry["kwargs"]
     columns = columns_of(kwargs)
     of = f" of {', '.join(map(repr, columns))}" if columns else ""
-    words = f"{where}: {kind}{of} does not hold in {{rows}}"
+    words = f"expectations[{number}]: {kind}{of} does not hold in {{rows}}"
     severity = _SEVERITIES[entry.get("severity", "critical")]
-    return Check("suite", ", ".join(columns), "rows", kind, kwargs, words, severity)
+    which = f"[{number}] {kind.removeprefix('expect_')}"
+    return Check("suite", ", ".join(columns), "rows", kind, kwargs, words, severity, which=which)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gate.probes.rows import are_texts, is_number
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 
 NUMBERS = ("length", "target")  # roles whose columns hold numbers
 _MISSING = ("", "nan")
+_WHOLE = r"^(?:0|-?[1-9]\d{0,17})$"  # and never 007, which names something
+_PLAIN = r"^(?:0|-?[1-9]\d{0,17}|-?(?:0|[1-9]\d*)\.\d+)$"
 _KEYS = ("0123456789123456", "6543219876543210")
 
 
@@ -37,6 +41,33 @@ def values_of(column: pa.Array, role: str) -> pa.Array | None:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return None
     return pc.if_else(pc.is_in(texts, pa.array(_MISSING)), pa.scalar(None, pa.string()), texts)
+
+
+def own_values(column: pa.ChunkedArray, role: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """The same for a suite, which has numbers where the file has numbers, whatever they are for.
+
+    Args:
+        column: All rows, as they are read.
+        role: As for `values_of`, which takes the values.
+        kind: What the file gives without being asked for texts: of CSV numbers, where each text is written as one.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kept = "" if is_number(decoded_type(column.type)) else role
+    values = pa.chunked_array([values_of(each, kept) for each in column.chunks])
+    if not is_number(kind) or not are_texts(values.type):
+        return values
+    if pc.all(pc.match_substring_regex(values, _PLAIN)).as_py():
+        return values.cast(pa.int64() if pc.all(pc.match_substring_regex(values, _WHOLE)).as_py() else pa.float64())
+    return values
+
+
+def decoded_type(kind: pa.DataType) -> pa.DataType:
+    """Of the values, where a column holds places in a dictionary."""
+    import pyarrow as pa
+
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def hashes_of(values: pa.Array, *, second: bool = False) -> Array:
