@@ -80,6 +80,9 @@ def validate(spec: Spec, *, output: Requests = None, data_docs: DataDocs = None)
         block, probe = _opened(spec)
         validation = _validated(probe, block)
         fault = None if validation.refused else _pass(probe, block)
+        if fault is not None or validation.refused:
+            told, validation = validation, validation.with_pictures()
+            fault = fault if validation is told else None  # which was the first of those that are told now
         validation = validation if fault is None else validation.refused_for(str(fault))
     digests = dict.fromkeys(("digest", "slices_digest"), None) if validation.refused else _digests(probe)
     document = report.report(validation, **digests)
@@ -205,7 +208,7 @@ def _pass(probe: ProbeSet, pinned: Probe | None = None) -> ProbeError | None:
     from gate.streaming.opening import require_pinned
 
     try:
-        for _ in probe.batches(_ROWS_AT_ONCE):
+        for _ in probe.batches(_ROWS_AT_ONCE, pixels=False):
             pass
         if pinned is not None:
             require_pinned(probe, pinned)

@@ -37,14 +37,23 @@ class Reader:
         columns: Which columns mean what.
         shape: What the input of each row is reshaped to, None for as it is.
         transform: What is done to the pictures of the input, None for nothing.
+        keep: Whether the pixels of pictures are wanted.
     """
 
-    def __init__(self, uri: str, columns: Columns, shape: tuple[int, ...] | None, transform: Transform | None) -> None:
+    def __init__(
+        self,
+        uri: str,
+        columns: Columns,
+        shape: tuple[int, ...] | None,
+        transform: Transform | None,
+        *,
+        keep: bool = True,
+    ) -> None:
         self._uri = uri
         self._columns = columns
         self._transform = transform
-        self._input = Viewer(uri, "input", shape, transform)
-        self._pair = Viewer(uri, "pair", shape, transform)
+        self._input = Viewer(uri, "input", shape, transform, keep)
+        self._pair = Viewer(uri, "pair", shape, transform, keep)
 
     def batch(self, record: pa.RecordBatch, start: int) -> tuple[ProbeBatch, Digested]:
         """Some rows, and the digests of each.

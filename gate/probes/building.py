@@ -54,7 +54,7 @@ def build(source: ProbeSet, path: Path, *, rows: int | None = None, seed: int = 
     kept = _chosen(ids, strata, len(ids) if rows is None else rows, seed)
     columns = _write(source, path, ids, kept)
     probe = open_probe(str(path), columns=columns, shape=source.shape, transform=source.transform)
-    for _ in probe.batches(_ROWS_AT_ONCE):
+    for _ in probe.batches(_ROWS_AT_ONCE, pixels=False):
         pass
     return Built(probe, columns)
 
@@ -63,7 +63,7 @@ def _strata(source: ProbeSet) -> tuple[list[str], list[Hashable]]:
     """The id of every row, and what it is sampled within: its split and its class."""
     ids: list[str] = []
     strata: list[Hashable] = []
-    for batch in source.batches(_ROWS_AT_ONCE):
+    for batch in source.batches(_ROWS_AT_ONCE, pixels=False):
         none = (None,) * len(batch.ids)
         ids += batch.ids
         strata += zip(getattr(batch, "splits", None) or none, batch.labels or none, strict=True)

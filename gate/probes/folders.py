@@ -119,17 +119,26 @@ class _Tree:
 
 
 def _with_pictures(place: Place, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with the file of each picture beside its path."""
+    """The batch with the file of each picture beside its path; of one that is not there, with the reason."""
     import pyarrow as pa
 
     paths = batch.column(FILE).cast(pa.string())
-    content = pa.array([_content(place, path) for path in paths.to_pylist()], pa.large_binary())
-    column = pa.StructArray.from_arrays([content, paths], names=["bytes", "path"])
+    found = [_content(place, path) for path in paths.to_pylist()]
+    content = pa.array([None if isinstance(each, str) else each for each in found], pa.large_binary())
+    fields = {"bytes": content, "path": paths}
+    if content.null_count:
+        fields["why"] = pa.array([each if isinstance(each, str) else None for each in found], pa.string())
+    column = pa.StructArray.from_arrays(list(fields.values()), names=list(fields))
     columns = {name: column if name == FILE else batch.column(name) for name in batch.schema.names}
     return pa.record_batch(columns)
 
 
-def _content(place: Place, path: str | None) -> bytes:
+def _content(place: Place, path: str | None) -> bytes | str:
+    """The file, or why there is none.
+
+    Raises:
+        ProbeError: The path leads out of the folder, or the file cannot be read.
+    """
     if not path:
         raise ProbeError(f"{place}: a row has no {FILE}; every row needs the path of its picture")
     steps = PurePosixPath(path)
@@ -137,6 +146,8 @@ def _content(place: Place, path: str | None) -> bytes:
         raise ProbeError(f"{place}: {FILE} {path!r} leads out of the folder; write paths within it, with /")
     file = place.child(path)
     _require_inside(place, file, path)
+    if file.local is not None and not file.local.is_file():
+        return f"{FILE} {path!r} is not there, or no file; expected a picture"
     with readable(file.shown), file.open() as stream:
         content = stream.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
@@ -150,5 +161,3 @@ def _require_inside(place: Place, file: Place, path: str) -> None:
         return
     if not file.local.resolve().is_relative_to(Path(place.path).resolve()):
         raise ProbeError(f"{place}: {FILE} {path!r} is a link out of the folder; copy the picture into it")
-    if not file.local.is_file():
-        raise ProbeError(f"{place}: {FILE} {path!r} is not there, or no file; expected a picture")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -42,25 +43,70 @@ def files(column: pa.Array, what: str, ids: Sequence[str]) -> list[bytes]:
     """The file of each picture.
 
     Args:
-        column: Bytes, or a struct of `bytes` (in JSON as base64) and `path`, of length b.
+        column: Bytes, or a struct of `bytes` (in JSON as base64) and `path`, of length b; in a struct `why` may say why
+            there are none.
         what: For the message ("input 'image'").
         ids: Of the b rows.
 
     Raises:
         ProbeError: One is missing or empty, or is not held by the column but only named.
     """
+    found: list[bytes] = []
+    for position, value in enumerate(_field(column, "bytes").to_pylist()):
+        if not value:
+            raise ProbeError(_missing(column, what, in_row(ids, 0, position), position))
+        found.append(value if isinstance(value, bytes) else _decoded_text(value, what, in_row(ids, 0, position)))
+    return found
+
+
+def _missing(column: pa.Array, what: str, row: str, position: int) -> str:
+    path, why = (texts_of(column, field)[position] for field in ("path", "why"))
+    if why:
+        return f"{what} of {row}: {why}"
+    named = f" ({path})" if path else ""
+    needed = "every row needs the bytes of a picture"
+    return f"{what}: is missing in {row}, or names a file that it does not hold{named}; {needed}"
+
+
+def called(column: pa.Array, ids: Sequence[str]) -> list[str]:
+    """How messages call the rows of a column of pictures: `row '7' (a/b.png)`, with the name of its file."""
+    paths = zip(texts_of(column, "path"), ids, strict=True)
+    rows = (in_row(ids, 0, position) for position in range(len(ids)))
+    return [f"{row} ({path})" if path and path != each else row for row, (path, each) in zip(rows, paths, strict=True)]
+
+
+def _field(column: pa.Array, name: str) -> pa.Array:
+    """The field of a struct; the column itself where it is none."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    values = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
-    found: list[bytes] = []
-    for position, value in enumerate(values.to_pylist()):
-        if not value:
-            raise ProbeError(
-                f"{what}: is missing in {in_row(ids, 0, position)}, or names a file that it does not hold; every row "
-                "needs the bytes of a picture"
-            )
-        found.append(value if isinstance(value, bytes) else _decoded_text(value, what, in_row(ids, 0, position)))
+    return pc.struct_field(column, name) if pa.types.is_struct(column.type) else column
+
+
+def texts_of(column: pa.Array, name: str) -> list[str | None]:
+    """The texts of a field that a struct may have; each None where it has not."""
+    import pyarrow as pa
+
+    if not pa.types.is_struct(column.type) or column.type.get_field_index(name) < 0:
+        return [None] * len(column)
+    return [value if isinstance(value, str) else None for value in _field(column, name).to_pylist()]
+
+
+def unreadable(column: pa.Array) -> dict[int, str]:
+    """What is wrong with each picture that cannot be read, by its place; of those that are missing nothing.
+
+    Args:
+        column: Of pictures; one at a time is in memory.
+    """
+    found = {}
+    for position in range(len(column)):
+        one = column.slice(position, 1)
+        if not _field(one, "bytes").to_pylist()[0]:
+            continue
+        try:
+            opened(files(one, "", ("",))[0], "")
+        except ProbeError as error:
+            found[position] = str(error).removeprefix(": ")
     return found
 
 
@@ -135,7 +181,8 @@ def _readable(where: str) -> Iterator[None]:
         ) from error
     except (OSError, ValueError, SyntaxError, struct.error, zlib.error, IndexError, KeyError, TypeError) as error:
         # What Pillow's decoders raise on damage.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        told = re.sub(r"\s*<\S+ object at 0x[0-9a-fA-F]+>", "", str(error))  # Pillow names what it reads from
+        reason = (told.strip().splitlines() or [type(error).__name__])[0][:300]
         raise ProbeError(
             f"{where}: is no picture that can be read: {reason}; expected a whole file, one of {', '.join(_FORMATS)}"
         ) from error

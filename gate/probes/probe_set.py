@@ -146,11 +146,13 @@ class ProbeSet:
         """The file, for whoever reads its rows whatever is wrong with them."""
         return self._table
 
-    def batches(self, size: int) -> Iterator[ProbeBatch]:
+    def batches(self, size: int, *, pixels: bool = True) -> Iterator[ProbeBatch]:
         """One pass over the rows, in the order of the file; memory stays at one batch and 40 bytes a row.
 
         Args:
             size: Rows in each batch but the last, at least 1.
+            pixels: Whether those of pictures are wanted; without, each picture is read and let go before the next one,
+                so that a batch of large ones needs the memory of one.
 
         Raises:
             ProbeError: No row at all, an id twice, a missing input or value of another column, inputs of unequal size.
@@ -161,8 +163,9 @@ class ProbeSet:
         own, with_cuts = bytearray(), bytearray()
         seen = None if self.columns.id is None else SeenIds(self.uri, self.read_ids)
         shape: object = None
+        reader = self._reader if pixels else Reader(self.uri, self.columns, self.shape, self.transform, keep=False)
         for record in self._table.batches(self.columns.all, size, self.texts):
-            batch, digested = self._reader.batch(record, len(own) // digests.DIGEST_BYTES)
+            batch, digested = reader.batch(record, len(own) // digests.DIGEST_BYTES)
             shape = shape if own else row_shape(batch.inputs)
             self._require_shape(batch, shape)
             own += digested.own

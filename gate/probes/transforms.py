@@ -48,21 +48,20 @@ class Transform:
         content |= {key: [float(each) for each in content[key]] for key in ("mean", "std")}
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
-    def of_files(self, files: Sequence[bytes], what: str, ids: Sequence[str]) -> Array:
+    def of_files(self, files: Sequence[bytes], places: Sequence[str], *, keep: bool = True) -> Array:
         """(b, channels, height, width), float32, of b files of pictures.
 
         Args:
             files: Of the pictures.
-            what: For the message ("input 'image'").
-            ids: Of the b rows.
+            places: For messages, of each ("input 'image' of row '7'").
+            keep: Whether the numbers are wanted; without, there is one picture in memory at a time, and all are 0.
 
         Raises:
             ProbeError: One cannot be read, is smaller than the crop, or becomes another size than the first.
         """
-        places = [f"{what} of row {each!r}" for each in ids]
         mode: pictures.Mode = "RGB" if self.channels == 3 else "L"
         opened = (pictures.opened(file, where, mode) for file, where in zip(files, places, strict=True))
-        return self._stacked(opened, places)
+        return self._stacked(opened, places, keep=keep)
 
     def of_arrays(self, values: Array, what: str, ids: Sequence[str]) -> Array:
         """The same of pictures that are arrays.
@@ -93,20 +92,22 @@ class Transform:
         places = [f"{what} of row {each!r}" for each in ids]
         return self._stacked((Image.fromarray(np.ascontiguousarray(each)).convert(mode) for each in whole), places)
 
-    def _stacked(self, opened: Iterable[Image], places: Sequence[str]) -> Array:
+    def _stacked(self, opened: Iterable[Image], places: Sequence[str], *, keep: bool = True) -> Array:
         import numpy as np
 
         rows: Array | None = None
         for position, picture in enumerate(opened):
             row = self._of(picture, places[position])
             if rows is None:
-                rows = np.empty((len(places), *row.shape), dtype=np.float32)
+                shape = (len(places), *row.shape)
+                rows = np.empty(shape, dtype=np.float32) if keep else np.broadcast_to(np.float32(0), shape)
             if row.shape != rows.shape[1:]:
                 raise ProbeError(
                     f"{places[position]}: becomes {row.shape} and the first row {rows.shape[1:]}; every row needs one "
                     "size: add `crop` to probe.transform, or `resize` with a height and a width"
                 )
-            rows[position] = row
+            if keep:
+                rows[position] = row
         if rows is None:
             raise ProbeError("no picture was given; this is a fault of the gate")
         return rows

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from gate.errors import RefusedProbeError
-from gate.probes.validating.checks import Check, Expectations, checks_of
-from gate.probes.validating.collecting import read_facts, read_values
+from gate.probes.validating.checks import Check, Expectations, checks_of, of_pictures
+from gate.probes.validating.collecting import read_broken, read_facts, read_values
 from gate.probes.validating.facts import Facts, frames, shortened
 from gate.probes.validating.findings import Finding, findings_of
 
@@ -60,6 +60,35 @@ class Validation:
         """The same, of a probe set with a fault that only a complete pass finds."""
         finding = Finding("probe", "", fault.removeprefix(f"{self.uri}: "), 0, (), "critical")
         return replace(self, findings=(*self.findings, finding))
+
+    def with_pictures(self) -> Validation:
+        """The same, with every picture read that a model would be shown; those that cannot be are a fault of their own.
+
+        Raises:
+            ProbeError: The file is damaged.
+        """
+        from gate.probes.validating import engine
+
+        broken = read_broken(self.probe)
+        if not broken:
+            return self
+        import numpy as np
+
+        places = {f"unreadable {column}": np.array(list(rows)) for column, rows in broken.items()}
+        facts = replace(self.facts, places={**self.facts.places, **places})
+        inputs = self.probe.columns.inputs
+        checks = [
+            of_pictures("input" if column in inputs else "pair", column, rows.values())
+            for column, rows in broken.items()
+        ]
+        outcomes = engine.evaluate(frames(facts), checks)
+        return replace(
+            self,
+            facts=facts,
+            checks=(*self.checks, *checks),
+            outcomes=(*self.outcomes, *outcomes),
+            findings=(*self.findings, *findings_of(list(zip(checks, outcomes, strict=True)), facts, self.probe)),
+        )
 
     @property
     def refused(self) -> tuple[Finding, ...]:

@@ -42,12 +42,14 @@ class Viewer:
         role: For messages: input or pair.
         shape: What a row of numbers is reshaped to; None leaves it as the file has it.
         transform: What is done to pictures; None leaves them as they are.
+        keep: Whether the pixels of pictures are wanted; without, each is read and let go, and there are none.
     """
 
     uri: str
     role: str
     shape: tuple[int, ...] | None
     transform: Transform | None
+    keep: bool = True
 
     def view(self, record: pa.RecordBatch, name: str | Sequence[str], ids: Sequence[str]) -> View:
         """What some columns show: one by itself, several numbers as one row, others by name.
@@ -86,18 +88,24 @@ class Viewer:
     def _one(self, column: pa.Array, what: str, ids: Sequence[str], *, alone: bool) -> View:
         column = rows.decoded(column)
         if pictures.are_pictures(column.type):
-            return self._pictures(pictures.files(column, what, ids), what, ids)
+            return self._pictures(column, what, ids)
         if rows.are_texts(column.type):
             return self._texts(rows.written(column, what, ids), what, alone=alone)
         return self._array(rows.dense(column, what, ids), what, ids, alone=alone)
 
-    def _pictures(self, files: list[bytes], what: str, ids: Sequence[str]) -> View:
+    def _pictures(self, column: pa.Array, what: str, ids: Sequence[str]) -> View:
+        files = pictures.files(column, what, ids)
         self._require_no_shape(what, "pictures")
         hashed = digests.picture_digests(files)
+        places = [f"{what} of {row}" for row in pictures.called(column, ids)]
         if self.transform is not None:
-            return View(self.transform.of_files(files, what, ids), hashed)
-        found = zip(files, ids, strict=True)
-        return View(tuple(pictures.pixels(file, f"{what} of row {each!r}") for file, each in found), hashed)
+            return View(self.transform.of_files(files, places, keep=self.keep), hashed)
+        return View(tuple(map(self._pixels, files, places)), hashed)
+
+    def _pixels(self, file: bytes, where: str) -> Array:
+        """Of one picture; none of it where they are not wanted, once it was found that it can be read."""
+        found = pictures.pixels(file, where)
+        return found if self.keep else found[:0, :0].copy()
 
     def _texts(self, texts: tuple[str, ...], what: str, *, alone: bool) -> View:
         self._require_no_shape(what, "texts")

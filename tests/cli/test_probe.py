@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ import pytest
 from PIL import Image
 
 from gate.cli import main
+from gate.cli.probe import _pass
 from gate.policy.loading import load_probe_spec
+from gate.probes.probe_set import Columns, Transform, open_probe
 from gate.probes.validating.pages import readable
 from gate.probes.validating.report import brief
 
@@ -266,6 +270,77 @@ def test_some_rows_are_taken_of_each_class_whatever_their_order(spec: Path, tmp_
     kinds = pq.read_table(files[0])["kind"].to_pylist()
     assert sorted(map(kinds.count, set(kinds))) == [10, 10, 11]
     assert pq.read_table(files[0]).column_names == ["x", "kind", "name"]
+
+
+def pictures_of(folder: Path, number: int) -> Path:
+    """A folder of pictures with their table, and its spec."""
+    (folder / "pictures").mkdir()
+    names = [f"{row}.png" for row in range(number)]
+    for name, pixels in zip(names, np.random.default_rng(0).integers(0, 256, (number, 5, 6, 3), np.uint8), strict=True):
+        Image.fromarray(pixels).save(folder / "pictures" / name)
+    rows = "".join(f"{name},{'ab'[row % 2]}\n" for row, name in enumerate(names))
+    (folder / "pictures" / "metadata.csv").write_text(f"file_name,kind\n{rows}", encoding="utf-8")
+    path = folder / "spec.yaml"
+    path.write_text(f"uri: {folder / 'pictures'}\ncolumns: {{input: file_name, label: kind}}\n", encoding="utf-8")
+    return path
+
+
+def test_all_pictures_that_are_broken_or_missing_are_told_at_once(tmp_path: Path, capsys: Said) -> None:
+    spec = pictures_of(tmp_path, 8)
+    folder = tmp_path / "pictures"
+    (folder / "2.png").write_bytes(b"no picture")
+    (folder / "5.png").write_bytes((folder / "5.png").read_bytes()[:60])
+    assert main(["probe", "validate", str(spec)]) == 3
+    out, err = capsys.readouterr()
+    assert "  FAIL picture(file_name)" in out
+    assert (
+        "error[picture]: input 'file_name' in 2 of 8 rows (number 2 with '2.png', number 5 with '5.png') is no picture "
+        "that can be read: cannot identify image file; expected a whole file"
+    ) in out
+    assert "; others for other reasons" in out
+    assert "0x" not in out
+    assert err == ""
+    (folder / "3.png").unlink()
+    (folder / "6.png").unlink()
+    report = tmp_path / "report.json"
+    assert main(["probe", "validate", str(spec), "-o", f"json={report}", "--data-docs", str(tmp_path / "docs")]) == 3
+    document = json.loads(report.read_text(encoding="utf-8"))
+    assert [(each["fault"], each["rows"], each["ids"]) for each in document["findings"]] == [
+        ("not_null", 2, ["3", "6"]),
+        ("picture", 2, ["2", "5"]),
+    ]
+    assert "number 3 with '3.png', number 6 with '6.png'" in document["findings"][0]["message"]
+    assert "error" not in capsys.readouterr().err
+
+
+def test_a_broken_picture_is_named_where_rows_are_read(tmp_path: Path, capsys: Said) -> None:
+    spec = pictures_of(tmp_path, 8)
+    (tmp_path / "pictures" / "2.png").write_bytes(b"no picture")
+    assert main(["probe", "digest", str(spec)]) == 3
+    wanted = (
+        "input 'file_name' of row '2' (2.png): is no picture that can be read: cannot identify image file; expected"
+    )
+    assert wanted in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("transform", [None, Transform(crop=300)])
+def test_of_large_pictures_one_at_a_time_is_in_memory(tmp_path: Path, transform: Transform | None) -> None:
+    number, side = 30, 400
+    files = [io.BytesIO() for _ in range(number)]
+    for row, file in enumerate(files):
+        Image.fromarray(np.full((side, side, 3), row, np.uint8)).save(file, "png")
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"x": [file.getvalue() for file in files]}), path)
+    found = {}
+    for name, read in (("whole", lambda probe: [*probe.batches(number)]), ("passed", _pass)):
+        probe = open_probe(str(path), columns=Columns("x"), transform=transform)
+        tracemalloc.start()
+        read(probe)
+        found[name] = (tracemalloc.get_traced_memory()[1], probe.digest, probe.rows)
+        tracemalloc.stop()
+    assert found["whole"][1:] == found["passed"][1:]
+    assert found["whole"][0] > 3 * number * 300**2
+    assert found["passed"][0] < found["whole"][0] / 4
 
 
 def test_rows_without_an_id_get_one(spec: Path, tmp_path: Path) -> None:

@@ -226,6 +226,19 @@ def _without_strays(facts: Facts, shown: Mapping[str, str]) -> Iterator[Check]:
         yield _few("type", each.column, f"text {each.column}", words)
 
 
+def of_pictures(role: str, column: str, reasons: Iterable[str]) -> Check:
+    """That every picture of a column can be read.
+
+    Args:
+        role: input or pair.
+        column: Its name.
+        reasons: Why those cannot that were found.
+    """
+    several = list(dict.fromkeys(reasons))
+    words = f"{role} {column!r} in {{rows}} {several[0]}{'; others for other reasons' if several[1:] else ''}"
+    return _few("picture", column, f"unreadable {column}", words)
+
+
 def _allowed(most: Portion, facts: Facts) -> float:
     return most.amount / 100 * facts.measured if most.percent else most.amount
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gate.probes.columns import SPLITS
+from gate.probes.pictures import are_pictures, texts_of, unreadable
 from gate.probes.validating.cells import cells_of, fingerprints_of
 from gate.probes.validating.facts import Facts, Unsuited
 from gate.probes.validating.strays import StraysAmong
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _TEXT_ROLES = ("id", "label", "group", "cluster", "sublabel", "split", "cue", "pretext")
 _COUNTED = ("label", "group", "split")
 _ROWS_AT_ONCE = 4096
+_PICTURES_AT_ONCE = 64  # files of them, of which one is decoded at a time
 
 
 def read_facts(probe: ProbeSet, expected: Expectations, further: Sequence[str] = ()) -> Facts:
@@ -94,6 +96,42 @@ def read_ids(probe: ProbeSet, facts: Facts, places: Collection[int]) -> dict[int
         found |= {} if ids is None else {place: ids[place - start].as_py() for place in here}
         start += record.num_rows
     return {place: name for place, name in found.items() if name is not None}
+
+
+def read_paths(probe: ProbeSet, places: Collection[int]) -> dict[int, str]:
+    """The names of the files of the pictures of some rows; of the first column of the input that has such."""
+    columns = tuple(dict.fromkeys((*probe.columns.inputs, *probe.columns.pairs)))
+    start = 0
+    found: dict[int, str] = {}
+    for record in probe.table.batches(columns, _PICTURES_AT_ONCE, probe.texts) if places else ():
+        pictured = [record.column(name) for name in columns if are_pictures(record.column(name).type)]
+        if not pictured:
+            return {}
+        for place in (each for each in places if start <= each < start + record.num_rows):
+            paths = [path for column in pictured for path in texts_of(column.slice(place - start, 1), "path") if path]
+            found |= {place: paths[0]} if paths else {}
+        start += record.num_rows
+    return found
+
+
+def read_broken(probe: ProbeSet) -> dict[str, dict[int, str]]:
+    """Column of the input, or of its second view → number of each row whose picture cannot be read → why.
+
+    Raises:
+        ProbeError: The file is damaged.
+    """
+    columns = tuple(dict.fromkeys((*probe.columns.inputs, *probe.columns.pairs)))
+    start = 0
+    found: dict[str, dict[int, str]] = {}
+    for record in probe.table.batches(columns, _PICTURES_AT_ONCE, probe.texts):
+        pictured = [name for name in columns if are_pictures(record.column(name).type)]
+        if not pictured:
+            return {}
+        for name in pictured:
+            wrong = {start + place: why for place, why in unreadable(record.column(name)).items()}
+            found.setdefault(name, {}).update(wrong)
+        start += record.num_rows
+    return {name: wrong for name, wrong in found.items() if wrong}
 
 
 def read_places(probe: ProbeSet, facts: Facts, role: str, names: Collection[str]) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gate.probes.validating.collecting import read_ids, read_places
+from gate.probes.validating.collecting import read_ids, read_paths, read_places
 from gate.probes.validating.engine import SHOWN
 from gate.probes.validating.facts import shortened
 
@@ -53,18 +53,27 @@ def findings_of(failed: Sequence[tuple[Check, Outcome]], facts: Facts, probe: Pr
         probe: Whose facts these are.
     """
     found = [(check, outcome, *_rows(check, outcome, facts, probe)) for check, outcome in failed]
-    ids = read_ids(probe, facts, {place for *_, places in found for place in places})
-    return tuple(_finding(*each, facts, ids) for each in found)
+    wanted = {place for *_, places in found for place in places}
+    ids = read_ids(probe, facts, wanted)
+    called = {place: shortened(repr(ids[place])) if place in ids else f"number {place}" for place in wanted}
+    for place, path in read_paths(probe, wanted).items():
+        called[place] += f" with {shortened(repr(path))}" if path != ids.get(place) else ""
+    return tuple(_finding(*each, facts, ids, called) for each in found)
 
 
 def _finding(
-    check: Check, outcome: Outcome, count: int, places: Sequence[int], facts: Facts, ids: Mapping[int, str]
+    check: Check,
+    outcome: Outcome,
+    count: int,
+    places: Sequence[int],
+    facts: Facts,
+    ids: Mapping[int, str],
+    called: Mapping[int, str],
 ) -> Finding:
     if outcome.error is not None:
         message = f"{check.type} could not be checked: {outcome.error}"
         return Finding(check.fault, check.column, message, 0, (), check.severity)
-    named = (shortened(repr(ids[place])) if place in ids else f"number {place}" for place in places)
-    shown = list(dict.fromkeys(named))
+    shown = list(dict.fromkeys(called[place] for place in places))
     shown += ["…"] if count > len(places) and shown else []
     message = check.words.replace("{observed}", _number(outcome.observed))
     if "{names}" in message:
@@ -73,8 +82,8 @@ def _finding(
         message = message.replace("{rows}", _counted(count, facts.rows, shown))
     elif shown:
         message += f" (first rows {', '.join(shown)})"
-    called = tuple(ids.get(place, str(place)) for place in places)
-    return Finding(check.fault, check.column, message, count, called, check.severity)
+    names = tuple(ids.get(place, str(place)) for place in places)
+    return Finding(check.fault, check.column, message, count, names, check.severity)
 
 
 def _counted(count: int, rows: int, shown: Sequence[str]) -> str:
