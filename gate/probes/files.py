@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from gate.probes.places import readable
 from gate.probes.streams import rebatch
@@ -52,7 +52,7 @@ class Csv:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._written: frozenset[str] = frozenset()
-        with place.open() as stream, self._reader(stream, (), frozenset()) as reader:
+        with _opened(place) as stream, self._reader(stream, (), frozenset()) as reader:
             fields = list(reader.schema)
         self.columns: tuple[str, ...] = tuple(field.name for field in fields)
         # A text that looks like a date is one, and bytes are a text with a fault, which is found as one.
@@ -60,7 +60,7 @@ class Csv:
 
     def batches(self, names: tuple[str, ...], size: int, text: frozenset[str]) -> Iterator[pa.RecordBatch]:
         """See Table."""
-        with readable(self._place.shown), self._place.open() as stream, self._reader(stream, names, text) as reader:
+        with readable(self._place.shown), _opened(self._place) as stream, self._reader(stream, names, text) as reader:
             yield from rebatch(reader, size)
 
     def _reader(self, stream: object, names: tuple[str, ...], text: frozenset[str]) -> csv.CSVStreamingReader:
@@ -85,7 +85,7 @@ class JsonLines:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        with place.open() as stream, self._reader(stream, None) as reader:
+        with _opened(place) as stream, self._reader(stream, None) as reader:
             self._schema = reader.schema
         self.columns: tuple[str, ...] = tuple(self._schema.names)
 
@@ -96,7 +96,7 @@ class JsonLines:
 
         fields = [self._schema.field(name) for name in names]
         wanted = pa.schema([pa.field(field.name, _as_written(field.type)) for field in fields])
-        with readable(self._place.shown), self._place.open() as stream, self._reader(stream, wanted) as reader:
+        with readable(self._place.shown), _opened(self._place) as stream, self._reader(stream, wanted) as reader:
             yield from rebatch(reader, size)
 
     def _reader(self, stream: object, schema: pa.Schema | None) -> json.JSONStreamingReader:
@@ -110,6 +110,13 @@ class JsonLines:
                 explicit_schema=schema, newlines_in_values=False, unexpected_field_behavior=others
             ),
         )
+
+
+def _opened(place: Place) -> IO[bytes] | pa.NativeFile:
+    """A stream whose reader has threads of its own: where it can, it needs no Python, which may end before they do."""
+    import pyarrow as pa
+
+    return place.open() if place.local is None else pa.OSFile(str(place.local))
 
 
 def _is_written(kind: pa.DataType) -> bool:

@@ -7,7 +7,7 @@ import json
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from gate.errors import ProbeError
+from gate.probes.places import Place
 from gate.probes.probe_set import Columns, open_probe
 from tests.probes.test_views import batch, digest
 
@@ -148,3 +149,14 @@ def test_a_key_that_is_twice_in_the_header_of_tensors_is_refused(tmp_path: Path)
     path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + b"\0" * 4)
     with pytest.raises(ProbeError, match="the header gives 'x' twice, so that either could be meant; write the file"):
         batch(str(path), columns=Columns("x"))
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_a_file_of_this_machine_is_read_without_python(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A thread of the reader that waits for Python while it ends takes the exit code with it.
+    path = tmp_path / name
+    path.write_text("x\n1\n2\n" if name == "a.csv" else '{"x": 1}\n{"x": 2}\n', encoding="utf-8")
+    monkeypatch.setattr(Place, "open", lambda *_, **__: pytest.fail("read through Python"))
+    np.testing.assert_array_equal(cast("Any", batch(str(path), columns=Columns("x")).inputs), [[1], [2]])
