@@ -184,11 +184,24 @@ def validate(probe: ProbeSet, expectations: Expectations | None = None) -> Valid
 
 def _explained(check: Check, outcome: Outcome, held: Mapping[FrameName, Frame]) -> Outcome:
     """What could not be checked of a suite, with what its columns hold: the usual reason is a bound of another kind."""
+    if check.fault == "suite" and outcome.error is None and _compares_nothing(check, held[check.frame]):
+        outcome = replace(outcome, holds=False, error="no value is of the kind of those in value_set")
     if outcome.error is None or check.fault != "suite":
         return outcome
     kinds = [f"column {column!r} holds {_kind(held[check.frame][column])}" for column in _columns(check)]
     advice = f"; {', '.join(kinds)}: write the kwargs for such values" if kinds else ""
     return replace(outcome, error=f"{outcome.error.rstrip('. ')}{advice}")
+
+
+def _compares_nothing(check: Check, frame: Frame) -> bool:
+    """Whether texts are asked of numbers, or numbers of texts, which would hold or not whatever they are."""
+    column, wanted = check.kwargs.get("column"), check.kwargs.get("value_set")
+    if column is None or not isinstance(wanted, list):
+        return False
+    if _kind(frame[column]) == "numbers":
+        return all(isinstance(each, str) for each in wanted)
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in wanted)
+    return numbers and all(isinstance(each, str) for each in frame[column] if each is not None)
 
 
 def _kind(values: object) -> str:

@@ -663,6 +663,18 @@ def test_a_suite_has_numbers_where_the_file_has_numbers(tmp_path: Path, values: 
     )
 
 
+@pytest.mark.parametrize("kind", ["column_values_to_be_in_set", "column_values_to_not_be_in_set"])
+@pytest.mark.parametrize(("values", "asked", "held"), [([1, 2], ["1", "2"], "numbers"), (["a", "b"], [1, 2], "texts")])
+def test_a_set_of_another_kind_than_the_values_is_told(
+    tmp_path: Path, kind: str, values: list[Any], asked: list[Any], held: str
+) -> None:
+    (message,) = of_suite(tmp_path, values, "parquet", expect(kind, column="kind", value_set=asked))
+    assert message == (
+        f"expect_{kind} could not be checked: no value is of the kind of those in value_set; column 'kind' holds {held}: "
+        "write the kwargs for such values"
+    )
+
+
 def test_patterns_and_lengths_can_be_asked_of_numbers(tmp_path: Path) -> None:
     asked = [
         expect("column_values_to_match_regex", column="kind", regex="^[0-9]$"),
