@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Attributes = Sequence[tuple[str, str | None]]
 
 RUN_TIME = "2000-01-01T00:00:00Z"  # of every run, so that the same rows have the same one
-_NO_TIME = "not recorded, so that the same rows give the same pages"
+_NO_TIME = "not recorded"
 _LEFT_OUT = ("script", "style", "link", "footer", "button", "img", "iframe", "source", "object", "embed", "input")
 _LEFT_OUT_CLASSES = ("card mb-3", "btn-group", "navbar-brand")  # buttons that only a script would answer; a logo
 _WITHOUT_END = frozenset(("br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"))
@@ -49,7 +49,7 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2rem; }
 h4 { font-size: 1.4rem; margin: 0; } h5 { font-size: 1.1rem; margin: 0; } h6 { font-size: 1rem; margin: 1rem 0 .25rem; }
 table { border-collapse: collapse; margin: .5rem 0 1rem; }
 th, td { border: 1px solid #bbb; padding: .3rem .6rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
-th { background: #eee; }
+th { background: #eee; white-space: nowrap; }
 td:first-child { min-width: 8rem; }
 .alert { background: #eef2f6; border-left: 4px solid #567; padding: .4rem .8rem; margin: 1.5rem 0 .5rem; }
 .badge, code { background: #eee; border-radius: 3px; padding: 0 .3rem; font-family: ui-monospace, monospace; }
@@ -176,7 +176,10 @@ def _first(folder: Path, document: Mapping[str, Any]) -> Iterator[str]:
     ]
     yield from _table(("Status", "Check", "Result", "Expectation"), rows)
     yield "<h2>Pages of Great Expectations</h2>"
-    yield "<p>Each holds a small table of facts about the rows against what is expected of it.</p>"
+    yield (
+        "<p>Each holds a small table of facts about the rows against what is expected of it. What would pass there by "
+        "asking nothing fails above, and what is above counts.</p>"
+    )
     yield from _table(("Status", "Facts", "What they are", "Expectations"), _runs(document["checks"], pages))
     yield "</body>\n</html>"
 
