@@ -78,7 +78,8 @@ def _transformers(folder: Path, settings: Mapping[str, Any]) -> tuple[Path, Seri
             f"{settings.get('source_model_name')!r}, and nothing is "
             "downloaded from there; log it again with its weights: save_pretrained=True"
         )
-    if elsewhere := [key for key in _ELSEWHERE if settings.get(key) is not None]:
+    # Whatever stands there: that a revision is named, were it null, is what MLflow goes by.
+    if elsewhere := [key for key in _ELSEWHERE if key in settings]:
         raise ModelError(
             f"{folder / 'MLmodel'}: {elsewhere[0]} is {settings[elsewhere[0]]!r}, by which MLflow loads another model "
             "than lies in this folder; merge adapters into the weights, and log it again with save_pretrained=True"

@@ -88,10 +88,11 @@ def test_a_further_flavour_may_be_another_model(folder: Path, flavour: str, furt
         said(folder, flavour, further={further: settings})
 
 
+@pytest.mark.parametrize("value", ["elsewhere", None])
 @pytest.mark.parametrize("key", ["peft_adaptor", "local_base_model_path", "source_model_revision"])
-def test_a_model_that_mlflow_makes_of_other_parts_is_refused(folder: Path, key: str) -> None:
-    with pytest.raises(ModelError, match=f"{key} is 'elsewhere', by which MLflow loads another model"):
-        said(folder, "transformers", own={key: "elsewhere"})
+def test_a_model_that_mlflow_makes_of_other_parts_is_refused(folder: Path, key: str, value: str | None) -> None:
+    with pytest.raises(ModelError, match=f"{key} is {value!r}, by which MLflow loads another model"):
+        said(folder, "transformers", own={key: value})
 
 
 @pytest.mark.parametrize("flavour", ["transformers", "sentence_transformers"])
