@@ -159,12 +159,9 @@ def _without_warnings(lines: list[str]) -> Iterator[str]:
     """All but warnings that Python prints for a library, each of which its source may follow, indented."""
     warned = False
     for line in lines:
-        if _WARNING.match(line):
-            warned = True
-        elif warned and line[0].isspace():
-            warned = False
-        else:
-            warned = False
+        is_source = warned and line[0].isspace()
+        warned = _WARNING.match(line) is not None
+        if not (warned or is_source):
             yield line
 
 

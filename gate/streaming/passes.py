@@ -48,12 +48,12 @@ def batches(
     classes = plan.classes or None
     seen: set[Part] = set()
     done, probabilities, named = 0, Probabilities(), models.candidate.named
+    if models.baseline is not None and "logits" in plan.baseline_reads:
+        require_same_names(named, models.baseline.named)
     for raw in _side_by_side(mine, theirs, probe):
         probabilities.see("the candidate", raw.features)
         probabilities.see("the baseline", raw.earlier)
         shown = raw._replace(features=for_each_class(raw.features), earlier=for_each_class(raw.earlier))
-        if LOGITS in raw.earlier and models.baseline is not None:
-            require_same_names(named, models.baseline.named)
         if classes is None and LOGITS in raw.features:
             width, single = shown.features[LOGITS].shape[1], is_single(raw.features)
             classes = class_names(probe, width, size, named=named, single=single)
