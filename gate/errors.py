@@ -84,3 +84,9 @@ class RefusedProbeError(ProbeError):
 
 class MetricError(GateError):
     """Features that no metric can be computed on, or a metric that does not exist."""
+
+
+class VerificationError(GateError):
+    """Signed evidence that does not hold for what it is held against, or that is missing."""
+
+    exit_code: ClassVar[int] = 7
