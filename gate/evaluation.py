@@ -95,6 +95,7 @@ def check(
     found = evaluate(rules, model_uri, probe=probe, device=device, on_progress=on_progress)
     model = found.model
     on = Occasion((model.resolved, model.digest), today or started.date(), enforcement(rules, model_uri))
+    overrides = [name for name, given in (("baseline", baseline), ("probe", probe)) if given is not None]
     return Evidence(
         document(
             model=model,
@@ -104,7 +105,8 @@ def check(
             places=_places(found),
             measured=found.measured,
             judgement=judge(rules, found.measured, on),
-            run=environment(
+            run={"enforcement": on.enforcement, "overrides": overrides}
+            | environment(
                 device=found.device,
                 precision=rules.run.precision,
                 seed=rules.run.seed,

@@ -12,7 +12,9 @@ from gate.cli import (
     check,
     compare,
     demo,
+    doctor,
     explain,
+    keys,
     layers,
     metrics,
     policy,
@@ -20,7 +22,10 @@ from gate.cli import (
     policy_show,
     policy_test,
     probe,
+    promote,
+    relay,
     report,
+    verify,
 )
 from gate.cli.boundary import guarded
 from gate.cli.environment import with_variables
@@ -34,7 +39,7 @@ app = typer.Typer(
     epilog=(
         "Every option is also read from the environment, --fail-on from GATE_FAIL_ON; an option goes first.\n\n"
         "Exit codes: 0 passed, 1 a blocking rule failed, 2 usage or policy, 3 could not evaluate, 4 inconclusive, "
-        "5 nothing evaluated, 6 warnings with --fail-on warn, 130 interrupted."
+        "5 nothing evaluated, 6 warnings with --fail-on warn, 7 verification failed, 130 interrupted."
     ),
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,18 +48,23 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("check", epilog=check.EPILOG)(check.check)
-app.command("compare", epilog=compare.EPILOG)(compare.compare)
+app.command("verify", epilog=verify.EPILOG)(verify.verify)
+app.command("promote", epilog=promote.EPILOG)(promote.promote)
 app.command("explain", epilog=explain.EPILOG)(explain.explain)
 app.command("report", epilog=report.EPILOG)(report.report)
+app.command("compare", epilog=compare.EPILOG)(compare.compare)
 app.command("layers", epilog=layers.EPILOG)(layers.layers)
 app.command("metrics", epilog=metrics.EPILOG)(metrics.metrics)
 app.command("calibrate", epilog=calibrate.EPILOG)(calibrate.calibrate)
 app.command("backtest", epilog=backtest.EPILOG)(backtest.backtest)
+app.command("relay", epilog=relay.EPILOG)(relay.relay)
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 policy.app.command("diff", epilog=policy_diff.EPILOG)(policy_diff.diff)
 policy.app.command("show")(policy_show.show)
 policy.app.command("test", epilog=policy_test.EPILOG)(policy_test.run_tests)
 app.add_typer(policy.app)
 app.add_typer(probe.app)
+app.add_typer(keys.app)
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - the value of the flag

@@ -33,15 +33,7 @@ All = Annotated[bool, typer.Option("--all", help="Every recorded check, not only
 Day = Annotated[
     str | None, typer.Option("--date", metavar="YYYY-MM-DD", help="Day of waivers and dates (UTC). Default: today.")
 ]
-Requests = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FORMAT[=PATH]",
-        help="text, json or markdown; without a path to stdout. Repeatable. Default: text.",
-    ),
-]
+Requests = Annotated[list[str] | None, outputs.option("text, json or markdown")]
 
 EPILOG = (
     "Exit codes: 0 every version was replayed, whatever its verdict; 2 usage or policy; "

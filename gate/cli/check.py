@@ -12,10 +12,13 @@ import typer
 from gate.cli import outputs
 from gate.cli.boundary import evaluating
 from gate.cli.progress import rows_done
+from gate.errors import UsageError
 from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 ModelUri = Annotated[
     str,
@@ -46,15 +49,7 @@ BaselineUri = Annotated[
         help="Model to compare with on the same rows, over the policy's own; @ALIAS is one of the same model.",
     ),
 ]
-Requests = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FORMAT[=PATH]",
-        help="text, json, junit, sarif, github, markdown or html; without a path to stdout. Repeatable. Default: text.",
-    ),
-]
+Requests = Annotated[list[str] | None, outputs.option("text, json, junit, sarif, github, markdown or html")]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option(help="auto takes a GPU when there is one."),
@@ -66,6 +61,17 @@ Record = Annotated[
         show_default=False,
         help="Record the evidence in MLflow. Default: when the model is a registered version.",
     ),
+]
+SigningKey = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Sign the verdict with this private key (gate keys new), and record the signed statement with it.",
+    ),
+]
+Attestation = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Write the signed statement to this file as well."),
 ]
 FailOn = Annotated[
     Literal["error", "fail", "inconclusive", "warn", "never"],
@@ -87,6 +93,7 @@ NoProgress = Annotated[
     typer.Option("--no-progress", help="No progress on stderr."),
 ]
 
+_ENVELOPE = b'{"payloadType":'
 EPILOG = "A variable holds several values with spaces between them: GATE_OUTPUT='text html=gate.html'."
 
 
@@ -99,6 +106,8 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
     output: Requests = None,
     device: Device = "auto",
     record: Record = None,
+    signing_key: SigningKey = None,
+    attestation: Attestation = None,
     fail_on: FailOn = "inconclusive",
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -107,6 +116,7 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
     """Evaluate a model under a policy; the exit code is the verdict."""
     targets = outputs.parse(output or ())
     outputs.remove_stale(targets, inputs=[Path(policy), *([Path(probe)] if probe else [])], model_uri=model_uri)
+    key = _key(signing_key, attestation)
     shown, what = not (quiet or no_progress), f"evaluating {model_uri}"
     with redirect_stdout(sys.stderr), rows_done(what, shown=shown) as on_progress, evaluating():
         from gate.evaluation import check as evaluate
@@ -115,8 +125,13 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
             model_uri, policy=policy, probe=probe, baseline=baseline, device=device, on_progress=on_progress
         )
     outputs.write(targets, evidence.document)
+    envelope = None
     if not dry_run and (record or (record is None and evidence.document["model"]["version"])):
-        _record(evidence.document, quiet=quiet)
+        envelope = _record(evidence.document, key, quiet=quiet)
+        if attestation is not None and envelope is not None:
+            attestation.write_text(envelope, encoding="utf-8")
+    if key is not None and envelope is None and not quiet:
+        typer.echo("not signed: only what is recorded of a registered version is", err=True)
     code = _exit_code(evidence.document, "never" if dry_run else fail_on)
     tell_silenced(evidence.document, code, silencer="--dry-run" if dry_run else f"--fail-on {fail_on}")
     if not quiet:
@@ -124,20 +139,52 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
     raise typer.Exit(code)
 
 
-def _record(document: Mapping[str, Any], *, quiet: bool) -> None:
-    from gate.evidence import html, summary
-    from gate.mlflow_plugin.recorder import record, stricter_verdict
+def _key(path: Path | None, attestation: Path | None) -> Ed25519PrivateKey | None:
+    """The key to sign with, looked at before anything is evaluated; no statement of an earlier run is left."""
+    key = None
+    if path is not None:
+        from gate.attestation.keys import signing_key
 
-    before = stricter_verdict(document)
+        key = signing_key(path)
+    if attestation is not None:
+        _make_room(attestation)
+    return key
+
+
+def _make_room(attestation: Path) -> None:
+    try:
+        if attestation.exists() and not attestation.read_bytes().startswith(_ENVELOPE):
+            raise UsageError(
+                f"{attestation} is no signed statement of an earlier check; give --attestation another path"
+            )
+        attestation.unlink(missing_ok=True)
+        attestation.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{attestation}: the statement cannot be written there: {error.strerror}") from None
+
+
+def _record(document: Mapping[str, Any], key: Ed25519PrivateKey | None, *, quiet: bool) -> str | None:
+    """Record the evidence; the statement on it where it is signed."""
+    from gate.evidence import html, summary
+    from gate.mlflow_plugin.recorder import has_signed_statement, record, stricter_verdict, tags_before
+    from gate.mlflow_plugin.signing import Signer
+
+    signer = Signer(document, key) if key and document["model"]["version"] else None
+    tags = {} if signer else tags_before(document)  # what is signed shows the worst verdict of all policies
+    before, signed = stricter_verdict(document, tags), has_signed_statement(document, tags)
     with redirect_stdout(sys.stderr):
-        run = record(document, html.render(document))
+        run = record(document, html.render(document), signer=signer)
     if before is not None:
         version = f"{document['model']['resolved']} said {before} and now says that it {document['status']}"
         typer.echo(printable(f"note: the tag `gate` of {version} under {summary.policy_name(document)}"), err=True)
+    if signed:
+        what = f"the signed statement of policy {document['policy']['name']} on {document['model']['resolved']}"
+        typer.echo(printable(f"note: {what} still counts; only a check with --signing-key replaces it"), err=True)
     if not quiet:
         typer.echo(f"recorded as MLflow run {run}", err=True)
         if document["status"] != "passed":
             typer.echo(f"gate explain {run} says more of what did not pass", err=True)
+    return None if signer is None else signer.envelope
 
 
 def _exit_code(document: Mapping[str, Any], fail_on: Literal["error", "fail", "inconclusive", "warn", "never"]) -> int:

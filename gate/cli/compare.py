@@ -53,15 +53,7 @@ PolicyFile = Annotated[
 ]
 Long = Annotated[bool, typer.Option("--long", help="Every read-out, not only the value of each metric.")]
 Holm = Annotated[bool, typer.Option("--holm", help="Let differences hold for all numbers at once (Holm 1979).")]
-Requests = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FORMAT[=PATH]",
-        help="text, json or markdown; without a path to stdout. Repeatable. Default: text.",
-    ),
-]
+Requests = Annotated[list[str] | None, outputs.option("text, json or markdown")]
 
 EPILOG = "The exit code says that both were compared, not which is better: `gate check` judges."
 _BEGINNINGS = {

@@ -11,16 +11,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlparse
 
+import typer
+
 from gate.errors import GateError, UsageError
 from gate.evidence.recognition import beginning, is_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from typer.models import OptionInfo
+
 Recogniser: TypeAlias = "Callable[[str, str], bool]"
 
 FORMATS = ("text", "json", "junit", "sarif", "github", "markdown", "html")
 _SHOWN = 40  # characters of a file in a message
+
+
+def option(formats: str) -> OptionInfo:
+    """The option of a command that says where its formats go.
+
+    Args:
+        formats: That it has, in words.
+    """
+    told = f"{formats}; without a path to stdout. Repeatable. Default: text."
+    found: OptionInfo = typer.Option("--output", "-o", metavar="FORMAT[=PATH]", help=told)
+    return found
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,7 @@ Paths = Annotated[
         show_default=False,
     ),
 ]
-Requests = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FORMAT[=PATH]",
-        help="text or junit; without a path to stdout. Repeatable. Default: text.",
-    ),
-]
+Requests = Annotated[list[str] | None, outputs.option("text or junit")]
 
 # The help wraps and strips its lines, so the example is YAML that needs neither lines nor indentation.
 EPILOG = (

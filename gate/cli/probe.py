@@ -26,15 +26,7 @@ Spec = Annotated[
     Path,
     typer.Argument(metavar="SPEC|POLICY", help="Probe spec, or a policy that names its probe.", show_default=False),
 ]
-Requests = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FORMAT[=PATH]",
-        help="text or json; without a path to stdout. Repeatable. Default: text.",
-    ),
-]
+Requests = Annotated[list[str] | None, outputs.option("text or json")]
 DataDocs = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Write the Data Docs of Great Expectations there, without anything remote."),

@@ -82,7 +82,8 @@ def document(
             with its mode, and `batch_size`; `validation` and `expectations`, of the probe set.
         measured: Every estimate.
         judgement: What the policy says of them.
-        run: As `gate.evidence.environment.environment` gives it.
+        run: As `gate.evidence.environment.environment` gives it, with `enforcement`, `warn` where the policy blocks
+            nothing at the alias that was asked for, and `overrides`, the options that stood in place of what it says.
 
     Returns:
         A document of plain JSON values that `validate` accepts.
@@ -210,8 +211,8 @@ def _parse_float(text: str) -> float:
 
 
 def _model(model: FoundModel, ran: Mapping[str, object]) -> dict[str, Any]:
-    keys = ("uri", "resolved", "name", "version", "digest", "flavour", "serialization", "trust", "run_id", "model_id")
-    return {**ran, **{key: getattr(model, key) for key in keys}}
+    keys = ("uri", "resolved", "name", "version", "digest", "names_digest", "flavour", "serialization", "trust")
+    return {**ran, **{key: getattr(model, key) for key in (*keys, "run_id", "model_id")}}
 
 
 def _cautions(model: FoundModel, baseline: FoundModel | Absent, places: Mapping[str, Any]) -> Iterator[str]:

@@ -72,7 +72,7 @@ _MODEL = {
     "resolved": TEXT,
     **dict.fromkeys(("name", "version"), _MAYBE),
     "digest": TEXT,
-    **dict.fromkeys(("flavour", "serialization", "trust", "run_id", "model_id"), _MAYBE),
+    **dict.fromkeys(("names_digest", "flavour", "serialization", "trust", "run_id", "model_id"), _MAYBE),
     "batch_size": or_null(COUNT),
     "isolation": or_null(keys_of("how the model was kept apart", mode=TEXT)),
 }
@@ -100,6 +100,8 @@ _KINDS: dict[str, Kinds] = {
         **dict.fromkeys(("version", "python", "torch", "mlflow", "platform", "device", "precision"), _MAYBE),
         "seed": WHOLE,
         "confidence": LEVEL,
+        "enforcement": or_null(one_of("block", "warn")),
+        "overrides": or_null(list_of(TEXT, "names of options")),
         "git": or_null(keys_of("a commit", commit=TEXT, dirty=TRUTH)),
         "started": TIME,
         "seconds": NUMBER,

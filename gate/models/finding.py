@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 from gate.errors import ModelError
-from gate.models.digest import digest_directory, digest_file
+from gate.models.digest import digest_file, digest_of, digest_of_names, listed
 from gate.models.mlmodel import Flavour, Permissions, Trust, inspect
 from gate.models.quiet import quiet_mlflow
 from gate.models.registry import Location, download, resolve
@@ -37,6 +37,7 @@ class FoundModel:
         trust: What loading it runs: nothing of the model's own, a pickle, or Python files.
         path: The folder of the model, or the file of features.
         outputs: What the model calls its outputs, in order; empty where its files do not say.
+        names_digest: As the digest, over the names of the files as well; None for features.
     """
 
     uri: str
@@ -51,6 +52,7 @@ class FoundModel:
     trust: Trust
     path: Path
     outputs: tuple[str, ...] = ()
+    names_digest: str | None = None
 
 
 _NONE = Permissions()
@@ -81,7 +83,7 @@ def found(uri: str, *, directory: Path, permissions: Permissions = _NONE) -> Fou
 
 
 def _from_folder(uri: str, location: Location, folder: Path, permissions: Permissions) -> FoundModel:
-    digest = digest_directory(folder)
+    files = listed(folder)
     try:
         declared = inspect(folder, permissions)
     except ModelError as error:  # the copy of a model of the registry is gone when somebody reads this
@@ -93,7 +95,8 @@ def _from_folder(uri: str, location: Location, folder: Path, permissions: Permis
         version=location.version,
         run_id=location.run_id or declared.run_id,
         model_id=location.model_id or declared.model_id,
-        digest=digest,
+        digest=digest_of(files),
+        names_digest=digest_of_names(files),
         flavour=declared.flavour,
         serialization=declared.serialization,
         trust=declared.trust,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SHOWN = 10
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow calls it when there is no such model, version or alias."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def resolve(uri: str) -> Location:
         AbsentError: The registry does not know the model, the version or the alias.
         RegistryError: The registry cannot be reached, or the URI names no fixed version.
     """
-    _require_database(uri)
+    require_database(uri)
     if ".." in unquote(uri).split("/"):
         raise RegistryError(f"{uri!r} leads out of the place that it names; write it without '..'")
     if uri.startswith("runs:/"):
@@ -90,7 +92,7 @@ def download(location: Location, directory: Path) -> Path:
         raise RegistryError(_sentence(location.resolved, error, "its files cannot be downloaded")) from error
 
 
-def _require_database(uri: str) -> None:
+def require_database(uri: str) -> None:
     """MLflow would make an empty registry where a database file is missing, and retry for minutes where it cannot."""
     from sqlalchemy.engine import make_url
 
@@ -119,7 +121,7 @@ def _registered(uri: str, name: str, version: str | None, alias: str) -> Locatio
         found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
         source = str(found.source)
     except failures() as error:
-        kind = AbsentError if _is_absent(error) and is_registered(name) else RegistryError
+        kind = AbsentError if is_absent(error) and is_registered(name) else RegistryError
         raise kind(_sentence(uri, error, "it cannot be looked up") + _known(error, name)) from error
     if found.status != "READY":
         raise RegistryError(f"{uri}: this version is {found.status!r}, expected 'READY'; register it again")
@@ -176,7 +178,7 @@ def _known(error: Exception, name: str) -> str:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    if not _is_absent(error):
+    if not is_absent(error):
         return ""
     try:
         return neighbours(MlflowClient(), name)
@@ -194,8 +196,19 @@ def is_registered(name: str) -> bool:
         return False
 
 
-def _is_absent(error: Exception) -> bool:
-    return getattr(error, "error_code", None) in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+def is_absent(error: Exception) -> bool:
+    """Whether MLflow says that there is no such thing, and not that it cannot say."""
+    return getattr(error, "error_code", None) in ABSENT
+
+
+def versions_of(name: str) -> str:
+    """The filter by which MLflow searches the versions of a registered model.
+
+    Args:
+        name: Of the model.
+    """
+    quote = '"' if "'" in name else "'"
+    return f"name={quote}{name}{quote}"
 
 
 def neighbours(client: MlflowClient, name: str) -> str:
@@ -205,7 +218,7 @@ def neighbours(client: MlflowClient, name: str) -> str:
         client: Of the registry.
         name: Of the registered model.
     """
-    versions = client.search_model_versions(f"name='{name}'", max_results=_SHOWN)
+    versions = client.search_model_versions(versions_of(name), max_results=_SHOWN)
     if versions:
         aliases = client.get_registered_model(name).aliases
         known = [f"models:/{name}/{version.version}" for version in versions]

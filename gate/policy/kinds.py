@@ -32,6 +32,7 @@ VERSION = r"^\S+$"
 DIGEST = r"^sha256:[0-9a-f]{64}$"
 DURATION = r"^[1-9]\d{0,5}[smh]$"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+AGE = r"^[1-9]\d{0,4}[mhd]$"
 MEMORY = r"^[1-9]\d{0,5}(\.\d+)?[MGT]B$"
 BYTES = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 ONE_MODEL = r"^(models:/[^/@*?]+/[1-9][0-9]*|sha256:[0-9a-f]{64})$"
@@ -44,6 +45,7 @@ IN_WORDS = {
     ONE_MODEL: "one version, `models:/NAME/VERSION`, or the digest of its files, `sha256:…`, and no pattern or alias",
     PERCENT: "a percentage such as `5%`",
     DURATION: "a duration such as `90s`, `20m` or `2h`",
+    AGE: "an age such as `30d`, `12h` or `90m`",
     MEMORY: "an amount of memory such as `8GB` or `512MB`",
 }  # pattern → what it asks for
 

@@ -10,6 +10,7 @@ from gate.policy.extending import Found, extended, find
 from gate.policy.files import Source, read_source
 from gate.policy.loosening import loosened, needless
 from gate.policy.merging import Place, Written, combined_digest, merged
+from gate.policy.packs import named
 from gate.policy.reading import read
 from gate.policy.schema import Policy, Probe
 from gate.policy.validation import fault_at, faults_of, refusal, validated
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from gate.errors import Fault
     from gate.policy.kinds import Location
+    from gate.policy.validation import Model
 
-__all__ = ["LoadedPolicy", "Source", "load_policy", "load_probe_spec", "read_source"]
+__all__ = ["LoadedPolicy", "Source", "load_beside", "load_keys", "load_policy", "load_probe_spec", "read_source"]
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,44 @@ def load_probe_spec(path: str | Path) -> Probe:
         UsageError: There is no such file, or it cannot be read.
         PolicyError: The file has faults; all of them, in the order of their lines.
     """
-    source = read_source(path, "probe spec")
+    return load_keys(Probe, path, "probe spec")[0]
+
+
+def load_keys(model: type[Model], path: str | Path, kind: str) -> tuple[Model, Written]:
+    """Read a YAML file of any kind.
+
+    Args:
+        model: Its keys.
+        path: Of the file.
+        kind: What it should be, for messages ("policy tests").
+
+    Returns:
+        The file, and its keys with their places.
+
+    Raises:
+        UsageError: There is no such file, or it cannot be read.
+        PolicyError: The file has faults; all of them, in the order of their lines.
+    """
+    source = read_source(path, kind)
     tree = read(source.text)
-    return validated(Probe, tree, _written(tree.value, tree.positions, source.path))
+    written = _written(tree.value, tree.positions, source.path)
+    return validated(model, tree, written), written
+
+
+def load_beside(reference: str, folder: Path) -> LoadedPolicy:
+    """The policy that another file names: a pack by its name, anything else by its path from the folder of that file.
+
+    Args:
+        reference: As it is written there.
+        folder: Of the file.
+
+    Raises:
+        UsageError: As of `load_policy`.
+        PolicyError: As of `load_policy`.
+        NothingEvaluatedError: As of `load_policy`.
+    """
+    beside = folder / reference
+    return load_policy(reference if named(reference) and not beside.exists() else beside)
 
 
 def _loaded(found: Found, above: tuple[Path, ...], baseline: str | None = None) -> LoadedPolicy:

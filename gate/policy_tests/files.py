@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gate.errors import NothingEvaluatedError, UsageError
-from gate.policy import packs
-from gate.policy.files import read_source
-from gate.policy.loading import load_policy
-from gate.policy.merging import Place, Written
+from gate.policy.loading import load_beside, load_keys
 from gate.policy.reading import read
-from gate.policy.validation import fault_at, refusal, validated
+from gate.policy.validation import fault_at, refusal
 from gate.policy_tests.references import faults_of
 from gate.policy_tests.schema import PolicyTests
 
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gate.policy.loading import LoadedPolicy
+    from gate.policy.merging import Written
     from gate.policy_tests.schema import Case
 
 _KIND = "PolicyTests"
@@ -101,22 +99,17 @@ def load(path: Path) -> Suite:
         PolicyError: The file or its policy has faults; all of them, in the order of their lines.
         NothingEvaluatedError: The policy has no rule.
     """
-    source = read_source(path, "policy tests")
-    tree = read(source.text)
-    places = {location: Place(source.path, *position) for location, position in tree.positions.items()}
-    written = Written(tree.value if isinstance(tree.value, dict) else {}, places)
-    file = validated(PolicyTests, tree, written)
+    file, written = load_keys(PolicyTests, path, "policy tests")
     policy = _policy(file.policy, path, written)
     if faults := [fault_at(written, *fault) for fault in faults_of(file, policy.policy)]:
         raise refusal(faults)
-    return Suite(source.path, file.tests, policy, written)
+    return Suite(str(path), file.tests, policy, written)
 
 
 def _policy(reference: str, file: Path, written: Written) -> LoadedPolicy:
     """The policy of a file of tests: a pack by its name, anything else relative to the file."""
-    beside = file.parent / reference
     try:
-        return load_policy(reference if packs.named(reference) and not beside.exists() else beside)
+        return load_beside(reference, file.parent)
     except UsageError as error:
         raise refusal([fault_at(written, ("policy",), str(error))]) from None
     except NothingEvaluatedError as error:

@@ -786,3 +786,20 @@ def read_until(terminal: int, text: str | None) -> str:
         except OSError:  # the other side has gone
             break
     return shown
+
+
+def test_no_file_but_an_earlier_statement_makes_room_for_a_new_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "ci"
+    assert main(["keys", "new", str(key)]) == 0
+    for path in (key, tmp_path):
+        arguments = ["check", "features:none.npy", "-p", "classifier", "--signing-key", str(key)]
+        assert main([*arguments, "--attestation", str(path)]) == 2
+        assert "--attestation" in (told := capsys.readouterr().err) or "cannot be written there" in told
+    assert b"PRIVATE KEY" in key.read_bytes()
+    earlier = tmp_path / "new" / "attestation.json"
+    earlier.parent.mkdir()
+    earlier.write_text('{"payloadType":"application/vnd.in-toto+json"}', encoding="utf-8")
+    main([*arguments, "--attestation", str(earlier)])
+    assert not earlier.exists()

@@ -23,7 +23,8 @@ def options(command: Any, path: tuple[str, ...] = ()) -> Iterator[Any]:
             yield pytest.param(command, option, path, id=f"{' '.join(path)} {option.opts[0]}")
 
 
-TEXTS = {"device": "cpu", "fail-on": "warn", "format": "json", "origin": "0"}  # "1" is a text, a number and a yes
+# "1" is a text, a number and a yes
+TEXTS = {"device": "cpu", "fail-on": "warn", "format": "json", "origin": "0", "workers": "2"}
 OPTIONS = list(options(with_variables(typer.main.get_command(app))))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gate.errors import ModelError
-from gate.models.digest import digest_directory, digest_file
+from gate.models.digest import digest_file, digest_of, listed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,10 @@ FILES = {
     "a-b": b"second",
     "data/model.pt2": b"\x00" * 70_000,
 }
+
+
+def digest_directory(path: Path) -> str:
+    return digest_of(listed(path))
 
 
 def _write(root: Path, files: dict[str, bytes]) -> Path:
