@@ -5,15 +5,16 @@ The order is the safety: the verdict is written last, so what breaks off on the 
 
 from __future__ import annotations
 
-import re
 import sys
-import time
 from contextlib import contextmanager, redirect_stdout
-from itertools import islice
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from gate.attestation.names import statement_key
 from gate.errors import RegistryError
 from gate.evidence import bundle, summary, text
+from gate.mlflow_plugin import display, metrics
+from gate.mlflow_plugin.tags import WORDS
 from gate.models.quiet import quiet_mlflow
 from gate.models.registry import failures, reason, without_passwords
 
@@ -21,31 +22,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Param
+
+    from gate.mlflow_plugin.signing import Signer
 
 EXPERIMENT = "gate"
 FOLDER = "gate"
-_WORDS = {"passed": "PASS", "warned": "WARN", "failed": "FAIL", "inconclusive": "INCONCLUSIVE", "error": "ERROR"}
 _BLOCKING = ("FAIL", "INCONCLUSIVE")
-_BATCH = 1000  # what a tracking server takes in one call
 
 
 def record(
     document: Mapping[str, Any],
     report_html: str,
     *,
+    signer: Signer | None = None,
     tracking_uri: str | None = None,
     registry_uri: str | None = None,
 ) -> str:
     """Record a check in MLflow.
 
     The run lies in the experiment of the model's own run, or in the experiment "gate". It holds the finite estimates as
-    metrics, and the evidence, the report and a summary as artifacts below "gate/". A registered version is tagged
-    `gate` (the verdict), `gate.run` and `gate.policy`.
+    metrics of the probe set and of the logged model, and the evidence, the report and a summary as artifacts below
+    "gate/". A registered version is tagged `gate` (the verdict), `gate.run` and `gate.policy`, and its description
+    begins with the verdict.
 
     Args:
         document: The evidence.
         report_html: The page that `gate.evidence.html.render` makes of it.
+        signer: Signs the verdict on a registered version; without one it is recorded unsigned.
         tracking_uri: Of the tracking server; MLflow's own setting when None.
         registry_uri: Of the model registry; MLflow's own setting when None.
 
@@ -55,12 +59,13 @@ def record(
     Raises:
         RegistryError: MLflow cannot be reached, or refuses. As far as MLflow still answers, the run has ended as FAILED
             and the model version reads as ERROR.
+        ModelError: The files of the version are not those that were checked.
     """
     from mlflow import MlflowClient, get_tracking_uri
 
     with quiet_mlflow(), redirect_stdout(sys.stderr):
         try:
-            return _record(MlflowClient(tracking_uri, registry_uri), document, report_html)
+            return _record(MlflowClient(tracking_uri, registry_uri), document, report_html, signer)
         except failures() as error:
             raise RegistryError(
                 f"cannot record the check of {document['model']['resolved']} in MLflow at "
@@ -69,46 +74,85 @@ def record(
             ) from error
 
 
-def stricter_verdict(document: Mapping[str, Any]) -> str | None:
+def tags_before(document: Mapping[str, Any]) -> Mapping[str, str]:
+    """Those of the version that evidence is about, before it is recorded.
+
+    None where there is no version, or the registry does not answer: recording will say what is wrong.
+
+    Args:
+        document: The evidence.
+    """
+    from mlflow import MlflowClient
+
+    model = document["model"]
+    if not model["version"]:
+        return {}
+    try:
+        with quiet_mlflow(), redirect_stdout(sys.stderr):
+            return dict(MlflowClient().get_model_version(model["name"], model["version"]).tags)
+    except failures():
+        return {}
+
+
+def stricter_verdict(document: Mapping[str, Any], tags: Mapping[str, str]) -> str | None:
     """The verdict of another policy that blocks the version, where this check is about to write a milder one over it.
 
     Args:
         document: The evidence.
+        tags: Of the version, as `tags_before` has them.
 
     Returns:
         Such as `FAIL under classifier@1.0.0`, None where there is none.
     """
-    from mlflow import MlflowClient
-
-    model, policy = document["model"], summary.policy_name(document)
-    if not model["version"]:
-        return None
-    try:
-        with quiet_mlflow(), redirect_stdout(sys.stderr):
-            tags = MlflowClient().get_model_version(model["name"], model["version"]).tags
-    except failures():
-        return None  # recording will say what is wrong
-    before, whose = tags.get("gate"), tags.get("gate.policy")
+    before, whose, policy = tags.get("gate"), tags.get("gate.policy"), summary.policy_name(document)
     milder = before in _BLOCKING and document["status"] in ("passed", "warned")
     return f"{before} under {whose}" if milder and whose not in (None, policy) else None
 
 
-def _record(client: MlflowClient, document: Mapping[str, Any], report_html: str) -> str:
+def has_signed_statement(document: Mapping[str, Any], tags: Mapping[str, str]) -> bool:
+    """Whether a signed statement of the policy is on the version, which recording without a key leaves as it is.
+
+    Args:
+        document: The evidence.
+        tags: Of the version, as `tags_before` has them.
+    """
+    return statement_key(document["policy"]["name"]) in tags
+
+
+def _record(client: MlflowClient, document: Mapping[str, Any], report_html: str, signer: Signer | None) -> str:
     model = document["model"]
     if model["version"]:  # an unknown version ends here; from now on no earlier pass is seen
         client.get_model_version(model["name"], model["version"])
-        client.set_model_version_tag(model["name"], model["version"], "gate", "ERROR")
+        _withdraw(client, model, signer)
     experiment = _experiment_of(client, model) or _own_experiment(client)
     subject = f"{model['name']} version {model['version']}" if model["version"] else model["resolved"]
     run_id: str = client.create_run(experiment, run_name=f"gate check of {subject}").info.run_id
     with _failed_unless_done(client, run_id):
         _log(client, run_id, document, _linked(client, run_id, model, experiment))
-        client.log_text(run_id, bundle.dumps(document), f"{FOLDER}/evidence.json")
+        evidence = bundle.dumps(document)
+        client.log_text(run_id, evidence, f"{FOLDER}/evidence.json")
         client.log_text(run_id, report_html, f"{FOLDER}/report.html")
         client.log_text(run_id, text.render(document), f"{FOLDER}/summary.txt")
+        if signer and model["version"]:
+            digest = f"sha256:{sha256(evidence.encode()).hexdigest()}"
+            client.log_text(run_id, signer.sign(client, run_id, digest), f"{FOLDER}/attestation.json")
         client.set_terminated(run_id, "FINISHED")
         _tag(client, run_id, document)
+        if model["version"]:
+            _show(client, run_id, document, signer)
+            report = display.report_of(experiment, run_id, f"{FOLDER}/report.html")
+            line = display.first_line(WORDS[document["status"]], document, report)
+            display.put_first(client, model["name"], model["version"], line)
     return run_id
+
+
+def _withdraw(client: MlflowClient, model: Mapping[str, Any], signer: Signer | None) -> None:
+    """Let no earlier verdict be seen until this one is complete."""
+    if signer:
+        signer.begin(client)
+    else:
+        client.set_model_version_tag(model["name"], model["version"], "gate", "ERROR")
+    display.put_first(client, model["name"], model["version"], None)
 
 
 @contextmanager
@@ -158,37 +202,13 @@ def _own_experiment(client: MlflowClient) -> str:
 
 
 def _log(client: MlflowClient, run_id: str, document: Mapping[str, Any], model_id: str | None) -> None:
-    metrics = iter(_metrics(document, model_id))
-    params = _params(document)
-    while batch := list(islice(metrics, _BATCH)):
-        client.log_batch(run_id, metrics=batch, params=params)
-        params = []
+    from mlflow.entities import DatasetInput
 
-
-def _metrics(document: Mapping[str, Any], model_id: str | None) -> Iterator[Metric]:
-    """The finite estimates, and the number of rules of each outcome."""
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    numbers = {f"rules/{outcome}": float(count) for outcome, count in document["counts"].items()}
-    for estimate in document["estimates"]:
-        value = bundle.finite(estimate["value"])
-        if value is not None and estimate["of"] != "baseline":
-            parts = [estimate["layer"], estimate["metric"], *_further(estimate)]
-            name = "/".join(map(_plain, parts))
-            numbers[name if name not in numbers else f"{name} ({len(numbers)})"] = value
-    return (Metric(name, value, now, 0, model_id=model_id) for name, value in numbers.items())
-
-
-def _further(estimate: Mapping[str, Any]) -> list[str]:
-    """What tells an estimate from that of the candidate on all rows."""
-    slices = [f"{column}-{value}" for column, value in (estimate["slice"] or {}).items()]
-    return [*slices, *(["change"] if estimate["of"] == "change" else [])]
-
-
-def _plain(name: str) -> str:
-    """A name as MLflow takes it in a metric: a layer may be called anything."""
-    return re.sub(r"[^\w .-]", "_", name)[:120].strip(".") or "_"
+    probe = metrics.probe_set(document)
+    client.log_inputs(run_id, [DatasetInput(probe)])
+    measured_on = (probe.name, probe.digest)
+    values = metrics.numbers(document)
+    metrics.log(client, run_id, values, model_id=model_id, dataset=measured_on, params=_params(document))
 
 
 def _params(document: Mapping[str, Any]) -> list[Param]:
@@ -208,30 +228,26 @@ def _params(document: Mapping[str, Any]) -> list[Param]:
 def _linked(client: MlflowClient, run_id: str, model: Mapping[str, Any], experiment: str) -> str | None:
     """Name the logged model as the run's input, which MLflow shows only inside one experiment; its id when it does."""
     from mlflow.entities import LoggedModelInput
-    from mlflow.exceptions import MlflowException
 
-    if not model["model_id"]:
+    source = metrics.known_model(client, model["model_id"])
+    if source is None or source.experiment_id != experiment:
         return None
-    try:
-        source = client.get_logged_model(model["model_id"])
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
-    if source.experiment_id != experiment:
-        return None
-    client.log_inputs(run_id, models=[LoggedModelInput(model["model_id"])])
-    return str(model["model_id"])
+    client.log_inputs(run_id, models=[LoggedModelInput(source.model_id)])
+    return str(source.model_id)
 
 
 def _tag(client: MlflowClient, run_id: str, document: Mapping[str, Any]) -> None:
-    """Write the verdict last; until then ERROR stands on the version, so that no earlier pass is seen."""
-    model, verdict, policy = document["model"], _WORDS[document["status"]], summary.policy_name(document)
-    if model["version"]:
-        for key, value in (("gate.run", run_id[:8]), ("gate.policy", policy)):
-            client.set_model_version_tag(model["name"], model["version"], key, value)
     client.set_tag(run_id, "mlflow.note.content", summary.headline(document))
-    client.set_tag(run_id, "gate.policy", policy)
-    client.set_tag(run_id, "gate", verdict)
-    if model["version"]:
-        client.set_model_version_tag(model["name"], model["version"], "gate", verdict)
+    client.set_tag(run_id, "gate.policy", summary.policy_name(document))
+    client.set_tag(run_id, "gate", WORDS[document["status"]])
+
+
+def _show(client: MlflowClient, run_id: str, document: Mapping[str, Any], signer: Signer | None) -> None:
+    """Write the verdict last; until then ERROR stands on the version, so that no earlier pass is seen."""
+    if signer:
+        signer.publish(client)
+        return
+    model = document["model"]
+    tags = {"gate.run": run_id[:8], "gate.policy": summary.policy_name(document), "gate": WORDS[document["status"]]}
+    for key, value in tags.items():
+        client.set_model_version_tag(model["name"], model["version"], key, value)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mlflow.entities import Run
 
 from gate.errors import RegistryError
 from gate.evidence import bundle, html
-from gate.mlflow_plugin import recorder
+from gate.mlflow_plugin import metrics, recorder
 
 # MLflow's own calls in these tests; the recorder itself silences them.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -106,12 +107,12 @@ def test_the_artifacts_lie_below_gate(registry: Registry) -> None:
 
 def test_metrics_hold_the_finite_estimates_and_the_counts(registry: Registry) -> None:
     document = registry.document()
-    metrics = registry.record(document).data.metrics
+    logged = registry.record(document).data.metrics
     finite = {entry["metric"]: entry["value"] for entry in document["estimates"] if entry["value"] is not None}
     assert len(finite) < len(document["estimates"])
-    assert {name: metrics[f"embedding/{name}".replace("@", "_")] for name in finite} == finite
-    assert (metrics["rules/fail"], metrics["rules/pass"]) == (3.0, 4.0)
-    assert len(metrics) == len(finite) + 7
+    assert {name: logged[f"embedding/{name}".replace("@", "_")] for name in finite} == finite
+    assert (logged["rules/fail"], logged["rules/pass"]) == (3.0, 4.0)
+    assert len(logged) == len(finite) + 7
 
 
 def test_metrics_and_params_take_one_request(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,13 +130,13 @@ def test_metrics_and_params_take_one_request(registry: Registry, monkeypatch: py
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, None])
-def test_a_number_that_is_not_finite_is_no_metric(registry: Registry, value: float | None) -> None:
-    document = registry.document()
+def test_a_number_that_is_not_finite_is_no_metric(value: float | None) -> None:
+    document = bundle.load(SAMPLES / "sample.json")
     document["estimates"][0]["value"] = value
     name = f"embedding/{document['estimates'][0]['metric']}"
-    metrics = {metric.key for metric in recorder._metrics(document, None)}
-    assert name not in metrics
-    assert len(metrics) > 10
+    found = metrics.numbers(document)
+    assert name not in found
+    assert len(found) > 10
 
 
 @pytest.mark.parametrize("layer", ["a/b", "../..", "blocks[3]", "größe ✓", "", "x" * 400, "100%"])
@@ -236,18 +237,26 @@ def test_a_later_check_replaces_the_tags_of_an_earlier_one(registry: Registry) -
     assert registry.tags("1") == {"gate": "FAIL", "gate.run": run.info.run_id[:8], "gate.policy": "classifier@1.0.0"}
 
 
+def told(what: Callable[..., Any], document: dict[str, Any]) -> Any:
+    return what(document, recorder.tags_before(document))
+
+
 def test_a_milder_verdict_of_another_policy_is_told_before_it_is_written(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", registry.uri)
     failed, passed = registry.document(), registry.document("passed", version="2", resolved="models:/digits/2")
-    assert recorder.stricter_verdict(passed) is None
+    assert told(recorder.stricter_verdict, passed) is None
     registry.record(failed)
-    assert recorder.stricter_verdict(passed) is None  # the policy is the same
+    assert told(recorder.stricter_verdict, passed) is None  # the policy is the same
     other = passed | {"policy": passed["policy"] | {"name": "lax"}}
-    assert recorder.stricter_verdict(other) == "FAIL under classifier@1.0.0"
-    assert recorder.stricter_verdict(other | {"status": "failed"}) is None
-    assert recorder.stricter_verdict(other | {"model": other["model"] | {"version": "99"}}) is None
+    assert told(recorder.stricter_verdict, other) == "FAIL under classifier@1.0.0"
+    assert told(recorder.stricter_verdict, other | {"status": "failed"}) is None
+    assert told(recorder.stricter_verdict, other | {"model": other["model"] | {"version": "99"}}) is None
+    assert not told(recorder.has_signed_statement, passed)
+    registry.client.set_model_version_tag("digits", passed["model"]["version"], "gate.attestation.classifier", "signed")
+    assert told(recorder.has_signed_statement, passed)
+    assert not told(recorder.has_signed_statement, other)
 
 
 def test_the_logged_model_is_the_input_of_the_run(registry: Registry) -> None:
@@ -255,8 +264,36 @@ def test_the_logged_model_is_the_input_of_the_run(registry: Registry) -> None:
     run = registry.record(registry.document(model_id=logged.model_id))
     assert run.inputs is not None
     assert [entry.model_id for entry in run.inputs.model_inputs] == [logged.model_id]
-    found = registry.client.get_logged_model(logged.model_id)
-    assert "embedding/effective_rank" in {metric.key for metric in found.metrics or ()}
+    found = registry.client.get_logged_model(logged.model_id).metrics or ()
+    assert sorted((metric.key, metric.value) for metric in found) == sorted(run.data.metrics.items())
+    shown = {(metric.run_id, metric.dataset_name, metric.dataset_digest) for metric in found}
+    assert shown == {(run.info.run_id, "digits.npz", "sha256:832e85b73580")}
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "source"),
+    [
+        ("probes/digits.npz", "digits.npz", ("local", {"uri": "probes/digits.npz"})),
+        ("s3://probes/digits.parquet", "digits.parquet", ("s3", {"uri": "s3://probes/digits.parquet"})),
+        ("https://host/p.csv", "p.csv", ("http", {"url": "https://host/p.csv"})),
+        ("runs:/0123/probe/p.npy", "p.npy", ("gate", {"uri": "runs:/0123/probe/p.npy"})),
+        ('/"x' + "\n" * 9 + "y" * 600, None, None),
+        ("/", "probe", ("local", {"uri": "/"})),
+    ],
+)
+def test_the_probe_set_is_an_input_of_the_run(
+    registry: Registry, uri: str, name: str | None, source: tuple[str, dict[str, str]] | None
+) -> None:
+    document = registry.document()
+    document["probe"]["uri"] = uri
+    inputs = registry.record(document).inputs
+    assert inputs is not None
+    (found,) = (each.dataset for each in inputs.dataset_inputs)
+    if name is not None:
+        assert (found.name, (found.source_type, json.loads(found.source))) == (name, source)
+    assert found.digest == "sha256:832e85b73580"
+    profile = {"num_rows": document["probe"]["rows"], "digest": document["probe"]["digest"]}
+    assert json.loads(str(found.profile)) == profile
 
 
 def test_a_logged_model_of_another_experiment_is_not_linked(registry: Registry) -> None:
@@ -278,3 +315,91 @@ def test_an_unreachable_server_is_one_clear_message(registry: Registry, monkeypa
 def test_recording_prints_nothing_on_stdout(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
     registry.record(registry.document())
     assert capsys.readouterr().out == ""
+
+
+# The first line of the description of the version.
+
+
+def description(registry: Registry, version: str = "2") -> str:
+    return registry.client.get_model_version("digits", version).description or ""
+
+
+def line(run: Run, said: str) -> str:
+    return (
+        f"{said} - [report](#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/artifacts/gate/report.html)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "said"),
+    [
+        ("sample", "2", "FAIL gate - 4/10 rules hold"),
+        ("passed", "1", "PASS gate - 10/10 rules hold"),
+        ("error", "2", "ERROR gate - 4/12 rules hold"),
+    ],
+)
+def test_the_description_begins_with_the_verdict(registry: Registry, name: str, version: str, said: str) -> None:
+    run = registry.record(registry.document(name))
+    assert description(registry, version) == line(run, said)
+    assert description(registry, "1" if version == "2" else "2") == ""
+
+
+def test_one_rule_holds_only_where_all_of_its_findings_do(registry: Registry) -> None:
+    document = registry.document("passed")
+    document["results"] = [each | {"rule": "rank"} for each in document["results"]]
+    assert description_after(registry, document).startswith("PASS gate - 1/1 rule holds - [")
+    document["results"][3]["status"] = "waived"
+    assert description_after(registry, document).startswith("PASS gate - 0/1 rule holds - [")
+
+
+def description_after(registry: Registry, document: dict[str, Any]) -> str:
+    registry.record(document)
+    return description(registry, "1")
+
+
+def test_what_people_wrote_stays_under_one_line_of_ours(registry: Registry) -> None:
+    for theirs in (
+        "Trained by the vision team.",
+        "\n\n  two empty lines first\n",
+        "FAIL gate - I do not trust it",
+        "PASS gate - 12/12 rules hold - [report](https://elsewhere.example/x)",
+        "PASS gate - 12/12 rules hold - [report](#/experiments/1/x) and I agree",
+        "x" * 4800,
+        "Windows\r\nlines",
+        "It was:\n\nPASS gate - 12/12 rules hold - [report](#/experiments/1/runs/2/artifacts/gate/report.html)\n\nonce",
+    ):
+        registry.client.update_model_version("digits", "2", theirs)
+        for _ in range(2):
+            run = registry.record(registry.document())
+            assert description(registry) == line(run, "FAIL gate - 4/10 rules hold") + f"\n\n{theirs}"
+
+
+def test_a_description_without_room_for_our_line_stays_as_it_is(registry: Registry) -> None:
+    registry.record(registry.document("passed"))
+    full = description(registry, "1") + "\n\n" + "x" * 4990
+    registry.client.update_model_version("digits", "1", full)
+    registry.record(registry.document("passed"))
+    assert description(registry, "1") == "x" * 4990
+    assert registry.tags("1")["gate"] == "PASS"
+
+
+def test_our_line_is_known_again_after_a_person_edited_the_rest(registry: Registry) -> None:
+    for between in ("\n\n", "\n", "\r\n\r\n"):
+        run = registry.record(registry.document())
+        ours = line(run, "FAIL gate - 4/10 rules hold")
+        registry.client.update_model_version("digits", "2", f"{ours}{between}Theirs.")
+        again = registry.record(registry.document())
+        assert description(registry) == line(again, "FAIL gate - 4/10 rules hold") + "\n\nTheirs."
+
+
+def test_a_check_that_breaks_off_leaves_no_earlier_verdict_in_the_description(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.client.update_model_version("digits", "1", "Theirs.")
+    registry.record(registry.document("passed"))
+    assert description(registry, "1").startswith("PASS gate")
+    (tmp_path / "artifacts").rename(tmp_path / "moved")
+    (tmp_path / "artifacts").write_text("a file where the folder of the artifacts should be")
+    with pytest.raises(RegistryError):
+        registry.record(registry.document("passed"))
+    assert description(registry, "1") == "Theirs."

@@ -1,0 +1,1 @@
+"""What enforcement costs a registry server."""

@@ -1,0 +1,94 @@
+"""Where files lie in the artifact store of a server, as a path from its root."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from gate.attestation.names import SCHEME
+from gate.errors import VerificationError
+
+DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
+"""Where MLflow's server tells its processes of `--artifacts-destination`."""
+LOCAL = ("", "file")
+"""Schemes of folders of this machine."""
+RESERVED = ".gate/doctor"
+"""Where a guarded store writes and removes nothing, whoever asks: what is refused there shows that it is guarded."""
+_PROXIED = "mlflow-artifacts"
+_AMBIGUOUS = frozenset("%?#;\\")  # what a client and this server may read differently
+
+_Place: TypeAlias = tuple[str, str, tuple[str, ...]]  # kind of store, host, parts of the path
+
+
+def in_store(uri: str) -> str:
+    """The path of an artifact location, from the root of the server's artifact store.
+
+    Args:
+        uri: `mlflow-artifacts:/…`, without a server, an escape or a way up.
+
+    Raises:
+        VerificationError: It lies elsewhere, or may, so that the server cannot keep files from being changed.
+    """
+    split = urlsplit(uri)
+    path = plain(split.path)
+    ambiguous = _AMBIGUOUS.intersection(uri) or ".." in split.path.split("/")
+    if split.scheme != _PROXIED or split.netloc or not path or ambiguous:
+        raise VerificationError(
+            f"its files lie at {uri!r}, which this server does not keep; register models whose files go through the "
+            "server (mlflow-artifacts:/PATH), or write `artifacts: anywhere` in the server policy"
+        )
+    return path
+
+
+def plain(path: str) -> str:
+    """A path without empty parts, dots and slashes around it; nothing for the root."""
+    normal = posixpath.normpath("/" + path).lstrip("/")
+    return "" if normal == "." else normal
+
+
+def is_reserved(path: str) -> bool:
+    """Whether a path of an artifact store lies in the place that a guarded store keeps empty, in any workspace.
+
+    Args:
+        path: Without empty parts.
+    """
+    return f"/{RESERVED}/" in f"/{path}/"
+
+
+def in_destination(uri: str, path: str) -> str | None:
+    """Where a path in an artifact repository lies, from the root of the server's store.
+
+    Args:
+        uri: Of the repository.
+        path: In it.
+
+    Returns:
+        The path; nothing for the root and what is above it, None for what lies elsewhere.
+    """
+    destination = os.environ.get(DESTINATION)
+    if not destination:
+        return plain(path)
+    kind, host, store = _place(destination)
+    *where, folder = _place(uri)
+    parts = (*folder, *_parts(path))
+    if where != [kind, host]:
+        return None
+    if parts[: len(store)] == store:
+        return "/".join(parts[len(store) :])
+    return "" if store[: len(parts)] == parts else None
+
+
+def _place(uri: str) -> _Place:
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    bare = uri.removeprefix(SCHEME)
+    split = urlsplit(bare)
+    if split.scheme in LOCAL:
+        return "file", "", _parts(os.path.realpath(local_file_uri_to_path(bare)))
+    return split.scheme, split.netloc.lower(), _parts(split.path)
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in plain(path).split("/") if part)

@@ -1,0 +1,118 @@
+"""The registry store `gate+SCHEME`: MLflow's own store for the scheme, with a guard over it.
+
+MLflow loads this module in every process that uses a registry, so it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gate.attestation.names import SCHEME
+from gate.errors import GateError, UsageError
+from gate.mlflow_plugin.locations import DESTINATION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gate.server_policy import Protection
+
+
+def build(store_uri: str | None = None, tracking_uri: str | None = None) -> Any:  # noqa: ARG001 - MLflow's own names
+    """The guarded registry store of a URI.
+
+    Args:
+        store_uri: Such as `gate+sqlite:///mlflow.db` or `gate+https://registry.example`.
+        tracking_uri: Not needed.
+
+    Raises:
+        MlflowException: There is no server policy, or it, a key or the audit log cannot be used, or this MLflow can
+            change a registry in ways that gate does not know.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return _built(str(store_uri).removeprefix(SCHEME))
+    except GateError as error:
+        raise MlflowException(f"the registry {SCHEME}… does not start: {error}") from error
+
+
+def protection() -> Protection:
+    """What GATE_SERVER_POLICY says.
+
+    Raises:
+        GateError: The variable is not set, or the file cannot be used.
+    """
+    from gate.server_policy import VARIABLE, load
+
+    path = os.environ.get(VARIABLE)
+    if not path:
+        raise UsageError(
+            f"{VARIABLE} is not set; write a server policy (docs/server.md) and set it to the path of that file"
+        )
+    return load(path)
+
+
+def _built(uri: str) -> Any:
+    from gate.mlflow_plugin.audit import Audit
+
+    guard = protection()
+    _require_artifacts(guard)
+    store = _over_rest(uri, guard) if uri.startswith(("http://", "https://")) else _over_database(uri, guard)
+    store.guarded_by(guard, Audit(guard.audit))
+    return store
+
+
+def _over_rest(uri: str, guard: Protection) -> Any:
+    from mlflow.store.model_registry.rest_store import RestStore
+    from mlflow.utils.credentials import get_default_host_creds
+
+    return _guarded(RestStore, guard)(partial(get_default_host_creds, uri))
+
+
+def _over_database(uri: str, guard: Protection) -> Any:
+    """Over the store that MLflow's own server makes."""
+    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+    from mlflow.server.constants import READ_REPLICA_BACKEND_STORE_URI_ENV_VAR
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+
+    base = WorkspaceAwareSqlAlchemyStore if MLFLOW_ENABLE_WORKSPACES.get() else SqlAlchemyStore
+    return _guarded(base, guard)(uri, read_db_uri=os.environ.get(READ_REPLICA_BACKEND_STORE_URI_ENV_VAR))
+
+
+def _guarded(base: type, guard: Protection) -> Any:
+    from gate.mlflow_plugin.coverage import unknown_of_registry
+    from gate.mlflow_plugin.guard import Guard
+
+    _require_known(unknown_of_registry(base), guard)
+    return type(f"Guarded{base.__name__}", (Guard, base), {})
+
+
+def _require_artifacts(guard: Protection) -> None:
+    """Refuses a server whose artifact store is not guarded, where files must be frozen."""
+    destination = os.environ.get(DESTINATION) or _announced()
+    if guard.artifacts == "frozen" and destination is not None and not destination.startswith(SCHEME):
+        raise UsageError(
+            f"the artifact store {destination!r} is not guarded: start the server with --artifacts-destination "
+            f"{SCHEME}{destination}, or write `artifacts: anywhere` in the server policy"
+        )
+
+
+def _announced() -> str | None:
+    """The artifact store of a server that is about to start, whose processes are not told yet."""
+    from click import get_current_context
+
+    context = get_current_context(silent=True)
+    return None if context is None else context.params.get("artifacts_destination")
+
+
+def _require_known(unknown: Sequence[str], guard: Protection) -> None:
+    if not unknown:
+        return
+    text = f"this MLflow can change a registry in ways that gate does not know: {', '.join(unknown)}"
+    if guard.unknown_methods == "refuse":
+        raise UsageError(f"{text}; use an MLflow that it knows, or write `unknown_methods: warn` in the server policy")
+    logging.getLogger(__name__).warning("%s", text)

@@ -1,0 +1,126 @@
+"""What a guarded artifact repository refuses: to write, replace or remove files of a version that has a statement.
+
+A mixin over a concrete repository of MLflow: whatever a URL looked like, its path has been decoded when it comes here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, PERMISSION_DENIED
+
+from gate.mlflow_plugin.locations import RESERVED, in_destination, is_reserved
+from gate.mlflow_plugin.uploads import writing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterator
+    from typing import BinaryIO
+
+    from gate.mlflow_plugin.guard import Guard
+
+    _Repository: TypeAlias = Any  # any artifact repository of MLflow
+else:
+    _Repository = object
+
+
+class WriteOnce(_Repository):
+    """Decides before the repository under it writes.
+
+    Attributes:
+        place: Its URI.
+    """
+
+    place: str = ""
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
+        """Refused below a frozen model."""
+        with self._writing(artifact_path, Path(local_file).name):
+            super().log_artifact(local_file, artifact_path)
+
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
+        """Refused in, below and above a frozen model."""
+        with self._writing(artifact_path):
+            super().log_artifacts(local_dir, artifact_path)
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        """Refused in, below and above a frozen model."""
+        with self._writing(artifact_path):
+            super().delete_artifacts(artifact_path)
+
+    def log_artifact_from_stream(
+        self, stream: BinaryIO, artifact_file_name: str, artifact_path: str | None = None
+    ) -> None:
+        """Refused below a frozen model."""
+        with self._writing(artifact_path, posixpath.basename(artifact_file_name)):
+            super().log_artifact_from_stream(stream, artifact_file_name, artifact_path)
+
+    async def log_artifact_from_async_stream(
+        self, chunks: AsyncIterable[bytes], artifact_file_name: str, artifact_path: str | None = None
+    ) -> None:
+        """Refused below a frozen model; the lock is held until the last part is there."""
+        with ExitStack() as held:
+            allowed = self._writing(artifact_path, posixpath.basename(artifact_file_name))
+            await asyncio.to_thread(held.enter_context, allowed)
+            await super().log_artifact_from_async_stream(chunks, artifact_file_name, artifact_path)
+
+    def create_multipart_upload(self, local_file: str, num_parts: int = 1, artifact_path: str | None = None) -> Any:
+        """Refused below a frozen model."""
+        with self._writing(artifact_path, posixpath.basename(local_file)):
+            return super().create_multipart_upload(local_file, num_parts, artifact_path)
+
+    def complete_multipart_upload(
+        self, local_file: str, upload_id: str, parts: Any = (), artifact_path: str | None = None
+    ) -> None:
+        """Refused below a frozen model, also where the upload began before."""
+        with self._writing(artifact_path, posixpath.basename(local_file)):
+            super().complete_multipart_upload(local_file, upload_id, parts, artifact_path)
+
+    def create_presigned_upload_url(self, artifact_path: str, expiration: int = 900) -> Any:
+        """Always refused: whoever has such a URL can still write when the model is frozen."""
+        _registry().refuse(
+            "a presigned URL",
+            artifact_path,
+            f"for {expiration} seconds it would write past this server, so that files could change after their check; "
+            "upload through the server",
+        )
+
+    @contextmanager
+    def _writing(self, artifact_path: str | None, name: str = "") -> Iterator[None]:
+        """Nothing here becomes frozen while this lasts, and nothing here is."""
+        path = in_destination(self.place, posixpath.join(artifact_path or "", name))
+        if path is None:
+            yield
+            return
+        registry = _registry()
+        if registry.keeps_files and is_reserved(path):
+            raise MlflowException(f"Refused by gate: nothing is written below {RESERVED!r}.", PERMISSION_DENIED)
+        with writing(registry.audit.locks, path):
+            frozen = registry.frozen_at(path)
+            if frozen is not None:
+                registry.refuse(
+                    f"a change of {path!r}",
+                    frozen,
+                    "its files are frozen, a signed statement covers their digest; register a new version instead",
+                )
+            yield
+
+
+def _registry() -> Guard:
+    """The guarded registry of this server, which knows what is frozen."""
+    from mlflow.server.handlers import _get_model_registry_store
+
+    from gate.mlflow_plugin.guard import Guard
+
+    registry = _get_model_registry_store()
+    if not isinstance(registry, Guard):
+        raise MlflowException(
+            "Refused by gate: the artifact store is guarded and the registry is not, so nobody knows what is frozen; "
+            "start the server with --registry-store-uri gate+….",
+            INTERNAL_ERROR,
+        )
+    return registry

@@ -1,0 +1,139 @@
+"""Artifact stores that are no folder, and locations that are not what they seem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mlflow.entities.model_registry import ModelVersionTag
+from mlflow.exceptions import MlflowException
+from mlflow.server import handlers
+from mlflow.store.artifact.artifact_repo import ArtifactRepository, MultipartUploadMixin
+
+from gate.attestation.envelope import sealed
+from gate.attestation.names import statement_key
+from gate.errors import VerificationError
+from gate.mlflow_plugin import artifact_store, registry_store
+from gate.mlflow_plugin.locations import DESTINATION, in_destination, in_store
+from tests.enforcement.servers import Place, stated
+
+
+class Bucket(ArtifactRepository, MultipartUploadMixin):
+    """A store in a bucket, which takes every write and keeps none."""
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
+        pass
+
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
+        pass
+
+    def list_artifacts(self, path: str | None = None) -> list[Any]:  # noqa: ARG002 - the signature is that of MLflow
+        return []
+
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        pass
+
+    def _download_file(self, remote_file_path: str, local_path: str) -> None:
+        pass
+
+    def create_multipart_upload(self, local_file: str, num_parts: int = 1, artifact_path: str | None = None) -> Any:  # noqa: ARG002
+        return "begun"
+
+    def complete_multipart_upload(
+        self, local_file: str, upload_id: str, parts: Any = (), artifact_path: str | None = None
+    ) -> None:
+        pass
+
+    def abort_multipart_upload(self, local_file: str, upload_id: str, artifact_path: str | None = None) -> None:
+        pass
+
+
+@pytest.fixture
+def registry(prepared: Place, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A guarded registry in this process, over a bucket."""
+    monkeypatch.setenv("GATE_SERVER_POLICY", str(prepared.policy))
+    monkeypatch.setenv(DESTINATION, "gate+s3://bucket/store")
+    registry = registry_store.build(f"gate+{prepared.database}")
+    monkeypatch.setattr(handlers, "_model_registry_store", registry)
+    return registry
+
+
+def bucket(uri: str = "s3://bucket/store") -> Any:
+    return artifact_store._guarded(Bucket, uri)
+
+
+def freeze(registry: Any, place: Place) -> None:
+    registry.create_registered_model("enc")
+    version = registry.create_model_version("enc", "mlflow-artifacts:/1/models/m-1/artifacts")
+    text = sealed(stated(version).payload, place.key)
+    registry.set_model_version_tag("enc", "1", ModelVersionTag(statement_key("geometry"), text))
+
+
+def test_an_upload_in_parts_that_began_before_a_statement_does_not_end_after_it(registry: Any, prepared: Place) -> None:
+    store, file, folder = bucket(), "weights", "1/models/m-1/artifacts"
+    assert store.create_multipart_upload(file, 2, folder) == "begun"
+    freeze(registry, prepared)
+    with pytest.raises(MlflowException, match="of models:/enc/1: its files are frozen"):
+        store.complete_multipart_upload(file, "begun", [], folder)
+    with pytest.raises(MlflowException, match="its files are frozen"):
+        store.create_multipart_upload(file, 2, folder)
+    store.abort_multipart_upload(file, "begun", folder)
+
+
+def test_an_upload_past_the_server_is_always_refused(registry: Any) -> None:  # noqa: ARG001 - it is asked
+    with pytest.raises(MlflowException, match="it would write past this server"):
+        bucket().create_presigned_upload_url("1/models/m-2/artifacts/weights")
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("s3://bucket/store", "1"),
+        ("s3://bucket/store/1/models", "m-1/artifacts/x"),
+        ("s3://bucket/store/1//models/./m-1", None),
+        ("gate+s3://bucket/store/1/models/m-1/artifacts/below", "x"),
+        ("s3://bucket", "store"),
+        ("s3://bucket", None),
+    ],
+)
+def test_frozen_files_are_found_from_every_repository_that_reaches_them(
+    registry: Any, prepared: Place, uri: str, path: str | None
+) -> None:
+    freeze(registry, prepared)
+    with pytest.raises(MlflowException, match="its files are frozen"):
+        bucket(uri).delete_artifacts(path)
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://elsewhere/store/1", "gs://bucket/store/1", "s3://bucket/storeroom/1", "/store/1"]
+)
+def test_what_lies_elsewhere_is_written(registry: Any, prepared: Place, uri: str) -> None:
+    freeze(registry, prepared)
+    bucket(uri).delete_artifacts("models/m-1")
+    assert in_destination(uri, "models/m-1") is None
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mlflow-artifacts://elsewhere:5000/1/models/m-1",
+        "mlflow-artifacts:/1/models/m%2D1",
+        "mlflow-artifacts:/1/models/m-1;x",
+        "mlflow-artifacts:/1/models/m-1?x",
+        "mlflow-artifacts:/1/models/m-1#x",
+        "mlflow-artifacts:/1/models/x/../m-1",
+        "mlflow-artifacts:/1\\models",
+        "mlflow-artifacts:/",
+        "s3://bucket/store/1",
+        "/store/1",
+        "",
+    ],
+)
+def test_files_whose_place_could_be_read_in_two_ways_are_not_kept(uri: str) -> None:
+    with pytest.raises(VerificationError, match="which this server does not keep"):
+        in_store(uri)
+
+
+def test_a_place_is_known_from_the_root() -> None:
+    assert in_store("mlflow-artifacts:/1/models/m-1/artifacts") == "1/models/m-1/artifacts"
+    assert in_store("mlflow-artifacts:/1//models/./a b/") == "1/models/a b"
