@@ -25,12 +25,13 @@ SIZES ?= S
 bench: $(READY)
 	@$(BIN)/python -m benchmarks.speed $(SIZES)
 
-# What is rendered from the code: the list of metrics that is read without torch, the references of metrics and policies,
-# and the JSON Schema of a policy.
+# What is rendered from the code: the list of metrics that is read without torch, the references of metrics, policies and
+# server policies, and the JSON Schema of a policy.
 reference: $(READY)
 	@$(BIN)/python -m gate.geometry.catalogue
 	@$(BIN)/python docs/make_metrics.py
 	@$(BIN)/python -m docs.make_policy
+	@$(BIN)/python -m docs.make_server
 
 metrics: reference
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from gate.evidence import bundle, html
+from tests.browsing import CHROMIUM, dumped
 
-CHROMIUM = shutil.which("chromium")
 SAMPLES = Path(__file__).parent / "v1"
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
@@ -19,21 +17,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not instal
 
 def opened(page: Path, folder: Path) -> str:
     """The document as the browser has built it."""
-    arguments = [
-        str(CHROMIUM),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        f"--user-data-dir={folder / 'profile'}",
-        "--dump-dom",
-        page.as_uri(),
-    ]
-    return subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=120).stdout
+    return dumped(page.as_uri(), folder)
 
 
 @pytest.mark.parametrize("name", ["sample", "passed", "error"])
