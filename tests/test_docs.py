@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, get_args
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from docs import make_policy
+from docs import make_policy, make_server
 from gate import policy_tests
 from gate.cli import main
 from gate.errors import PolicyError
@@ -262,3 +263,22 @@ def test_every_target_that_the_contributors_guide_names_is_one_of_make() -> None
     targets = set(re.findall(r"^(\w+): ", (DOCS.parent / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make (\w+)", guide, flags=re.MULTILINE))
     assert {"metrics", "bench", "test", "lint"} <= named <= targets
+
+
+def test_the_page_of_the_server_is_what_the_code_says() -> None:
+    assert make_server.PAGE.read_text(encoding="utf-8") == make_server.page(), "stale: run `python -m docs.make_server`"
+
+
+def test_the_server_policy_of_the_page_is_good(tmp_path: Path) -> None:
+    from gate import server_policy
+    from gate.attestation import keys
+
+    (found,) = re.findall(r"^   ```yaml\n(.*?)^   ```$", make_server.page(), flags=re.DOTALL | re.MULTILINE)
+    keys.create(tmp_path / "keys" / "ci").with_name("ci").unlink()
+    policy = examples("yaml")[0].replace("scope:", "old:")
+    (tmp_path / "text-encoder.yaml").write_text(policy + "scope: {aliases: {champion: block}}\n", encoding="utf-8")
+    (tmp_path / "server.yaml").write_text(dedent(found), encoding="utf-8")
+    protection = server_policy.load(tmp_path / "server.yaml")
+    assert protection.aliases == {"champion"}
+    assert protection.protects_name("Prod.text-encoder")
+    assert [each.name for each in protection.trust.policies or ()] == ["text-encoder"]

@@ -28,7 +28,6 @@ IMPORT_NAMES = {
 }
 # Declared before it is imported, and what for; a line goes as soon as its import comes.
 NOT_YET_IMPORTED = {
-    "cryptography": "signs the evidence; mlflow brings it along, the lower bound is ours",
     "matplotlib": "draws figures for MLflow; mlflow brings it along, the lower bound is ours",
 }
 

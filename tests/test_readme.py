@@ -16,6 +16,7 @@ import mlflow
 import pytest
 from PIL import Image
 
+from gate import server_policy
 from gate.cli import app, main
 from gate.errors import GateError
 from gate.geometry import catalogue
@@ -165,6 +166,7 @@ def test_every_block_is_run_saved_or_a_target_of_make() -> None:
     assert README.count("```") == 2 * len(BLOCKS)
     assert [block.file for block in BLOCKS if block.language == "yaml"] == [
         "policy.yaml",
+        "server.yaml",
         "team.yaml",
         "team.test.yaml",
     ]
@@ -196,6 +198,16 @@ def test_the_readme_can_be_followed_with_a_model_of_ones_own(owner: tuple[Path, 
     assert said[check].startswith("PASSED  models:/encoder/1 passes: all 2 rules held")
     assert len([text for text in said if "gate check" in text]) == 1
     assert (folder / "report.html").is_file()
+
+
+def test_signed_evidence_is_promoted_and_verified(newcomer: tuple[Path, dict[str, str]]) -> None:
+    folder, said = newcomer
+    told = next(said[text] for text in said if "gate promote" in text).splitlines()
+    assert "PROMOTED  models:/digits/1 is models:/digits@champion now" in told
+    assert any(line.startswith("VERIFIED  models:/digits/1 is what was judged, signed and let pass") for line in told)
+    protection = server_policy.load(folder / "server.yaml")
+    assert protection.aliases == {"champion"}
+    assert len(protection.trust.keys) == 1
 
 
 def test_your_own_model_takes_three_commands() -> None:

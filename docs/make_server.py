@@ -1,0 +1,124 @@
+# ruff: noqa: INP001, E501 - a script beside the page that it makes; rows of its tables cannot be wrapped
+"""The page on a registry that enforces: `python -m docs.make_server` writes `server.md`.
+
+The text of the tables is that of the code: the docstring below every key.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from docs.make_metrics import escaped
+from docs.make_policy import described, keys
+from gate.policy import json_schema
+from gate.server_policy import PolicyInForce, Protected, ServerPolicy
+
+PAGE = Path(__file__).with_name("server.md")
+BLOCKS = {"policies[]": PolicyInForce, "protected": Protected}  # where it stands → its keys
+
+HEAD = """\
+# A registry that enforces
+
+A verdict that one click can step around is a report. Two plugins for MLflow's server make it a decision: the registry store
+`gate+SCHEME` refuses every way by which a version without evidence could get a protected alias, stage, tag or name, and the
+artifact store `gate+SCHEME` keeps the files of a version that has a signed statement from being written. They hold for every
+client, for the buttons of the UI, and for administrators.
+
+## In five steps
+
+1. **Keys.** `gate keys new ci` writes `ci`, which signs, and `ci.pub`, which verifies. The first belongs to the job that runs
+   `gate check` and to nobody else; the server gets the second.
+2. **A server policy** beside the server. Policies are the files that CI checks with, byte by byte:
+
+   ```yaml
+   # server.yaml
+   apiVersion: gate/v1
+   kind: ServerPolicy
+   keys: [keys]                        # a folder of .pub files; several keys count at once
+   policies:
+     - {file: text-encoder.yaml}       # its scope says for which models, and at which aliases it blocks
+   protected:
+     names: [prod.]                    # models that take nothing but copies of versions with evidence
+   audit: audit.jsonl
+   max_age: 90d
+   ```
+
+3. **The server**, with gate installed beside MLflow. Only it may hold the passwords of the database and of the bucket:
+
+   ```bash
+   export GATE_SERVER_POLICY=/etc/gate/server.yaml
+   mlflow server --backend-store-uri postgresql+psycopg2://… \\
+     --registry-store-uri gate+postgresql+psycopg2://… --artifacts-destination gate+s3://bucket/mlflow
+   ```
+
+   `gate+sqlite`, `gate+postgresql`, `gate+mysql`, `gate+mssql`, each also with its driver, as in `gate+postgresql+psycopg2`; `gate+file`,
+   `gate+s3`, `gate+gs`, `gate+wasbs`, `gate+r2`, `gate+b2`, `gate+hdfs`. `--app-name basic-auth` and workspaces work with it.
+4. **CI** checks and signs, with `MLFLOW_TRACKING_URI` set to the server:
+   `gate check models:/text-encoder/41 -p text-encoder.yaml --signing-key ci`.
+5. **See that it holds**: `gate doctor --server-policy server.yaml`.
+
+Whoever promotes does it as before: in the UI, with a client, or with `gate promote models:/text-encoder/41 champion
+--public-key ci.pub`, which reads all files once more. A version without evidence is answered with 403 and a sentence:
+
+> Refused by gate: alias 'champion' of models:/text-encoder/41: the verdict of policy 'text-encoder' is FAILED; run: gate explain 903b8e0a
+
+## What is refused
+
+| What is asked for | What the server does |
+|---|---|
+| a protected alias, stage or tag, spelled in any case, width or accent | needs a passing statement of **every** policy in force for the model and the alias |
+| an alias that is not protected | lets it pass |
+| tags `gate` and `gate.*` | writes them itself when it takes a signed statement; any other write or removal is refused |
+| a statement that is older than the one there, of another version, of a version registered anew, or signed by an unknown key | refuses it |
+| copying a version | drops tags of the gate and promotions: the copy needs evidence of its own (`gate promote … --copy-to`) |
+| registering under a protected name | takes copies of versions with evidence, nothing else |
+| renaming a model | refused into a protected name, and where a promotion or evidence would go with it |
+| writing, replacing or deleting files of a version with a statement, or of a folder above or below | refused; the version is frozen from its first statement on |
+| a presigned upload URL | refused always: it would write past the server |
+| a statement on files at a location with an escape, a way up or a host, or outside of the server's store | refused: they could be others than those that are read |
+| prompts | are not touched |
+
+A check first freezes the files with a statement that nothing is decided, then reads them once more, and only then signs the
+verdict. A check that is killed leaves a version that reads as ERROR.
+
+**It fails closed.** Without the server policy, its keys, its policies or the audit log the server does not start; where the
+package is missing, MLflow knows no scheme `gate+…` and refuses every call to the registry; where a new MLflow can change a
+registry in a way that gate does not know, the server does not start either, and says which.
+
+## The audit log
+
+Every decision, allowed or refused, is one line of JSON, on the disk before the answer: time, who, what, model, verdict, reason.
+Each line names the SHA-256 of the one before it, so a line that was changed or taken out shows (`gate doctor` looks). Ship the
+file elsewhere as it grows; the processes of a server on one machine share it, and so must those of several machines.
+
+## What it does not hold against
+
+- Whoever has the password of the database or of the bucket, or root on the server. `gate verify` where the model is deployed
+  sees that: it holds the statement, the registry and every file against each other, offline, without MLflow.
+- Whoever has the signing key. Keep it where the model that is checked cannot read it (`isolation: process` does), and
+  change it by adding a second `.pub` file, signing with the new key, and taking the old file out.
+- Clients that name another URI: `MLFLOW_REGISTRY_URI=gate+https://server` lets a client refuse by itself what a server
+  would. It is a **guard rail** for honest mistakes and nothing more: enforcement is on the server.
+- A webhook comes too late to block anything. [The relay](relay.md) sees to it that every version is checked.
+- MLflow's Assistant can run commands on the host of a server: keep it off.
+- Policies are read when the server starts: start it again after a change.
+
+## Keys of a server policy
+"""
+
+
+def page() -> str:
+    """The page."""
+    schema = json_schema.tidied(ServerPolicy.model_json_schema(by_alias=True))
+    parts = [HEAD, keys(ServerPolicy, schema, "")]
+    for place, model in BLOCKS.items():
+        parts += [
+            f"### `{place}`\n",
+            f"{escaped(described(model))}\n",
+            keys(model, schema["$defs"][model.__name__], place),
+        ]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
