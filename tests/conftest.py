@@ -5,8 +5,12 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -31,3 +35,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "GATE_"))}
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     return Demo(home, done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _leaves_mlflow_as_it_was() -> Iterator[None]:
+    """What a module left behind, a tracking URI say, would lead the tests of the next ones to its registry."""
+    before = _settings_of_mlflow()
+    yield
+    assert _settings_of_mlflow() == before
+
+
+def _settings_of_mlflow() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}

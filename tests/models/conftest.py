@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -38,14 +39,28 @@ def make_network() -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+def _registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    folder = tmp_path_factory.mktemp("registry")
+    with warnings.catch_warnings(), used(folder / "mlflow.db"):
+        warnings.simplefilter("ignore")
+        return _filled(folder)
+
+
+@pytest.fixture(scope="module")
+def registry(_registry: Registry) -> Iterator[Registry]:
+    """That registry, which MLflow uses until the module ends."""
+    with used(_registry.database):
+        yield _registry
+
+
+@contextlib.contextmanager
+def used(database: Path) -> Iterator[None]:
     import mlflow
 
-    folder = tmp_path_factory.mktemp("registry")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-        yield _filled(folder)
+    mlflow.set_tracking_uri(f"sqlite:///{database}")
+    try:
+        yield
+    finally:
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
 
 

@@ -19,6 +19,7 @@ from gate import streaming
 from gate.errors import ProbeError, RegistryError
 from gate.models import artifacts
 from gate.models.artifacts import fetched
+from gate.models.quiet import quiet_mlflow
 from gate.policy.schema import Probe
 from tests.models.conftest import Registry
 
@@ -43,7 +44,7 @@ def run(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> str:
     pq.write_table(TABLE, path)
     client = mlflow.MlflowClient()
     experiment = client.create_experiment("probes", artifact_location=(path.parent / "kept").as_uri())
-    with mlflow.start_run(experiment_id=experiment) as started:
+    with quiet_mlflow(), mlflow.start_run(experiment_id=experiment) as started:
         mlflow.log_artifact(str(path), "probes")
         mlflow.log_input(numpy_dataset.from_numpy(np.ones(1), source=str(path), name="wiki"))
         mlflow.log_input(numpy_dataset.from_numpy(np.ones(1), source=str(path.with_name("gone.parquet")), name="gone"))
