@@ -52,7 +52,8 @@ client, for the buttons of the UI, and for administrators.
    ```
 
    `gate+sqlite`, `gate+postgresql`, `gate+mysql`, `gate+mssql`, each also with its driver, as in `gate+postgresql+psycopg2`; `gate+file`,
-   `gate+s3`, `gate+gs`, `gate+wasbs`, `gate+r2`, `gate+b2`, `gate+hdfs`. `--app-name basic-auth` and workspaces work with it.
+   `gate+s3`, `gate+gs`, `gate+wasbs`. `--app-name basic-auth` works with it, and `--enable-workspaces` with
+   `--workspace-store-uri gate+postgresql+psycopg2://…` beside it.
 4. **CI** checks and signs, with `MLFLOW_TRACKING_URI` set to the server:
    `gate check models:/text-encoder/41 -p text-encoder.yaml --signing-key ci`.
 5. **See that it holds**: `gate doctor --server-policy server.yaml`.
@@ -70,7 +71,8 @@ Whoever promotes does it as before: in the UI, with a client, or with `gate prom
 | an alias that is not protected | lets it pass |
 | tags `gate` and `gate.*` | writes them itself when it takes a signed statement; any other write or removal is refused |
 | a statement that is older than the one there, of another version, of a version registered anew, or signed by an unknown key | refuses it |
-| copying a version | drops tags of the gate and promotions: the copy needs evidence of its own (`gate promote … --copy-to`) |
+| deleting a workspace | refused while there are registered models in it |
+| copying a version | drops promotions and what the gate wrote: the copy needs evidence of its own (`gate promote … --copy-to`) |
 | registering under a protected name | takes copies of versions with evidence, nothing else |
 | renaming a model | refused into a protected name, and where a promotion or evidence would go with it |
 | writing, replacing or deleting files of a version with a statement, or of a folder above or below | refused; the version is frozen from its first statement on |

@@ -60,6 +60,14 @@ class Trust:
     max_age: timedelta | None = None
     isolated: bool = False
 
+    def counts(self, found: Statement) -> bool:
+        """Whether the verdict of a statement's policy opens anything for its model."""
+        about, policy = found.subject.name, found.policy
+        return self.policies is None or any(
+            each.digest == policy.digest and canonical(each.name) == canonical(policy.name) and each.opens(about, ())
+            for each in self.policies
+        )
+
 
 def statement(text: str, keys: Keyring, version: Version) -> Statement:
     """The statement of an envelope: signed by a known key, and about this very version.

@@ -27,7 +27,8 @@ def canonical(name: str) -> str:
     Databases may take such names for one as well. Compared must be `canonical` of both sides.
     """
     apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
-    bare = "".join(_bare(character) for character in apart if not unicodedata.combining(character))
+    shown = (each for each in apart if not unicodedata.combining(each) and unicodedata.category(each) != "Cf")
+    bare = "".join(map(_bare, shown))
     return unicodedata.normalize("NFKC", bare.casefold()).strip()
 
 
@@ -53,4 +54,13 @@ def kind_of(key: str) -> Kind:
     plain = canonical(key)
     if key == plain and key.startswith(STATEMENTS):
         return "statement"
-    return "ours" if plain == KEY or plain.startswith(PREFIX) else "free"
+    return "ours" if _reads_as_ours(plain) else "free"
+
+
+def _reads_as_ours(plain: str) -> bool:
+    """Whether it is `gate`, alone or with a part after a dot; a letter of another script may look like one of these."""
+    start, after = plain[: len(KEY)], plain[len(KEY) :][:1]
+    same = [ours == theirs for ours, theirs in zip(KEY, start, strict=False)]
+    alike = [alike or (not theirs.isascii() and theirs.isalpha()) for alike, theirs in zip(same, start, strict=True)]
+    ends = after in ("", ".") or not (after.isascii() or after.isalnum())
+    return len(start) == len(KEY) and any(same) and all(alike) and ends

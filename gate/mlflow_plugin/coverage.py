@@ -32,6 +32,14 @@ _ARTIFACTS = frozenset(
         "abort_multipart_upload", "flush_async_logging",
     }
 )  # fmt: skip
+_WORKSPACES = frozenset(
+    {
+        # decided on
+        "delete_workspace",
+        # moves nothing that is there
+        "create_workspace", "update_workspace",
+    }
+)  # fmt: skip
 _WRITES = (
     "log_",
     "upload",
@@ -53,6 +61,11 @@ _WRITES = (
 def unknown_of_registry(store: type) -> list[str]:
     """Public methods of a registry store that may change it and that nobody has looked at."""
     return [name for name in _public(store) if name not in _REGISTRY and not name.startswith(_READS)]
+
+
+def unknown_of_workspaces(store: type) -> list[str]:
+    """Public methods of a workspace store that may change it and that nobody has looked at."""
+    return [name for name in _public(store) if name not in _WORKSPACES and not name.startswith((*_READS, "resolve_"))]
 
 
 def unknown_of_artifacts(repository: type) -> list[str]:

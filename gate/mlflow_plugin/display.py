@@ -39,6 +39,11 @@ def report_of(experiment: str, run_id: str, path: str) -> str:
     return f"#/experiments/{experiment}/runs/{run_id}/artifacts/{path}"
 
 
+def without_ours(description: str) -> str:
+    """A description without our line."""
+    return _OURS.sub("", description)
+
+
 def put_first(client: MlflowClient, name: str, version: str, line: str | None) -> None:
     """Replace our line of an earlier check; what people wrote stays, and our line is left out where both have no room.
 
@@ -49,7 +54,7 @@ def put_first(client: MlflowClient, name: str, version: str, line: str | None) -
         line: Of `first_line`; None takes the earlier one away.
     """
     found = client.get_model_version(name, version).description or ""
-    theirs = _OURS.sub("", found)
+    theirs = without_ours(found)
     wanted = "\n\n".join(part for part in (line, theirs) if part)
     if wanted != found and len(wanted) <= _LONGEST:
         client.update_model_version(name, version, wanted)

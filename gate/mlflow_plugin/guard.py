@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 from mlflow.entities.model_registry import ModelVersionTag
 from mlflow.exceptions import MlflowException
 from mlflow.prompt.constants import _PROMPT_SOURCE_PLACEHOLDERS, IS_PROMPT_TAG_KEY
-from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, PERMISSION_DENIED
 from mlflow.store.artifact.utils.models import _parse_model_uri
 
 from gate.attestation.deciding import require_newer, require_promotable, statement
 from gate.attestation.names import FROZEN, KEY, PREFIX, canonical, kind_of, statement_key
-from gate.errors import GateError, VerificationError
+from gate.errors import VerificationError
 from gate.mlflow_plugin.callers import caller
+from gate.mlflow_plugin.display import without_ours
 from gate.mlflow_plugin.locations import in_store
-from gate.mlflow_plugin.sessions import JoinedSessions, Row, frozen_version, lock, row_of
+from gate.mlflow_plugin.refusing import refusing
+from gate.mlflow_plugin.sessions import JoinedSessions, Row, all_versions, frozen_version, lock, row_of
 from gate.mlflow_plugin.tags import recorded, short
 from gate.mlflow_plugin.uploads import freezing
-from gate.models.registry import versions_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -96,11 +96,12 @@ class Guard(_Store):
     def transition_model_version_stage(
         self, name: str, version: str, stage: str, archive_existing_versions: bool
     ) -> Any:
-        """Needs evidence where the stage is protected."""
-        if canonical(stage) not in self.protection.stages:
-            return super().transition_model_version_stage(name, version, stage, archive_existing_versions)
-        with self._deciding(f"stage {stage!r}", name, version):
-            self._require_evidence(name, version, self.protection.aliases)
+        """Needs evidence where the stage is protected, and is written down where the version leaves such a one."""
+        protected = canonical(stage) in self.protection.stages
+        leaves = canonical(self.get_model_version(name, version).current_stage) in self.protection.stages
+        with self._deciding(f"stage {stage!r}", name, version, of_note=protected or leaves):
+            if protected:
+                self._require_evidence(name, version, self.protection.aliases)
             return super().transition_model_version_stage(name, version, stage, archive_existing_versions)
 
     # Tags
@@ -160,16 +161,24 @@ class Guard(_Store):
         source: str,
         run_id: str | None = None,
         tags: Sequence[Tag] | None = None,
+        run_link: str | None = None,
+        description: str | None = None,
         *more: Any,
         **further: Any,
     ) -> Any:
-        """Drops tags of the gate, and those that promoted what this is a copy of: it needs evidence of its own."""
+        """Drops what the gate wrote on what this is a copy of, and what promoted it: it needs evidence of its own."""
         promoting = [tag for tag in tags or () if self._promotes(tag)]
         copied, protected = _copied(source), self.protection.protects_name(name) and not self._is_prompt(name, source)
         kept: list[Tag] = [tag for tag in tags or () if kind_of(tag.key) == "free" and tag not in promoting]
-        if not protected and (copied or not promoting):
-            return super().create_model_version(name, source, run_id, kept, *more, **further)
+        about = (run_link, without_ours(description) if description else description, *more)
+        hides = any(canonical(tag.key) == _IS_PROMPT for tag in kept) and not self._holds_prompts(name)
+        if not protected and not hides and (copied or not promoting):
+            return super().create_model_version(name, source, run_id, kept, *about, **further)
         with self._deciding("registration", name, also=copied[0] if copied else name):
+            if hides:  # MLflow's searches would no longer show any version of the model
+                raise VerificationError(
+                    f"a version of {name!r}, which is no prompt, cannot carry {IS_PROMPT_TAG_KEY!r}"
+                )
             if not copied and promoting:
                 raise VerificationError(f"a version cannot be created with the promotion tag {promoting[0].key!r}")
             if not copied:
@@ -179,7 +188,7 @@ class Guard(_Store):
                 )
             self._require_evidence(*copied, self.protection.aliases)
             kept += self._frozen_with(*copied)
-            return super().create_model_version(name, source, run_id, kept, *more, **further)
+            return super().create_model_version(name, source, run_id, kept, *about, **further)
 
     def rename_registered_model(self, name: str, new_name: str) -> Any:
         """Refuses what would carry promotions or evidence to another name, or anything into a protected one."""
@@ -223,7 +232,7 @@ class Guard(_Store):
         Raises:
             MlflowException: Always.
         """
-        with self._refusing({"who": caller(), "what": what, "model": model}):
+        with refusing(self.audit, {"who": caller(), "what": what, "model": model}):
             raise VerificationError(reason)
 
     # What all of these need
@@ -243,27 +252,11 @@ class Guard(_Store):
         model = f"models:/{name}" if version is None else f"models:/{name}/{version}"
         entry: dict[str, Any] = {"who": caller(), "what": what, "model": model}
         # Inside as well, because a session of MLflow turns what it does not know into a crash.
-        outside, inside = self._refusing(entry), self._refusing(entry)
+        outside, inside = refusing(self.audit, entry), refusing(self.audit, entry)
         with outside, holding or nullcontext(), self._together(name, also or name), inside:
             yield entry
             if of_note:
                 self.audit.append({**entry, "decision": "allowed"})
-
-    @contextmanager
-    def _refusing(self, entry: dict[str, Any]) -> Iterator[None]:
-        """Turn a refusal into what the server answers, once it is written down."""
-        what = f"{entry['what']} of {entry['model']}"
-        try:
-            yield
-        except VerificationError as error:
-            reason = str(error)
-            try:
-                self.audit.append({**entry, "decision": "refused", "reason": reason})
-            except GateError as unwritten:
-                reason = f"{reason} ({unwritten})"
-            raise MlflowException(f"Refused by gate: {what}: {reason}", PERMISSION_DENIED) from None
-        except GateError as error:
-            raise MlflowException(f"Refused by gate: {what}: {error}", INTERNAL_ERROR) from None
 
     @contextmanager
     def _together(self, *names: str) -> Iterator[None]:
@@ -279,12 +272,12 @@ class Guard(_Store):
         if self._is_prompt(name, row.subject.source):
             return
         require_promotable(row.tags, row.subject, aliases, self.protection.trust, datetime.now(UTC))
-        if self.keeps_files and row.tags.get(FROZEN) != in_store(row.location):
+        if self.keeps_files and row.tags.get(FROZEN) != _kept_at(row):
             raise VerificationError("its files are not frozen on this server; check the version again")
 
     def _require_unpromoted(self, name: str) -> None:
         model = self.get_registered_model(name)
-        versions = list(self._versions(name))
+        versions = all_versions(self, name)
         if all(self._is_prompt(name, each.source) for each in versions) and versions:
             return
         held = [alias for alias in model.aliases if canonical(alias) in self.protection.aliases]
@@ -297,15 +290,6 @@ class Guard(_Store):
                 raise VerificationError(
                     f"version {each.version} has evidence under this name; copy it to the new one and check it there"
                 )
-
-    def _versions(self, name: str) -> Iterator[Any]:
-        token = None
-        while True:
-            page = self.search_model_versions(versions_of(name), max_results=1000, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return
 
     def _accept(self, name: str, version: str, tag: Tag) -> None:
         """Take a signed statement in, freeze the files that it is about, and show its verdict."""
@@ -320,14 +304,14 @@ class Guard(_Store):
             if self._sessions is None:  # the server behind this one writes the other tags, or the recorder does
                 self._write(row, {tag.key: tag.value})
                 return
-            frozen = {FROZEN: in_store(row.location)} if self.keeps_files else {}
-            shown = short({**recorded(row.tags), tag.key: found})
+            frozen = {FROZEN: _kept_at(row)} if self.keeps_files else {}
+            shown = short({**recorded(row.tags), tag.key: found}, self.protection.trust)
             # MLflow's pages show tags in the order in which they came: first what a person can read.
             self._write(row, {**dict(reversed(shown.items())), **frozen, tag.key: tag.value})
 
     @contextmanager
     def _no_uploads(self, name: str, version: str) -> Iterator[None]:
-        with freezing(self.audit.locks, in_store(row_of(self, name, version).location)):
+        with freezing(self.audit.locks, _kept_at(row_of(self, name, version))):
             yield
 
     def _write(self, row: Row, tags: Mapping[str, str]) -> None:
@@ -345,7 +329,15 @@ class Guard(_Store):
 
     def _is_prompt(self, name: str, source: str) -> bool:
         """Whether a version is text and no model: the tag of a prompt alone proves nothing, its source does as well."""
-        return source in _PROMPT_SOURCE_PLACEHOLDERS and bool(self.get_registered_model(name)._is_prompt())  # noqa: SLF001 - the public tags hide it
+        return source in _PROMPT_SOURCE_PLACEHOLDERS and self._holds_prompts(name)
+
+    def _holds_prompts(self, name: str) -> bool:
+        return bool(self.get_registered_model(name)._is_prompt())  # noqa: SLF001 - the public tags hide it
+
+
+def _kept_at(row: Row) -> str:
+    """Where the files of a version lie, from the root of the server's artifact store."""
+    return in_store(row.location, row.subject.workspace)
 
 
 def _is_reserved(key: str) -> bool:

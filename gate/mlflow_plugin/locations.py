@@ -16,17 +16,22 @@ LOCAL = ("", "file")
 """Schemes of folders of this machine."""
 RESERVED = ".gate/doctor"
 """Where a guarded store writes and removes nothing, whoever asks: what is refused there shows that it is guarded."""
-_PROXIED = "mlflow-artifacts"
+DEFAULT = "default"
+"""The workspace of a server without workspaces, and of what was there before them."""
+_PROXIED, _WORKSPACES = "mlflow-artifacts", "workspaces"
 _AMBIGUOUS = frozenset("%?#;\\")  # what a client and this server may read differently
 
 _Place: TypeAlias = tuple[str, str, tuple[str, ...]]  # kind of store, host, parts of the path
 
 
-def in_store(uri: str) -> str:
+def in_store(uri: str, workspace: str = DEFAULT) -> str:
     """The path of an artifact location, from the root of the server's artifact store.
+
+    A server with workspaces keeps what belongs to any but the default one in `workspaces/NAME`, whatever the URI says.
 
     Args:
         uri: `mlflow-artifacts:/…`, without a server, an escape or a way up.
+        workspace: That it belongs to.
 
     Raises:
         VerificationError: It lies elsewhere, or may, so that the server cannot keep files from being changed.
@@ -39,7 +44,12 @@ def in_store(uri: str) -> str:
             f"its files lie at {uri!r}, which this server does not keep; register models whose files go through the "
             "server (mlflow-artifacts:/PATH), or write `artifacts: anywhere` in the server policy"
         )
-    return path
+    first, *rest = path.split("/")
+    if workspace == DEFAULT and first != _WORKSPACES:
+        return path
+    if first == _WORKSPACES and rest[:1] != [workspace]:
+        raise VerificationError(f"its files lie at {uri!r}, which is for another workspace than its own, {workspace!r}")
+    return path if first == _WORKSPACES else f"{_WORKSPACES}/{workspace}/{path}"
 
 
 def plain(path: str) -> str:

@@ -74,12 +74,17 @@ def _over_rest(uri: str, guard: Protection) -> Any:
 
 def _over_database(uri: str, guard: Protection) -> Any:
     """Over the store that MLflow's own server makes."""
-    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES, MLFLOW_WORKSPACE_STORE_URI
     from mlflow.server.constants import READ_REPLICA_BACKEND_STORE_URI_ENV_VAR
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
     from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
 
     base = WorkspaceAwareSqlAlchemyStore if MLFLOW_ENABLE_WORKSPACES.get() else SqlAlchemyStore
+    if MLFLOW_ENABLE_WORKSPACES.get() and not (MLFLOW_WORKSPACE_STORE_URI.get() or "").startswith(SCHEME):
+        raise UsageError(
+            "the workspaces of this server are not guarded, and whoever deletes one moves its models; start the server "
+            f"with --workspace-store-uri {SCHEME}URI, where URI is that of the database"
+        )
     return _guarded(base, guard)(uri, read_db_uri=os.environ.get(READ_REPLICA_BACKEND_STORE_URI_ENV_VAR))
 
 
@@ -87,7 +92,7 @@ def _guarded(base: type, guard: Protection) -> Any:
     from gate.mlflow_plugin.coverage import unknown_of_registry
     from gate.mlflow_plugin.guard import Guard
 
-    _require_known(unknown_of_registry(base), guard)
+    require_known(unknown_of_registry(base), guard)
     return type(f"Guarded{base.__name__}", (Guard, base), {})
 
 
@@ -109,7 +114,16 @@ def _announced() -> str | None:
     return None if context is None else context.params.get("artifacts_destination")
 
 
-def _require_known(unknown: Sequence[str], guard: Protection) -> None:
+def require_known(unknown: Sequence[str], guard: Protection) -> None:
+    """Refuses an MLflow with methods that nobody has looked at, or warns, as the server policy says.
+
+    Args:
+        unknown: Their names.
+        guard: What the server policy says.
+
+    Raises:
+        UsageError: There are some, and they are refused.
+    """
     if not unknown:
         return
     text = f"this MLflow can change a registry in ways that gate does not know: {', '.join(unknown)}"

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gate.attestation.names import FROZEN
 from gate.attestation.statement import Version
+from gate.models.registry import versions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from sqlalchemy.orm import Session
+
+_MOST = 200_000  # what MLflow gives at once
 
 
 class Maker(Protocol):
@@ -101,6 +104,24 @@ def row_of(store: Any, name: str, version: str) -> Row:  # noqa: ANN401 - any re
         tags = {tag.key: tag.value for tag in found.model_version_tags}
         about = Version.of(found.name, found.version, found.creation_time, found.source, found.workspace)
         return Row(about, found.storage_location or found.source, tags)
+
+
+def all_versions(store: Any, name: str) -> list[Any]:  # noqa: ANN401 - any registry store of MLflow
+    """All versions of a registered model, which MLflow's search hides as soon as one of them looks like a prompt.
+
+    Args:
+        store: Of a database, or of another server, which only searches.
+        name: Of the model.
+    """
+    if not hasattr(store, "ManagedSessionMaker"):
+        return list(store.search_model_versions(versions_of(name), max_results=_MOST))
+    from mlflow.entities.model_registry.model_version_stages import STAGE_DELETED_INTERNAL
+    from mlflow.store.model_registry.dbmodels.models import SqlModelVersion
+
+    row: Any = SqlModelVersion
+    with store.ManagedSessionMaker(read_only=False) as session:
+        found = store._get_query(session, row).filter(row.name == name, row.current_stage != STAGE_DELETED_INTERNAL)  # noqa: SLF001 - the one that knows of workspaces
+        return [each.to_mlflow_entity() for each in found]
 
 
 def frozen_version(session: Session, path: str) -> str | None:

@@ -13,23 +13,28 @@ from gate.errors import VerificationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gate.attestation.deciding import Trust
+
 WORDS = {"passed": "PASS", "warned": "WARN", "failed": "FAIL", "inconclusive": "INCONCLUSIVE", "error": "ERROR"}
 """What the tag `gate` says of a verdict."""
+NOT_IN_FORCE = " (policy not in force)"
+"""Follows the verdict of a policy that the server does not know, or knows in another wording."""
 _WORST_FIRST = ("error", "failed", "inconclusive", "warned", "passed")
 
 
-def short(statements: Mapping[str, Statement]) -> dict[str, str]:
+def short(statements: Mapping[str, Statement], trust: Trust | None = None) -> dict[str, str]:
     """The tags `gate`, `gate.run` and `gate.policy` for the worst verdict of all policies, of equals the newest.
 
     Args:
         statements: Tag → statement; at least one.
+        trust: Whose policies count, where that is known: the verdict of another one opens nothing, and says so.
     """
     worst = min(statements.values(), key=lambda each: (_WORST_FIRST.index(each.verdict), -each.issued.timestamp()))
     version = f"@{worst.policy.version}" if worst.policy.version else ""
     return {
         "gate.run": (worst.run or "none")[:8],
         "gate.policy": f"{worst.policy.name}{version}",
-        "gate": WORDS[worst.verdict],
+        "gate": WORDS[worst.verdict] + ("" if trust is None or trust.counts(worst) else NOT_IN_FORCE),
     }
 
 

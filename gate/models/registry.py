@@ -206,7 +206,14 @@ def versions_of(name: str) -> str:
 
     Args:
         name: Of the model.
+
+    Raises:
+        RegistryError: MLflow's language of filters has no way to write the name.
     """
+    if "'" in name and '"' in name:
+        raise RegistryError(
+            f"the name {name!r} holds both kinds of quotes, so its versions cannot be searched; rename it"
+        )
     quote = '"' if "'" in name else "'"
     return f"name={quote}{name}{quote}"
 

@@ -21,7 +21,8 @@ class Waiver(Keys):
     rule: Name
     """Id of the rule."""
     model: Annotated[str, StringConstraints(pattern=ONE_MODEL)]
-    """The one version, `models:/NAME/VERSION`, or the digest of its files, `sha256:…`. Never a pattern."""
+    """The one version, `models:/NAME/VERSION`, or the digest of its files, `sha256:…`, which no model that is
+    registered anew under the name can have. Never a pattern."""
     slices: dict[Text, Text] = Field(default_factory=dict)
     """Only these slices, by column and value; without it all that the rule asks for."""
     expires: Day

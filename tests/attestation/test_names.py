@@ -40,6 +40,10 @@ def test_a_canonical_name_stays_what_it_is() -> None:
         ("gate.attestation.classifier", "statement"),
         ("gate.attestation.Classifier", "ours"),
         ("gate.attestation", "ours"),
+        ("g\N{CYRILLIC SMALL LETTER A}te.policy", "ours"),
+        ("g\N{ZERO WIDTH SPACE}ate", "ours"),
+        ("gate\N{HORIZONTAL ELLIPSIS}", "ours"),
+        ("".join(map(chr, (0x434, 0x430, 0x442, 0x430))), "free"),  # a Russian word
         ("gateway", "free"),
         ("team", "free"),
     ],

@@ -172,3 +172,24 @@ def test_a_deletion_is_written_down(server: Server) -> None:
     server.client.delete_model_version(version.name, "1")
     server.client.delete_registered_model(version.name)
     assert [(each["what"], each["decision"]) for each in server.decisions()[-2:]] == [("deletion", "allowed")] * 2
+
+
+LINE = "PASS gate - 2/2 rules hold - [report](#/experiments/1/runs/2/artifacts/gate/report.html)"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [(LINE, ""), (f"{LINE}\n\nOf the team.", "Of the team."), ("Ours.", "Ours.")]
+)
+def test_a_copy_does_not_say_that_its_original_passed(server: Server, said: str, kept: str) -> None:
+    version = server.passed()
+    server.client.update_model_version(version.name, "1", said)
+    copy = copied(server, server.client.get_model_version(version.name, "1"), server.name())
+    assert (server.client.get_model_version(copy.name, "1").description or "") == kept
+
+
+def test_a_name_with_both_quotes_is_looked_at_before_it_is_renamed(server: Server) -> None:
+    version = server.passed(server.name("""a" and name="b'"""))
+    stage = {"name": version.name, "version": "1", "stage": "Production", "archive_existing_versions": False}
+    assert server.ask("POST", "model-versions/transition-stage", stage).status_code == 200
+    body = {"name": version.name, "new_name": f"{version.name}-new"}
+    server.refuses(lambda: server.ask("POST", RENAME, body), "is in stage 'Production'")

@@ -11,8 +11,9 @@ from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 from mlflow.store.model_registry.rest_store import RestStore
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 from mlflow.store.model_registry.sqlalchemy_workspace_store import WorkspaceAwareSqlAlchemyStore
+from mlflow.store.workspace.sqlalchemy_store import SqlAlchemyStore as Workspaces
 
-from gate.mlflow_plugin.coverage import unknown_of_artifacts, unknown_of_registry
+from gate.mlflow_plugin.coverage import unknown_of_artifacts, unknown_of_registry, unknown_of_workspaces
 from tests.enforcement.servers import Server
 
 REVIEWED = """
@@ -28,6 +29,7 @@ WORDS = {
     "model-versions",
     "registered-model",
     "registered-models",
+    "workspaces",
     "upload-artifact",
     "mpu",
 }
@@ -67,6 +69,13 @@ def test_every_method_of_a_registry_store_is_reviewed(store: type) -> None:
 def test_every_method_of_an_artifact_repository_that_writes_is_reviewed(repository: type) -> None:
     assert unknown_of_artifacts(repository) == []
     assert unknown_of_artifacts(type("New", (repository,), {"move_artifact": lambda self: self})) == ["move_artifact"]
+
+
+def test_every_method_of_a_workspace_store_that_changes_it_is_reviewed() -> None:
+    assert unknown_of_workspaces(Workspaces) == []
+    assert unknown_of_workspaces(type("New", (Workspaces,), {"merge_workspaces": lambda self: self})) == [
+        "merge_workspaces"
+    ]
 
 
 def test_graphql_promotes_nothing(sqlite_server: Server) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
 
-from tests.enforcement.servers import Server
+from tests.enforcement.servers import Place, Server, guarded
 
 NONE_YET = "there is no signed statement of policy 'geometry'"
 PROMPT = {"key": IS_PROMPT_TAG_KEY, "value": "true"}
@@ -63,13 +63,27 @@ def test_a_version_with_the_tag_of_a_prompt_and_files_of_a_model_is_no_request(s
     assert server.ask("POST", "model-versions/create", body).status_code == 400
 
 
-def test_a_version_without_files_in_a_model_needs_evidence(server: Server) -> None:
+def test_a_model_takes_no_version_that_hides_the_others_from_searches(server: Server) -> None:
     name = server.name()
     body = {"name": name, "source": "dummy-source", "tags": [PROMPT]}
-    assert server.ask("POST", "model-versions/create", body).status_code == 200
-    decided = server.registry()
-    refused = server.ask("POST", "registered-models/alias", {"name": name, "alias": "champion", "version": "1"})
-    assert (refused.status_code, server.registry()) == (403, decided)
+    server.refuses(lambda: server.ask("POST", "model-versions/create", body), "which is no prompt, cannot carry")
+
+
+def test_a_version_that_looked_like_a_prompt_before_there_was_a_gate_needs_evidence_and_hides_no_other(
+    prepared: Place,
+) -> None:
+    with guarded(prepared, gate="", workers=1) as plain:
+        name = plain.version().name
+        body = {"name": name, "source": "dummy-source", "tags": [PROMPT]}
+        assert plain.ask("POST", "model-versions/create", body).status_code == 200
+        stage = {"name": name, "version": "1", "stage": "Production", "archive_existing_versions": False}
+        assert plain.ask("POST", "model-versions/transition-stage", stage).status_code == 200
+        assert list(plain.client.search_model_versions(f"name='{name}'")) == []
+    with guarded(prepared, workers=1) as server:
+        alias = {"name": name, "alias": "champion", "version": "2"}
+        server.refuses(lambda: server.ask("POST", "registered-models/alias", alias), NONE_YET)
+        rename = {"name": name, "new_name": f"{name}-new"}
+        server.refuses(lambda: server.ask("POST", "registered-models/rename", rename), "is in stage 'Production'")
 
 
 def test_a_prompt_in_a_protected_name_is_allowed_and_a_model_in_it_is_not(server: Server) -> None:

@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
 
 from tests.enforcement import servers
-from tests.enforcement.servers import Server
+from tests.enforcement.servers import Place, Server
 
+GUARDED = "--workspace-store-uri"
 NONE_YET = "there is no signed statement of policy 'geometry'"
 
 
@@ -99,11 +101,21 @@ def workspaces(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Two workspaces of one server."""
     folder = tmp_path_factory.mktemp("workspaces")
     place = servers.place(folder, servers.copied(template, folder))
-    with servers.guarded(place, "--enable-workspaces", workers=1) as server:
-        for name in ("team-a", "team-b"):
-            answer = requests.post(f"{server.url}/api/3.0/mlflow/workspaces", json={"name": name}, timeout=60)
-            assert answer.status_code in {200, 201}, answer.text
-        yield tuple(replace(server, headers={"X-MLFLOW-WORKSPACE": name}) for name in ("team-a", "team-b"))  # type: ignore[misc]
+    with servers.guarded(place, "--enable-workspaces", GUARDED, f"gate+{place.database}", workers=1) as server:
+        yield workspace(server, "team-a"), workspace(server, "team-b")
+
+
+def workspace(server: Server, name: str, **more: str) -> Server:
+    """The server as who works in a new workspace sees it."""
+    answer = requests.post(f"{server.url}/api/3.0/mlflow/workspaces", json={"name": name, **more}, timeout=60)
+    assert answer.status_code in {200, 201}, answer.text
+    return replace(server, headers={"X-MLFLOW-WORKSPACE": name})
+
+
+def deleted(server: Server, mode: str) -> requests.Response:
+    """The workspace of a server, deleted."""
+    route = f"{server.url}/api/3.0/mlflow/workspaces/{server.headers['X-MLFLOW-WORKSPACE']}"
+    return requests.delete(route, params={"mode": mode}, timeout=60)
 
 
 class Version:
@@ -166,6 +178,48 @@ def test_a_version_of_another_workspace_is_not_there(workspaces: tuple[Server, S
     text = team.envelope(version)  # type: ignore[arg-type]
     assert other.attach(version, text).status_code == 404  # type: ignore[arg-type]
     assert other.promote(version).status_code == 404  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("root", ["mlflow-artifacts:/roots/own", "mlflow-artifacts:/workspaces/rooted/own"])
+def test_files_of_a_workspace_with_a_root_of_its_own_are_frozen_where_they_lie(
+    workspaces: tuple[Server, Server], root: str
+) -> None:
+    name = f"rooted{len(root)}"
+    team = workspace(workspaces[0], name, default_artifact_root=root.replace("rooted", name))
+    version = Version(team, "rooted")
+    assert team.record(version).status_code == 200  # type: ignore[arg-type]
+    assert team.promote(version).status_code == 200  # type: ignore[arg-type]
+    team.refuses(lambda: team.put(f"{version.location}/MLmodel"), "are frozen")
+
+
+def test_files_of_another_workspace_are_no_files_of_a_version(workspaces: tuple[Server, Server]) -> None:
+    team = workspace(workspaces[0], "taker", default_artifact_root="mlflow-artifacts:/workspaces/team-a/taken")
+    body = {"name": "taker", "source": "mlflow-artifacts:/workspaces/team-a/taken", "tags": []}
+    experiment = team.ask("POST", "experiments/create", {"name": "taker"}).json()["experiment_id"]
+    run = team.ask("POST", "runs/create", {"experiment_id": experiment}).json()["run"]["info"]
+    assert team.ask("POST", "registered-models/create", {"name": "taker"}).status_code == 200
+    body |= {"source": f"{run['artifact_uri']}/model", "run_id": run["run_id"]}
+    made = team.ask("POST", "model-versions/create", body).json()["model_version"]
+    version = SimpleNamespace(**{**made, "creation_timestamp": int(made["creation_timestamp"]), "workspace": "taker"})
+    team.refuses(lambda: team.record(version), "is for another workspace than its own, 'taker'")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["SET_DEFAULT", "CASCADE", "RESTRICT"])
+def test_a_workspace_with_models_is_not_deleted(workspaces: tuple[Server, Server], mode: str) -> None:
+    team = workspace(workspaces[0], f"gone-{mode.lower().replace('_', '-')}")
+    version = Version(team, f"gone{mode}")
+    assert team.record(version).status_code == 200  # type: ignore[arg-type]
+    assert team.promote(version).status_code == 200  # type: ignore[arg-type]
+    team.refuses(lambda: deleted(team, mode), "it holds a registered model, which would go past the gate")
+    assert team.ask("DELETE", "registered-models/delete", {"name": version.name}).status_code == 200
+    assert deleted(team, "CASCADE").status_code == 204
+    assert team.decisions()[-1]["model"] == f"workspace {team.headers['X-MLFLOW-WORKSPACE']!r}"
+
+
+def test_workspaces_that_are_not_guarded_do_not_start(prepared: Place) -> None:
+    with pytest.raises(AssertionError, match="the workspaces of this server are not guarded"):  # noqa: SIM117
+        with servers.guarded(prepared, "--enable-workspaces", workers=1):
+            pass
 
 
 # With a replica

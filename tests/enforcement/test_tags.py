@@ -20,7 +20,17 @@ VERSION_TAG, MODEL_TAG = "model-versions/set-tag", "registered-models/set-tag"
 NONE_YET = "there is no signed statement of policy 'geometry'"
 RESERVED = "is reserved"
 OURS = ["gate", "gate.run", "gate.policy", "gate.frozen", "gate.anything", "gate."]
-LOOK_ALIKES = ["Gate", "GATE.frozen", "gáte", "ｇate", "gate.ﬁle", " gate", "𝗴ate.frozen", "gate.Attestation.geometry"]
+LOOK_ALIKES = [
+    "Gate",
+    "GATE.frozen",
+    "gáte",
+    "ｇate",
+    "gate.ﬁle",
+    " gate",
+    "𝗴ate.frozen",
+    "gate.Attestation.geometry",
+    "g\N{CYRILLIC SMALL LETTER A}te",
+]
 
 
 def tagged(server: Server, name: str, key: str, value: str = "PASS", version: str = "1") -> Any:
@@ -247,3 +257,12 @@ def test_a_statement_of_the_future_is_refused(server: Server) -> None:
     version = server.version()
     text = server.envelope(version, issued=datetime.now(UTC) + timedelta(hours=1))
     server.refuses(lambda: server.attach(version, text), "is of the future")
+
+
+def test_the_verdict_of_a_policy_that_is_not_in_force_says_so(server: Server) -> None:
+    version = server.version()
+    assert server.record(version, verdict="failed").status_code == 200
+    assert server.tags(version)["gate"] == "FAIL"
+    assert server.record(version, digest="sha256:" + "0" * 64).status_code == 200
+    assert server.tags(version)["gate"] == "PASS (policy not in force)"
+    server.refuses(lambda: server.promote(version), "is not in force")
