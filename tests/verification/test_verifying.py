@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from gate.attestation import keys
+from gate.attestation.envelope import sealed
 from gate.cli import main
 from gate.models.row import row
 from gate.verification import database as file
@@ -357,6 +358,35 @@ def test_a_policy_that_must_have_judged_is_named_by_file_or_by_digest(
         assert (code, message in err) == (7, True)
     assert verify(URI, "-p", "sha256:12")[0] == 2
     assert verify(URI, "-p", tmp_path / "nowhere.yaml")[0] == 2
+
+
+def test_only_a_statement_that_holds_lends_a_digest_its_name(place: Place, verify: Verify, tmp_path: Path) -> None:
+    good, bad = POLICY.digest, f"sha256:{'b' * 64}"
+    place.sign(policy={"name": "strict", "digest": bad}, verdict="failed")
+    lent = place.statement(policy={"name": POLICY.name, "digest": bad})
+    keys.create(tmp_path / "stranger.key")
+    strangers = sealed(lent.payload, keys.signing_key(tmp_path / "stranger.key"))
+    own = keys.signing_key(place.key)
+    elsewhere = lent.model_copy(update={"subject": lent.subject.model_copy(update={"version": "2"})})
+    for forged in (strangers, sealed(elsewhere.payload, own), sealed(lent.payload, own), "{}"):
+        place.client.set_model_version_tag(NAME, "1", "gate.attestation.0", forged)  # before those of all policies
+        assert verify(URI, "-p", good)[0] == 0
+        for options in (("-p", good, "-p", bad), ("-p", bad)):
+            code, _, err = verify(URI, *options)
+            assert (code, err) == (7, "error[verification]: the verdict of policy 'strict' is FAILED")
+
+
+def test_a_digest_that_no_statement_carries_which_holds_is_7_and_says_why(
+    place: Place, verify: Verify, tmp_path: Path
+) -> None:
+    stranger = keys.create(tmp_path / "stranger.key")
+    code, _, err = verify(URI, "-p", POLICY.digest, key=stranger)
+    assert code == 7
+    assert f"there is no signed statement of policy {POLICY.digest} on {URI} (not believed: gate.attestation." in err
+    assert "which is not trusted here" in err
+    place.client.delete_model_version_tag(NAME, "1", f"gate.attestation.{POLICY.name}")
+    code, _, err = verify(URI, "-p", POLICY.digest)
+    assert (code, err.endswith("(there is none at all)")) == (7, True)
 
 
 def test_all_statements_must_hold_and_name_the_same_files(place: Place, verify: Verify) -> None:
