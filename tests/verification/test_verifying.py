@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 HEAVY = ("torch", "mlflow", "numpy", "pandas", "sqlalchemy", "great_expectations", "matplotlib", "sklearn")
 URI = f"models:/{NAME}/1"
 WEIGHTS = "data/weights.bin"
+NOTE = "model_name: encoder\nmodel_version: '1'\n"
 POLICY = made.statement().policy
 
 
@@ -143,8 +144,17 @@ def test_the_prefix_of_an_enforcing_registry_is_read_through(
 
 
 def test_what_mlflow_writes_into_a_download_is_ignored(place: Place, verify: Verify) -> None:
-    (place.model / "registered_model_meta").write_text("model_name: encoder\n", encoding="utf-8")
+    (place.model / "registered_model_meta").write_text(NOTE, encoding="utf-8")
     assert verify()[0] == 0
+
+
+def test_what_is_no_note_of_mlflow_and_lies_in_its_place_is_7_and_named(place: Place, verify: Verify) -> None:
+    note = place.model / "registered_model_meta"
+    for content in ("EVIL WEIGHTS", f"{NOTE}more: 1\n", NOTE + "#" * 5000):
+        note.write_text(content, encoding="utf-8")
+        code, _, err = verify()
+        assert (code, err.startswith(f"error[verification]: {note}: MLflow writes a file of this name ")) == (7, True)
+        assert verify(URI, "--files", place.model)[0] == 7
 
 
 def test_the_row_is_the_same_however_it_is_read(place: Place) -> None:
@@ -197,7 +207,7 @@ def test_no_file_left_is_7_and_no_folder_left_is_3(place: Place, verify: Verify)
 def test_files_are_hashed_where_they_were_downloaded(place: Place, verify: Verify, tmp_path: Path) -> None:
     copy = tmp_path / "download"
     shutil.copytree(place.model, copy)
-    (copy / "registered_model_meta").write_text("x", encoding="utf-8")
+    (copy / "registered_model_meta").write_text(NOTE, encoding="utf-8")
     overwrite(place.model)
     code, out, _ = verify(URI, "--files", copy)
     assert code == 0
@@ -532,6 +542,7 @@ def command(*arguments: str) -> str:
 def test_nothing_heavy_is_imported(place: Place, tmp_path: Path) -> None:
     mine = policy_file(tmp_path / "mine.yaml", "mine")
     place.sign(policy={"name": "mine", "digest": digest(mine)})
+    (place.model / "registered_model_meta").write_text(NOTE, encoding="utf-8")
     found = command("verify", URI, "--public-key", str(place.public), "--policy", str(mine), "--max-age", "1d")
     assert found == "0 ['gate.evidence', 'gate.evidence.recognition', 'gate.evidence.wording']"  # those of the CLI
 
@@ -580,8 +591,12 @@ def test_a_file_that_differs_in_the_store_of_a_server_is_7(
 
 
 def test_what_mlflow_writes_at_the_root_is_ignored_behind_a_server(remote: Place, verify: Verify) -> None:
-    (remote.model / "registered_model_meta").write_text("x", encoding="utf-8")
+    (remote.model / "registered_model_meta").write_text(NOTE, encoding="utf-8")
     assert verify()[0] == 0
+    for content in ("EVIL WEIGHTS", NOTE + "#" * 5000):
+        (remote.model / "registered_model_meta").write_text(content, encoding="utf-8")
+        code, _, err = verify()
+        assert (code, "model/registered_model_meta: MLflow writes a file of this name " in err) == (7, True)
 
 
 def test_a_server_that_has_no_file_left_is_7(remote: Place, verify: Verify) -> None:
