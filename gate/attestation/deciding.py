@@ -97,6 +97,24 @@ def statement(text: str, keys: Keyring, version: Version) -> Statement:
     return found
 
 
+def of_tag(key: str, text: str, keys: Keyring, version: Version) -> Statement:
+    """The statement of a tag, which holds as `statement` has it, and stands under the name of its own policy.
+
+    Args:
+        key: Of the tag.
+        text: The envelope.
+        keys: Those that are trusted.
+        version: As the registry has it now.
+
+    Raises:
+        VerificationError: It does not hold, or belongs under another tag.
+    """
+    found = statement(text, keys, version)
+    if key != statement_key(found.policy.name):
+        raise VerificationError(f"the tag {key!r} holds a statement of policy {found.policy.name!r}")
+    return found
+
+
 def require_newer(found: Statement, recorded: str | None, now: datetime) -> None:
     """Refuses a statement that may not take the place of the one that is recorded, so that no old verdict comes back.
 
@@ -186,14 +204,12 @@ def require_promotable(
 
 
 def _all(tags: Mapping[str, str], version: Version, trust: Trust, now: datetime) -> list[Statement]:
-    held = {key: statement(tags[key], trust.keys, version) for key in sorted(tags) if key.startswith(STATEMENTS)}
+    held = [of_tag(key, tags[key], trust.keys, version) for key in sorted(tags) if key.startswith(STATEMENTS)]
     if not held:
         raise VerificationError(_unsigned(version))
-    for key, each in held.items():
-        if key != statement_key(each.policy.name):
-            raise VerificationError(f"the tag {key!r} holds a statement of policy {each.policy.name!r}")
+    for each in held:
         require_passing(each, trust, now)
-    return list(held.values())
+    return held
 
 
 def _of_policy(

@@ -134,13 +134,17 @@ def stored_files(client: MlflowClient, name: str, version: str) -> Mapping[str, 
         version: Its number.
 
     Raises:
-        ModelError: There are none, or a symbolic link among them.
+        ModelError: There are none, or a symbolic link among them, or something else in place of MLflow's note.
     """
     from mlflow.artifacts import download_artifacts
 
     location = client.get_model_version_download_uri(name, version)
     with TemporaryDirectory(prefix="gate-") as folder:
-        return listed(Path(download_artifacts(location, dst_path=folder, tracking_uri=client.tracking_uri)))
+        copy = download_artifacts(location, dst_path=folder, tracking_uri=client.tracking_uri).rstrip("/")
+        try:
+            return listed(Path(copy))
+        except ModelError as error:  # the copy is gone when somebody reads this
+            raise ModelError(str(error).replace(copy, f"models:/{name}/{version}")) from error
 
 
 def subject(row: ModelVersion) -> Version:

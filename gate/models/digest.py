@@ -11,25 +11,24 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from gate.errors import ModelError
+from gate.models.note import NOTE, require_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-REGISTRY_NOTE = "registered_model_meta"
-"""MLflow writes this file into every download: it says where a copy came from and is no part of the model."""
 
 Listing: TypeAlias = Mapping[str, str]
 """Every file of a model: its relative path, with slashes → the 64 hex digits of its SHA-256."""
 
 
 def listed(path: Path) -> dict[str, str]:
-    """Digest every file below a folder; only `registered_model_meta` at the root is left out.
+    """Digest every file below a folder; only the note of MLflow at the root is left out (gate.models.note).
 
     Args:
         path: The root folder of the model; may itself be reached through a symbolic link.
 
     Raises:
-        ModelError: The folder is missing or empty, or holds a symbolic link, or something that is not a file.
+        ModelError: The folder is missing or empty, or holds a symbolic link, or something that is not a file, or
+            something else in place of the note.
     """
     root = path.resolve()
     if not root.is_dir():
@@ -87,7 +86,11 @@ def _files(root: Path) -> list[Path]:
             found.append(entry)
         elif not stat.S_ISDIR(mode):
             raise ModelError(f"{entry}: neither a file nor a folder, so the model cannot be digested; remove it")
-    return [file for file in found if file != root / REGISTRY_NOTE]
+    note = root / NOTE
+    if note in found:
+        require_note(note)
+        found.remove(note)
+    return found
 
 
 def _entries(root: Path) -> Iterator[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from urllib.parse import unquote, urlparse
 from gate.errors import ModelError
 from gate.models.digest import digest_file, digest_of, digest_of_names, listed
 from gate.models.mlmodel import Flavour, Permissions, Trust, inspect
+from gate.models.note import NOTE
 from gate.models.quiet import quiet_mlflow
 from gate.models.registry import Location, download, resolve
 
@@ -61,6 +64,8 @@ _NONE = Permissions()
 def found(uri: str, *, directory: Path, permissions: Permissions = _NONE) -> FoundModel:
     """Find a model, and see that it may be loaded; nothing of it runs.
 
+    What no digest covers, the model does not see either: MLflow's note is not in the folder that is loaded.
+
     Args:
         uri: "models:/name/version", "models:/name@alias", "models:/m-…", "runs:/run/path", a folder that holds an
             MLmodel file, or "features:PATH" with a .npy, .npz or .parquet file of precomputed vectors.
@@ -74,19 +79,22 @@ def found(uri: str, *, directory: Path, permissions: Permissions = _NONE) -> Fou
     if uri.startswith(FEATURES):
         return _features(uri)
     if not uri.startswith(("models:/", "runs:/")):
-        folder = _local_folder(uri)
-        return _from_folder(uri, Location(str(folder)), folder, permissions)
+        local = _local_folder(uri)
+        folder = _copied(local, directory) if (local / NOTE).is_file() else local
+        return _from_folder(uri, Location(str(local)), folder, permissions, is_copy=folder != local)
     with quiet_mlflow():
         location = resolve(uri)
         folder = download(location, directory)
-    return _from_folder(uri, location, folder, permissions)
+    return _from_folder(uri, location, folder, permissions, is_copy=True)
 
 
-def _from_folder(uri: str, location: Location, folder: Path, permissions: Permissions) -> FoundModel:
-    files = listed(folder)
+def _from_folder(uri: str, location: Location, folder: Path, permissions: Permissions, *, is_copy: bool) -> FoundModel:
     try:
+        files = listed(folder)
+        if is_copy and (folder / NOTE).is_file():
+            (folder / NOTE).unlink()
         declared = inspect(folder, permissions)
-    except ModelError as error:  # the copy of a model of the registry is gone when somebody reads this
+    except ModelError as error:  # a copy is gone when somebody reads this
         raise ModelError(str(error).replace(str(folder), location.resolved)) from error
     return FoundModel(
         uri=uri,
@@ -103,6 +111,19 @@ def _from_folder(uri: str, location: Location, folder: Path, permissions: Permis
         path=folder,
         outputs=declared.outputs,
     )
+
+
+def _copied(folder: Path, directory: Path) -> Path:
+    """A copy of somebody's own folder, from which the note may be taken away."""
+    directory.mkdir(parents=True, exist_ok=True)
+    copy = Path(tempfile.mkdtemp(prefix="model-", dir=directory), folder.name)
+    try:
+        return Path(shutil.copytree(folder, copy, symlinks=True))
+    except OSError as error:
+        raise ModelError(
+            f"{folder}: the folder holds MLflow's note {NOTE!r}, which the model may not see, and cannot be copied "
+            f"without it: {error}; remove that file"
+        ) from error
 
 
 def _local_folder(uri: str) -> Path:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from gate.errors import ModelError, RegistryError, UsageError, VerificationError
-from gate.models.digest import REGISTRY_NOTE, digest_of, digest_of_names, listed
+from gate.models.digest import digest_of, digest_of_names, listed
+from gate.models.note import MOST, NOTE, is_note, stray
 from gate.verification.asking import artifact_server, plain
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def of_folder(folder: Path) -> Listing:
     """Path → SHA-256 of every file of a model on this machine.
 
     Raises:
-        VerificationError: It holds a link, something that is no file, or nothing.
+        VerificationError: It holds a link, something that is no file, or nothing, or what MLflow's note may not.
         ModelError: A file cannot be read.
     """
     try:
@@ -45,7 +46,7 @@ def of_location(location: str) -> Listing:
     Raises:
         UsageError: They cannot be read there without more.
         RegistryError: The store does not answer, or has no such folder.
-        VerificationError: There are none, or what is there is no file.
+        VerificationError: There are none, or what is there is no file, or what MLflow's note may not hold.
     """
     parts = urlsplit(plain(location))
     if parts.scheme == "mlflow-artifacts":
@@ -86,6 +87,10 @@ def _of_server(server: Server, root: str, location: str) -> Listing:
     from concurrent.futures import ThreadPoolExecutor
 
     paths = sorted(_paths(server, root, ""))
+    if NOTE in paths:
+        if not is_note(server.beginning(f"{root}/{NOTE}", MOST + 1)):
+            raise VerificationError(stray(f"{location}/{NOTE}"))
+        paths.remove(NOTE)
     if not paths:
         raise VerificationError(f"there is no file at {location!r}")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -98,7 +103,7 @@ def _paths(server: Server, root: str, folder: str) -> Iterator[str]:
             raise VerificationError(f"{server.root} lists {name!r} in a model, which is no name of a file")
         if is_folder:
             yield from _paths(server, root, f"{folder}{name}/")
-        elif f"{folder}{name}" != REGISTRY_NOTE:
+        else:
             yield f"{folder}{name}"
 
 

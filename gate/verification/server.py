@@ -118,8 +118,24 @@ class Server:
         with self._response(f"mlflow-artifacts/artifacts/{quote(path)}") as response:
             digest = hashlib.file_digest(response, "sha256").hexdigest()
             if response.length:
-                raise RegistryError(f"{self.root}: the download of {path!r} broke off; run the command again")
+                raise self._broken_off(path)
         return digest
+
+    def beginning(self, path: str, most: int) -> bytes:
+        """Of a file that the server keeps, all of it where it is no longer than that.
+
+        Args:
+            path: Of the file.
+            most: Bytes.
+
+        Raises:
+            RegistryError: The file cannot be had.
+        """
+        with self._response(f"mlflow-artifacts/artifacts/{quote(path)}") as response:
+            content = response.read(most)
+            if response.length and len(content) < most:
+                raise self._broken_off(path)
+        return content
 
     def ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Answer:
         """One request, answered by whatever the server says.
@@ -142,6 +158,9 @@ class Server:
                 return Answer(error.code, error.read(_MOST).decode(errors="replace"))
         except (OSError, HTTPException) as error:
             raise _unreachable(self.root, error) from None
+
+    def _broken_off(self, path: str) -> RegistryError:
+        return RegistryError(f"{self.root}: the download of {path!r} broke off; run the command again")
 
     def _row(self, wanted: Asked) -> Mapping[str, Any]:
         if wanted.alias is None:

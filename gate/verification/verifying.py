@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gate.attestation.deciding import Accepted, Trust, require_promotable
+from gate.attestation.deciding import Accepted, Trust, of_tag, require_promotable
 from gate.attestation.envelope import opened, signer, unverified
 from gate.attestation.names import STATEMENTS, canonical, statement_key
 from gate.attestation.statement import Statement, read
@@ -98,7 +98,7 @@ def verify(question: Question, trust: Trust, now: datetime) -> Verified:
     row = _of_folder(question, given, trust.keys) if local else asking.registered(asked(question.uri))
     tags, location = given or row.tags, str(question.files or row.location)
     if question.policies:
-        trust = replace(trust, policies=[_accepted(each, row.version, tags) for each in question.policies])
+        trust = replace(trust, policies=[_accepted(each, row.version, tags, trust.keys) for each in question.policies])
     aliases = _aliases(question, local=local)
     statements = require_promotable(tags, row.version, aliases, trust, now)
     there = files.of_folder(_folder(location)) if question.files or local else files.of_location(location)
@@ -142,8 +142,11 @@ def _envelopes(paths: Iterable[Path]) -> dict[str, str]:
     return found
 
 
-def _accepted(reference: str, version: Version, tags: Mapping[str, str]) -> Accepted:
-    """A policy by its file or pack; one by its digest has the name that a statement gives it."""
+def _accepted(reference: str, version: Version, tags: Mapping[str, str], keys: Keyring) -> Accepted:
+    """A policy by its file or pack; one by its digest has the name that a statement gives it which holds.
+
+    Digests of one name are alternatives, so whoever could lend a digest another name could make it do without.
+    """
     if not reference.startswith("sha256:"):
         from gate.policy.loading import load_policy
 
@@ -151,14 +154,20 @@ def _accepted(reference: str, version: Version, tags: Mapping[str, str]) -> Acce
         return Accepted(loaded.policy.metadata.name, loaded.digest)
     if not _DIGEST.fullmatch(reference):
         raise UsageError(f"{reference!r} is no digest of a policy: write sha256: and 64 hex digits")
-    held = [read(unverified(tags[key])).policy for key in sorted(tags) if key.startswith(STATEMENTS)]
-    if not held:
-        raise VerificationError(f"there is no signed statement on {version.uri}")
+    held, refused = [], []
+    for key in sorted(key for key in tags if key.startswith(STATEMENTS)):
+        try:
+            held.append(of_tag(key, tags[key], keys, version).policy)
+        except VerificationError as error:
+            refused.append(f"{key}: {error}")
     for policy in held:
         if policy.digest == reference:
             return Accepted(policy.name, reference)
-    there = ", ".join(f"{policy.name} {policy.digest}" for policy in held)
-    raise VerificationError(f"there is no signed statement of policy {reference} on {version.uri} (there are: {there})")
+    kinds = {"there are": [f"{policy.name} {policy.digest}" for policy in held], "not believed": refused}
+    there = "; ".join(f"{kind}: {', '.join(found)}" for kind, found in kinds.items() if found)
+    raise VerificationError(
+        f"there is no signed statement of policy {reference} on {version.uri} ({there or 'there is none at all'})"
+    )
 
 
 def _aliases(question: Question, *, local: bool) -> frozenset[str]:

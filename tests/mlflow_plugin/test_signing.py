@@ -83,6 +83,18 @@ def test_files_that_changed_during_a_check_are_not_signed_for(client: MlflowClie
     assert (found.verdict, found.reason) == ("error", "the files of the version changed while it was checked")
 
 
+def test_a_version_whose_store_has_something_else_in_place_of_mlflows_note_is_not_signed_for(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    registered(client, tmp_path / "model")
+    signer = Signer(evidence(tmp_path / "model"), made.key("gate"))
+    signer.begin(client)
+    (tmp_path / "model" / "registered_model_meta").write_bytes(b"EVIL WEIGHTS")
+    with pytest.raises(ModelError, match=r"^models:/digits/1/registered_model_meta: MLflow writes a file of this name"):
+        signer.sign(client, "f" * 32, f"sha256:{'a' * 64}")
+    assert recorded(client.get_model_version("digits", "1").tags)[TAG].verdict == "error"
+
+
 def test_a_statement_comes_after_the_one_that_is_there_but_never_from_a_future_that_somebody_wrote() -> None:
     now = datetime.now(UTC)
     ahead = made.envelope(made.statement(issued=now + timedelta(minutes=2)))

@@ -40,7 +40,8 @@ def test_the_digest_is_the_one_that_model_signing_computes(tmp_path: Path) -> No
 
 def test_only_the_note_that_mlflow_writes_into_a_download_is_left_out(tmp_path: Path) -> None:
     before = digest_directory(_write(tmp_path, FILES))
-    assert digest_directory(_write(tmp_path, {"registered_model_meta": b"model_name: encoder"})) == before
+    note = b"model_name: encoder\nmodel_version: '1'\n"
+    assert digest_directory(_write(tmp_path, {"registered_model_meta": note})) == before
     assert digest_directory(_write(tmp_path, {"data/registered_model_meta": b""})) != before
 
 
@@ -70,7 +71,7 @@ def test_what_is_neither_file_nor_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
-    _write(tmp_path, {"registered_model_meta": b""})
+    _write(tmp_path, {"registered_model_meta": b"model_name: encoder\nmodel_version: '1'\n"})
     with pytest.raises(ModelError, match="holds no file"):
         digest_directory(tmp_path)
 

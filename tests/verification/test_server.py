@@ -173,6 +173,9 @@ def test_a_download_that_breaks_off_is_no_difference_of_the_file(stub: Stub) -> 
     stub.body, stub.headers = b"half", {"Content-Length": "8"}
     with pytest.raises(RegistryError, match="the download of 'a/b' broke off; run the command again"):
         Server(stub.uri).sha256("a/b")
+    with pytest.raises(RegistryError, match="the download of 'a/b' broke off; run the command again"):
+        Server(stub.uri).beginning("a/b", 8)
+    assert Server(stub.uri).beginning("a/b", 3) == b"hal"
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from gate.attestation import keys
+from gate.attestation.envelope import sealed
 from gate.cli import main
 from gate.models.row import row
 from gate.verification import database as file
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 HEAVY = ("torch", "mlflow", "numpy", "pandas", "sqlalchemy", "great_expectations", "matplotlib", "sklearn")
 URI = f"models:/{NAME}/1"
 WEIGHTS = "data/weights.bin"
+NOTE = "model_name: encoder\nmodel_version: '1'\n"
 POLICY = made.statement().policy
 
 
@@ -142,8 +144,17 @@ def test_the_prefix_of_an_enforcing_registry_is_read_through(
 
 
 def test_what_mlflow_writes_into_a_download_is_ignored(place: Place, verify: Verify) -> None:
-    (place.model / "registered_model_meta").write_text("model_name: encoder\n", encoding="utf-8")
+    (place.model / "registered_model_meta").write_text(NOTE, encoding="utf-8")
     assert verify()[0] == 0
+
+
+def test_what_is_no_note_of_mlflow_and_lies_in_its_place_is_7_and_named(place: Place, verify: Verify) -> None:
+    note = place.model / "registered_model_meta"
+    for content in ("EVIL WEIGHTS", f"{NOTE}more: 1\n", NOTE + "#" * 5000):
+        note.write_text(content, encoding="utf-8")
+        code, _, err = verify()
+        assert (code, err.startswith(f"error[verification]: {note}: MLflow writes a file of this name ")) == (7, True)
+        assert verify(URI, "--files", place.model)[0] == 7
 
 
 def test_the_row_is_the_same_however_it_is_read(place: Place) -> None:
@@ -196,7 +207,7 @@ def test_no_file_left_is_7_and_no_folder_left_is_3(place: Place, verify: Verify)
 def test_files_are_hashed_where_they_were_downloaded(place: Place, verify: Verify, tmp_path: Path) -> None:
     copy = tmp_path / "download"
     shutil.copytree(place.model, copy)
-    (copy / "registered_model_meta").write_text("x", encoding="utf-8")
+    (copy / "registered_model_meta").write_text(NOTE, encoding="utf-8")
     overwrite(place.model)
     code, out, _ = verify(URI, "--files", copy)
     assert code == 0
@@ -359,6 +370,35 @@ def test_a_policy_that_must_have_judged_is_named_by_file_or_by_digest(
     assert verify(URI, "-p", tmp_path / "nowhere.yaml")[0] == 2
 
 
+def test_only_a_statement_that_holds_lends_a_digest_its_name(place: Place, verify: Verify, tmp_path: Path) -> None:
+    good, bad = POLICY.digest, f"sha256:{'b' * 64}"
+    place.sign(policy={"name": "strict", "digest": bad}, verdict="failed")
+    lent = place.statement(policy={"name": POLICY.name, "digest": bad})
+    keys.create(tmp_path / "stranger.key")
+    strangers = sealed(lent.payload, keys.signing_key(tmp_path / "stranger.key"))
+    own = keys.signing_key(place.key)
+    elsewhere = lent.model_copy(update={"subject": lent.subject.model_copy(update={"version": "2"})})
+    for forged in (strangers, sealed(elsewhere.payload, own), sealed(lent.payload, own), "{}"):
+        place.client.set_model_version_tag(NAME, "1", "gate.attestation.0", forged)  # before those of all policies
+        assert verify(URI, "-p", good)[0] == 0
+        for options in (("-p", good, "-p", bad), ("-p", bad)):
+            code, _, err = verify(URI, *options)
+            assert (code, err) == (7, "error[verification]: the verdict of policy 'strict' is FAILED")
+
+
+def test_a_digest_that_no_statement_carries_which_holds_is_7_and_says_why(
+    place: Place, verify: Verify, tmp_path: Path
+) -> None:
+    stranger = keys.create(tmp_path / "stranger.key")
+    code, _, err = verify(URI, "-p", POLICY.digest, key=stranger)
+    assert code == 7
+    assert f"there is no signed statement of policy {POLICY.digest} on {URI} (not believed: gate.attestation." in err
+    assert "which is not trusted here" in err
+    place.client.delete_model_version_tag(NAME, "1", f"gate.attestation.{POLICY.name}")
+    code, _, err = verify(URI, "-p", POLICY.digest)
+    assert (code, err.endswith("(there is none at all)")) == (7, True)
+
+
 def test_all_statements_must_hold_and_name_the_same_files(place: Place, verify: Verify) -> None:
     place.sign(policy={"name": "second"})
     assert verify()[0] == 0
@@ -502,6 +542,7 @@ def command(*arguments: str) -> str:
 def test_nothing_heavy_is_imported(place: Place, tmp_path: Path) -> None:
     mine = policy_file(tmp_path / "mine.yaml", "mine")
     place.sign(policy={"name": "mine", "digest": digest(mine)})
+    (place.model / "registered_model_meta").write_text(NOTE, encoding="utf-8")
     found = command("verify", URI, "--public-key", str(place.public), "--policy", str(mine), "--max-age", "1d")
     assert found == "0 ['gate.evidence', 'gate.evidence.recognition', 'gate.evidence.wording']"  # those of the CLI
 
@@ -550,8 +591,12 @@ def test_a_file_that_differs_in_the_store_of_a_server_is_7(
 
 
 def test_what_mlflow_writes_at_the_root_is_ignored_behind_a_server(remote: Place, verify: Verify) -> None:
-    (remote.model / "registered_model_meta").write_text("x", encoding="utf-8")
+    (remote.model / "registered_model_meta").write_text(NOTE, encoding="utf-8")
     assert verify()[0] == 0
+    for content in ("EVIL WEIGHTS", NOTE + "#" * 5000):
+        (remote.model / "registered_model_meta").write_text(content, encoding="utf-8")
+        code, _, err = verify()
+        assert (code, "model/registered_model_meta: MLflow writes a file of this name " in err) == (7, True)
 
 
 def test_a_server_that_has_no_file_left_is_7(remote: Place, verify: Verify) -> None:
