@@ -22,7 +22,9 @@ _FIRST = "0" * 64
 class Audit:
     """An audit log, which any number of processes of one machine append to.
 
-    Each line names the SHA-256 of the line before it, so that a line that is changed or taken out afterwards shows.
+    Each line names the SHA-256 of the line before it, so that a line that is changed or taken out afterwards shows. A
+    last line that was torn, as when power is lost, stays, and the entry after it names its SHA-256. No key is in this:
+    whoever can write the file can write all lines after a change anew, or tear the last one.
 
     Args:
         path: Of the log; made with its folder when missing.
@@ -54,8 +56,9 @@ class Audit:
             descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o640)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
+                after = _mended(descriptor)
                 if entry is not None:
-                    _write(descriptor, {"time": datetime.now(UTC).isoformat(), **entry, "after": _last(descriptor)})
+                    _write(descriptor, _line(entry, after))
             finally:
                 os.close(descriptor)
         except OSError as error:
@@ -65,7 +68,7 @@ class Audit:
 
 
 def entries(path: Path) -> Iterator[dict[str, object]]:
-    """The decisions of a log, in order.
+    """The decisions of a log, in order; among them, with a hash `torn`, what was written after a torn line.
 
     Args:
         path: Of the log.
@@ -74,37 +77,73 @@ def entries(path: Path) -> Iterator[dict[str, object]]:
         GateError: It cannot be read.
         VerificationError: A line was changed or taken out.
     """
-    before = _FIRST
     try:
-        lines = path.read_bytes().splitlines()
+        content = path.read_bytes()
     except OSError as error:
         raise GateError(f"the audit log {path} cannot be read: {error.strerror}") from error
+    lines = content.removesuffix(b"\n").split(b"\n") if content else []
+    before, torn = _FIRST, list[bytes]()
     for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if not isinstance(entry, dict) or entry.get("after") != before:
+        entry = _read(line)
+        if entry is None and number < len(lines):
+            torn.append(line)
+            continue
+        if entry is None or (entry.get("after"), entry.get("torn")) != (before, _hash(torn) if torn else None):
             raise VerificationError(
-                f"{path}: line {number} does not follow from the one before it: the log was changed"
+                f"{path}: line {number - len(torn)} does not follow from the one before it: the log was changed"
             )
-        before = sha256(line).hexdigest()
+        before, torn = _hash([line]), []
         yield entry
 
 
-def _write(descriptor: int, entry: Mapping[str, object]) -> None:
-    line, size = json.dumps(entry, ensure_ascii=True).encode() + b"\n", os.fstat(descriptor).st_size
-    if os.write(descriptor, line) != len(line):
-        os.ftruncate(descriptor, size)  # half a line would break the chain for ever
+def _read(line: bytes) -> dict[str, object] | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _line(entry: Mapping[str, object], after: str) -> bytes:
+    stamped = {"time": datetime.now(UTC).isoformat(), **entry, "after": after}
+    return json.dumps(stamped, ensure_ascii=True).encode() + b"\n"
+
+
+def _hash(lines: list[bytes]) -> str:
+    return sha256(b"\n".join(lines)).hexdigest()
+
+
+def _write(descriptor: int, text: bytes) -> None:
+    size = os.fstat(descriptor).st_size
+    if os.write(descriptor, text) != len(text):
+        os.ftruncate(descriptor, size)  # a line that we know to be torn need not stay
         raise OSError(0, "only a part of the line could be written")
     os.fdatasync(descriptor)
 
 
-def _last(descriptor: int) -> str:
-    """The SHA-256 of the last line."""
+def _mended(descriptor: int) -> str:
+    """The SHA-256 of the last line, after which the next one can be written."""
+    after, torn = _end(descriptor)
+    if torn is None:
+        return after
+    if not torn:
+        _write(descriptor, b"\n")
+        return after
+    line = _line({"what": "a line that was torn", "decision": "recovered", "torn": _hash(torn)}, after)
+    _write(descriptor, b"\n" + line)
+    return _hash([line.removesuffix(b"\n")])
+
+
+def _end(descriptor: int) -> tuple[str, list[bytes] | None]:
+    """The SHA-256 of the last whole line, and what was torn after it; None where the log ends in a newline.
+
+    A line that only lacks its newline is whole. More than one can be torn: power may fail while the first is mended.
+    """
     size, span = os.fstat(descriptor).st_size, _TAIL
     while True:
-        tail = os.pread(descriptor, min(size, span), max(0, size - span)).rstrip(b"\n")
-        if b"\n" in tail or span >= size:
-            return sha256(tail.rpartition(b"\n")[2]).hexdigest() if tail else _FIRST
+        lines = os.pread(descriptor, min(size, span), max(0, size - span)).split(b"\n")
+        ends, last = not lines[-1], len(lines) - 1
+        whole = last - 1 if ends else next((at for at in range(last, -1, -1) if _read(lines[at]) is not None), -1)
+        if whole > 0 or span >= size:
+            return _hash([lines[whole]]) if whole >= 0 else _FIRST, None if ends else lines[whole + 1 :]
         span *= 2

@@ -1,6 +1,7 @@
 """Writing the files of a model, and freezing them, never at the same time.
 
 Locks are files beside the audit log: they hold for all workers of a server on one machine, or on a shared file system.
+Each is held for a moment, never while a client sends.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import posixpath
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_LOCKS = 64
 _DEPTH = 3  # parts of a path that name a model: EXPERIMENT/models/m-…
+_ABOVE = "above"  # the lock of all paths that are shorter
+_MODELS = tuple(f"models-{number}" for number in range(64))
 _PATIENCE = 20.0  # seconds until uploads are over
 _PAUSE = 0.05
+_this_thread = threading.local()
 
 
 @contextmanager
@@ -33,52 +37,74 @@ def writing(folder: Path, path: str) -> Iterator[None]:
         folder: Of the locks.
         path: From the root of the store.
     """
-    with ExitStack() as held:
-        for number in _numbers(path):
-            fcntl.flock(held.enter_context(_opened(folder, number)), fcntl.LOCK_SH)
+    lock = folder / _name(path)
+    mine: set[Path] = vars(_this_thread).setdefault("writes", set())
+    if lock in mine:  # a folder is written file by file: waiting behind who waits for us would never end
         yield
+        return
+    with _held(lock, fcntl.LOCK_SH):
+        mine.add(lock)
+        try:
+            yield
+        finally:
+            mine.remove(lock)
 
 
 @contextmanager
 def freezing(folder: Path, path: str) -> Iterator[None]:
-    """While the files below a path become frozen: waits until no upload to them is under way.
+    """While the files below a path become frozen: waits until nothing is written to them.
 
     Args:
         folder: Of the locks.
         path: From the root of the store.
 
     Raises:
-        VerificationError: Uploads do not end.
+        VerificationError: Writing does not end.
     """
+    name, ends = _name(path), time.monotonic() + _PATIENCE
     with ExitStack() as held:
-        for number in _numbers(path):
-            _taken(held.enter_context(_opened(folder, number)), path)
+        try:
+            for each in (_ABOVE, *(_MODELS if name == _ABOVE else [name])):
+                held.enter_context(_held(folder / each, fcntl.LOCK_EX, ends))
+        except BlockingIOError:
+            raise VerificationError(f"files are being uploaded to {path!r}; record the check again later") from None
         yield
 
 
-def _taken(descriptor: int, path: str) -> None:
-    ends = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > ends:
-                raise VerificationError(f"files are being uploaded to {path!r}; record the check again later") from None
-            time.sleep(_PAUSE)
-
-
-def _numbers(path: str) -> list[int]:
-    """The locks of a path: one of a model's, every one where it is above models."""
+def _name(path: str) -> str:
+    """The lock of a path: its model's, or that of all paths above models."""
     parts = posixpath.normpath(path).split("/")
     if len(parts) < _DEPTH:
-        return list(range(_LOCKS))
-    return [crc32("/".join(parts[:_DEPTH]).encode()) % _LOCKS]
+        return _ABOVE
+    return _MODELS[crc32("/".join(parts[:_DEPTH]).encode()) % len(_MODELS)]
 
 
 @contextmanager
-def _opened(folder: Path, number: int) -> Iterator[int]:
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / f"{number}.lock", os.O_CREAT | os.O_RDWR, 0o640)
+def _held(path: Path, kind: int, ends: float | None = None) -> Iterator[None]:
+    """A lock, taken in turn: whoever waits for it keeps the turn, so that later ones cannot pass for ever."""
+    with _opened(path.with_suffix(".lock")) as lock:
+        with _opened(path.with_suffix(".turn")) as turn:
+            _take(turn, fcntl.LOCK_EX, ends)
+            _take(lock, kind, ends)
+        yield
+
+
+def _take(descriptor: int, kind: int, ends: float | None) -> None:
+    if ends is None:
+        return fcntl.flock(descriptor, kind)
+    while True:
+        try:
+            return fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(_PAUSE)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o640)
     try:
         yield descriptor
     finally:

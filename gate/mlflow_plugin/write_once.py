@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import posixpath
-from contextlib import ExitStack, contextmanager
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlflow.exceptions import MlflowException
@@ -19,13 +21,15 @@ from gate.mlflow_plugin.uploads import writing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterator
-    from typing import BinaryIO
+    from typing import IO, BinaryIO
 
     from gate.mlflow_plugin.guard import Guard
 
     _Repository: TypeAlias = Any  # any artifact repository of MLflow
 else:
     _Repository = object
+
+_IN_MEMORY = 2**20  # bytes of a body that need no disk
 
 
 class WriteOnce(_Repository):
@@ -55,18 +59,22 @@ class WriteOnce(_Repository):
     def log_artifact_from_stream(
         self, stream: BinaryIO, artifact_file_name: str, artifact_path: str | None = None
     ) -> None:
-        """Refused below a frozen model."""
-        with self._writing(artifact_path, posixpath.basename(artifact_file_name)):
-            super().log_artifact_from_stream(stream, artifact_file_name, artifact_path)
+        """Refused below a frozen model, also where it became frozen before the last part was there."""
+        self._require_free(artifact_file_name, artifact_path)
+        with self._spool() as spool:
+            shutil.copyfileobj(stream, spool, _IN_MEMORY)
+            self._land(spool, artifact_file_name, artifact_path)
 
     async def log_artifact_from_async_stream(
         self, chunks: AsyncIterable[bytes], artifact_file_name: str, artifact_path: str | None = None
     ) -> None:
-        """Refused below a frozen model; the lock is held until the last part is there."""
-        with ExitStack() as held:
-            allowed = self._writing(artifact_path, posixpath.basename(artifact_file_name))
-            await asyncio.to_thread(held.enter_context, allowed)
-            await super().log_artifact_from_async_stream(chunks, artifact_file_name, artifact_path)
+        """Refused below a frozen model, also where it became frozen before the last part was there."""
+        await asyncio.to_thread(self._require_free, artifact_file_name, artifact_path)
+        with self._spool() as spool:
+            async for chunk in chunks:
+                await asyncio.to_thread(spool.write, chunk)
+            # As one call: what holds a lock must not wait for a thread, which may wait for the lock.
+            await asyncio.to_thread(self._land, spool, artifact_file_name, artifact_path)
 
     def create_multipart_upload(self, local_file: str, num_parts: int = 1, artifact_path: str | None = None) -> Any:
         """Refused below a frozen model."""
@@ -88,6 +96,23 @@ class WriteOnce(_Repository):
             f"for {expiration} seconds it would write past this server, so that files could change after their check; "
             "upload through the server",
         )
+
+    def _require_free(self, name: str, artifact_path: str | None) -> None:
+        """Refuse before a body has come."""
+        with self._writing(artifact_path, posixpath.basename(name)):
+            pass
+
+    def _spool(self) -> SpooledTemporaryFile[bytes]:
+        """Where a body waits until all of it is there, because a lock cannot: on the disk that it goes to, unnamed."""
+        folder = getattr(self, "artifact_dir", None)
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        return SpooledTemporaryFile(_IN_MEMORY, dir=folder)
+
+    def _land(self, spool: IO[bytes], name: str, artifact_path: str | None) -> None:
+        spool.seek(0)
+        with self._writing(artifact_path, posixpath.basename(name)):
+            super().log_artifact_from_stream(spool, name, artifact_path)
 
     @contextmanager
     def _writing(self, artifact_path: str | None, name: str = "") -> Iterator[None]:

@@ -241,6 +241,19 @@ def test_an_audit_log_that_was_changed_or_is_another_is_told(
     assert "chmod o-w" in str(examine(guarded.uri, "--server-policy", file, code=7)["audit log"][0][2])
 
 
+def test_a_torn_line_of_the_audit_log_is_told_and_is_no_fault(guarded: Registry, examine: Examine) -> None:
+    examine(guarded.uri, code=0)
+    log = guarded.home / "audit.jsonl"
+    before = log.read_bytes()
+    try:
+        log.write_bytes(before[:-40])
+        found = examine(guarded.uri, "--server-policy", guarded.home / "server.yaml", code=0)["audit log"]
+    finally:
+        log.write_bytes(before)
+    assert [state for state, *_ in found] == ["note"]
+    assert "none of them changed; a line was torn 1 times, last found at 20" in found[0][1]
+
+
 def test_experiments_whose_files_nobody_freezes_are_named(plain: Registry, examine: Examine) -> None:
     for number in range(7):
         plain.client.create_experiment(f"own {number}", (plain.home / f"own{number}").as_uri())

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import io
 import os
 import signal
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from threading import Event
 
 import pytest
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag
+from mlflow.exceptions import MlflowException
+from mlflow.server import handlers
 
-from gate.attestation.names import FROZEN, statement_key
+from gate.attestation.envelope import sealed
+from gate.attestation.names import statement_key
+from gate.mlflow_plugin import artifact_store, registry_store
 from gate.mlflow_plugin.audit import entries
+from gate.mlflow_plugin.locations import DESTINATION
 from tests.enforcement import servers
-from tests.enforcement.servers import Server
+from tests.enforcement.servers import Place, Server, stated
 
 ROUNDS = 12
 
@@ -117,20 +125,77 @@ class SlowUpload:
         return status
 
 
-def test_a_statement_waits_for_an_upload_that_began_before_it(sqlite_server: Server, crowd: ThreadPoolExecutor) -> None:
+def test_an_upload_that_is_not_there_yet_when_its_model_becomes_frozen_never_lands(sqlite_server: Server) -> None:
     server = sqlite_server
     version = server.version()
-    path = f"{server.folder(version)}/data/weights"
-    upload = SlowUpload(server, path)
+    before = server.files()
+    upload = SlowUpload(server, f"{server.folder(version)}/data/weights")
     time.sleep(1)
-    taken: Future[object] = crowd.submit(server.record, version)
-    time.sleep(1.5)
-    assert not taken.done()
-    assert FROZEN not in server.tags(version)
-    assert upload.end() == 200
-    assert taken.result().status_code == 200  # type: ignore[attr-defined]
-    assert server.files()[path] == b"slow evil"  # the gate hashes again after it has recorded
-    assert server.put(path)[0] == 403
+    began = time.monotonic()
+    assert server.record(version).status_code == 200
+    assert time.monotonic() - began < 10
+    assert upload.end() == 403
+    assert server.files() == before
+
+
+@pytest.mark.parametrize("path", ["zzz", "0", "0/models"])
+def test_unfinished_uploads_above_models_hold_no_model_up(sqlite_server: Server, path: str) -> None:
+    server = sqlite_server
+    uploads = [SlowUpload(server, path) for _ in range(10)]
+    time.sleep(1)
+    began = time.monotonic()
+    server.passed()
+    assert time.monotonic() - began < 10
+    for each in uploads:
+        each.connection.close()
+
+
+class InTheMiddle(io.BytesIO):
+    """A body in whose middle something happens."""
+
+    def __init__(self, happens: Callable[[], None]) -> None:
+        super().__init__(b"evil" * 2**20)
+        self.happens = happens
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell():
+            self.happens()
+        return super().read(size)
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        while part := self.read(2**20):
+            yield part
+
+
+@pytest.mark.parametrize("kind", ["a stream", "parts"])
+def test_what_is_frozen_before_the_last_part_is_there_stays_as_it_was(
+    prepared: Place, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("GATE_SERVER_POLICY", str(prepared.policy))
+    monkeypatch.setenv(DESTINATION, f"gate+{prepared.artifacts.as_uri()}")
+    registry = registry_store.build(f"gate+{prepared.database}")
+    monkeypatch.setattr(handlers, "_model_registry_store", registry)
+    store = artifact_store.build(f"gate+{prepared.artifacts.as_uri()}")
+    folder = "1/models/m-1/artifacts"
+
+    def write(body: InTheMiddle, name: str) -> None:
+        if kind == "a stream":
+            store.log_artifact_from_stream(body, name, folder)  # type: ignore[attr-defined]
+        else:
+            asyncio.run(store.log_artifact_from_async_stream(body.parts(), name, folder))  # type: ignore[attr-defined]
+
+    @cache
+    def freeze() -> None:
+        registry.create_registered_model("enc")
+        version = registry.create_model_version("enc", f"mlflow-artifacts:/{folder}")
+        text = sealed(stated(version).payload, prepared.key)
+        registry.set_model_version_tag("enc", "1", ModelVersionTag(statement_key("geometry"), text))
+
+    write(InTheMiddle(lambda: None), "MLmodel")
+    with pytest.raises(MlflowException, match="its files are frozen"):
+        write(InTheMiddle(freeze), "weights")
+    [file] = (path for path in prepared.artifacts.rglob("*") if path.is_file())
+    assert (file.name, file.read_bytes()) == ("MLmodel", b"evil" * 2**20)
 
 
 def test_uploads_elsewhere_do_not_wait_for_each_other(sqlite_server: Server) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,89 @@ def test_a_line_that_was_changed_taken_out_or_moved_shows(tmp_path: Path, change
     assert callable(change)
     path.write_text("".join(f"{line}\n" for line in change(path.read_text(encoding="utf-8").splitlines())), "utf-8")
     with pytest.raises(VerificationError, match="does not follow from the one before it: the log was changed"):
+        list(entries(path))
+
+
+def filled(path: Path) -> list[bytes]:
+    """The lines of a log of three decisions."""
+    audit = Audit(path)
+    for number in range(3):
+        audit.append({"what": number, "decision": "allowed"})
+    return path.read_bytes().splitlines()
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"time": "2026-1', b"\0" * 200, b"\xff\r\x85", b"[]", b"x" * 200_000])
+def test_a_last_line_that_was_torn_stays_and_the_log_goes_on(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "audit.jsonl"
+    first, second, _ = filled(path)
+    path.write_bytes(b"\n".join((first, second, torn)))
+    with pytest.raises(VerificationError, match="line 3 does not follow"):
+        list(entries(path))
+    Audit(path).append({"what": 3, "decision": "allowed"})
+    assert path.read_bytes().startswith(b"\n".join((first, second, torn, b"")))
+    found = list(entries(path))
+    assert [each["decision"] for each in found] == ["allowed", "allowed", "recovered", "allowed"]
+    assert found[2]["torn"] == sha256(torn).hexdigest()
+    assert found[2]["after"] == sha256(second).hexdigest()
+
+
+def test_the_first_line_can_be_torn_and_so_can_the_one_that_mends_it(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b'{"time')
+    Audit(path)
+    path.write_bytes(path.read_bytes()[:-40])
+    Audit(path)
+    found = list(entries(path))
+    assert [each["decision"] for each in found] == ["recovered"]
+
+
+def test_a_whole_line_that_lacks_its_newline_is_a_decision_like_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    lines = filled(path)
+    path.write_bytes(b"\n".join(lines))
+    assert len(list(entries(path))) == 3
+    Audit(path).append({"what": 3, "decision": "allowed"})
+    assert [each["what"] for each in entries(path)] == [0, 1, 2, 3]
+
+
+def changed(**change: object) -> Callable[[list[bytes]], list[bytes]]:
+    """The mending line, the fourth, with other values."""
+    return lambda lines: [*lines[:3], json.dumps({**json.loads(lines[3]), **change}).encode(), *lines[4:]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed(torn="0" * 64),
+        changed(after="0" * 64),
+        changed(torn=None),
+        lambda lines: [*lines[:2], lines[2] + b"x", *lines[3:]],
+        lambda lines: [*lines[:2], *lines[3:]],
+        lambda lines: [*lines[:3], lines[2], *lines[3:]],
+        lambda lines: [lines[0], *lines[2:]],
+        lambda lines: [lines[0], b"no JSON", *lines[2:]],
+        lambda lines: [lines[0], b"no JSON", lines[3], *lines[1:]],
+        lambda lines: lines[:3],
+    ],
+)
+def test_a_torn_line_is_believed_only_with_its_own_mending_right_after_it(
+    tmp_path: Path, change: Callable[[list[bytes]], list[bytes]]
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b"\n".join(filled(path))[:-30])
+    Audit(path).append({"what": 3, "decision": "allowed"})
+    lines = path.read_bytes().splitlines()
+    assert len(list(entries(path))) == 4
+    path.write_bytes(b"".join(line + b"\n" for line in change(lines)))
+    with pytest.raises(VerificationError, match="does not follow from the one before it: the log was changed"):
+        list(entries(path))
+
+
+def test_a_line_that_is_no_line_of_ours_is_not_mended_where_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b"\n".join([*filled(path)[:2], b"no JSON", b""]))
+    Audit(path).append({"what": 3, "decision": "allowed"})
+    with pytest.raises(VerificationError, match="line 3 does not follow"):
         list(entries(path))
 
 

@@ -18,8 +18,10 @@ def test_files_are_not_frozen_while_they_are_written(tmp_path: Path, monkeypatch
     with uploads.writing(tmp_path, f"{MODEL}/data/model.pt2"):
         with pytest.raises(VerificationError, match=f"files are being uploaded to '{MODEL}'"), _frozen(tmp_path):
             pass
-        with uploads.writing(tmp_path, f"{MODEL}/MLmodel"):  # others may write
-            pass
+        other = threading.Thread(target=_write, args=(tmp_path, f"{MODEL}/MLmodel"))
+        other.start()
+        other.join(10)
+        assert not other.is_alive()  # others may write
     with _frozen(tmp_path):
         pass
 
@@ -53,6 +55,69 @@ def test_freezing_waits_for_an_upload_and_a_write_for_the_freezing(tmp_path: Pat
     later.join(10)
     uploading.join(10)
     assert order == ["uploaded", "frozen", "still frozen", "uploaded"]
+
+
+@pytest.mark.parametrize("path", [f"{MODEL}/x", "1"])
+def test_many_that_write_in_turn_do_not_keep_a_model_from_being_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(uploads, "_PATIENCE", 5.0)
+    over = threading.Event()
+
+    def again_and_again() -> None:
+        while not over.is_set():
+            _write(tmp_path, path, 0.1)
+
+    crowd = [threading.Thread(target=again_and_again) for _ in range(8)]
+    try:
+        for each in crowd:
+            each.start()
+            time.sleep(0.03)  # never is there a moment in which nobody writes
+        with _frozen(tmp_path):
+            pass
+    finally:
+        over.set()
+        for each in crowd:
+            each.join(10)
+
+
+def test_a_folder_that_is_written_file_by_file_does_not_wait_for_who_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "_PATIENCE", 5.0)
+    order: list[str] = []
+
+    def freeze() -> None:
+        with _frozen(tmp_path):
+            order.append("frozen")
+
+    with uploads.writing(tmp_path, MODEL):
+        waiting = threading.Thread(target=freeze)
+        waiting.start()
+        time.sleep(0.3)
+        with uploads.writing(tmp_path, f"{MODEL}/x"):
+            order.append("written")
+    waiting.join(10)
+    assert order == ["written", "frozen"]
+
+
+@pytest.mark.parametrize("path", ["zzz", "", "1/models", f"{MODEL}/x"])
+def test_a_path_takes_one_lock(tmp_path: Path, path: str) -> None:
+    with uploads.writing(tmp_path, path):
+        assert len(list(tmp_path.glob("*.lock"))) == 1
+
+
+def test_what_lies_above_models_is_frozen_with_all_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_PATIENCE", 0.2)
+    with uploads.writing(tmp_path, f"{MODEL}/x"), pytest.raises(VerificationError), uploads.freezing(tmp_path, "1"):
+        pass
+    with uploads.freezing(tmp_path, "1"):
+        pass
+
+
+def _write(folder: Path, path: str, seconds: float = 0) -> None:
+    with uploads.writing(folder, path):
+        time.sleep(seconds)
 
 
 def _frozen(folder: Path) -> AbstractContextManager[None]:

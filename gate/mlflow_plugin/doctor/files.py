@@ -145,7 +145,16 @@ def _audit(path: Path, asked: datetime | None) -> Point:
     if asked is not None and not any(_is_ours(entry, asked) for entry in found[-1000:]):
         do = "give the server policy that the server runs with"
         return wrong("audit log", f"what the server has just refused is not in {path}: it writes another", do)
-    return ok("audit log", f"{path} holds {len(found)} decisions, none of them changed")
+    return _whole(path, found)
+
+
+def _whole(path: Path, found: list[dict[str, object]]) -> Point:
+    torn = [entry for entry in found if "torn" in entry]
+    told = f"{path} holds {len(found) - len(torn)} decisions, none of them changed"
+    if not torn:
+        return ok("audit log", told)
+    do = "if no power was lost and no disk was full then, somebody else wrote there: compare it with a copy of yours"
+    return note("audit log", f"{told}; a line was torn {len(torn)} times, last found at {torn[-1]['time']}", do)
 
 
 def _is_ours(entry: dict[str, object], asked: datetime) -> bool:
