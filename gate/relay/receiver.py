@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import sqlite3
 import time
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
 from gate.relay import delivery
+from gate.relay.bodies import Bodies, Unread
 from gate.relay.journal import tell
 from gate.relay.selection import ignored
 
@@ -30,9 +29,8 @@ if TYPE_CHECKING:
     from gate.relay.queue import Queue, State
     from gate.relay.working import Work
 
-LARGEST = 1 << 20  # bytes of a body
-_SECONDS = 20  # that a body may take to arrive
 _EXAMPLE = "example_model"  # what MLflow's own test of a webhook tells of
+_LATER = 5  # seconds after which a body that gave way is welcome
 # By the reason, or by the decision where that needs none; anything else is 200. MLflow sends again after 503.
 _STATUS = {
     "queued": 202,
@@ -42,16 +40,9 @@ _STATUS = {
     "time": 401,
     "unread": 408,
     "size": 413,
+    "busy": 503,
     "full": 503,
 }
-
-
-class _Unread(Exception):  # noqa: N818 - an outcome of a request, and no fault of ours
-    """A body that is too large, or does not come."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Receiver:
@@ -66,6 +57,7 @@ class Receiver:
 
     def __init__(self, queue: Queue, work: Work, secrets: Sequence[bytes], patterns: Sequence[str]) -> None:
         self._queue, self._work, self._secrets, self._patterns = queue, work, secrets, patterns
+        self._bodies = Bodies()
         self._answered: Counter[tuple[str, str]] = Counter()
 
     def app(self) -> Starlette:
@@ -89,17 +81,19 @@ class Receiver:
         """Answer a delivery: 202 when its version is on the disk, 200 when there is nothing to do."""
         identity = model = version = None
         try:
-            heard = delivery.read(request.headers, await _body(request), self._secrets, time.time())
+            heard = delivery.read(request.headers, await self._bodies.read(request), self._secrets, time.time())
             identity = heard.id
             decision, reason = "ignored", "event"
             if heard.version is not None:
                 model, version = heard.version.name, heard.version.version
                 decision, reason = await run_in_threadpool(self._decide, heard, heard.version)
-        except (delivery.RefusedDelivery, _Unread) as refused:
+        except (delivery.RefusedDelivery, Unread) as refused:
             decision, reason = "refused", str(refused)
         self._answered[decision, reason] += 1
         tell("delivery", decision=decision, reason=reason or None, id=identity, model=model, version=version)
-        return JSONResponse({"decision": decision, "reason": reason or None}, _STATUS.get(reason or decision, 200))
+        status = _STATUS.get(reason or decision, 200)
+        later = {"Retry-After": str(_LATER)} if reason == "busy" else None
+        return JSONResponse({"decision": decision, "reason": reason or None}, status, later)
 
     def _decide(self, heard: delivery.Delivery, version: delivery.NewVersion) -> tuple[str, str]:
         why = "example" if version.name == _EXAMPLE else ignored(version.name, version.source, self._patterns)
@@ -158,24 +152,3 @@ class Receiver:
 def _unwritable(_: Request, error: Exception) -> Response:
     tell("relay", decision="cannot use the queue", reason=str(error))
     return JSONResponse({"decision": "refused", "reason": "queue"}, 503)
-
-
-async def _body(request: Request) -> bytes:
-    """The body as it came; no more than a megabyte of it is ever read.
-
-    Raises:
-        _Unread: It is larger, or does not come.
-    """
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and len(announced) < 20 and int(announced) > LARGEST:
-        raise _Unread("size")
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > LARGEST:
-                    raise _Unread("size")
-    except (TimeoutError, ClientDisconnect):
-        raise _Unread("unread") from None
-    return bytes(body)

@@ -14,6 +14,7 @@ import uvicorn
 from gate.errors import UsageError
 from gate.policy.loading import load_policy
 from gate.relay.checking import Check
+from gate.relay.connections import Connection
 from gate.relay.dispatching import Dispatch
 from gate.relay.journal import tell
 from gate.relay.queue import Queue
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gate.relay.target import Target
 
 SECRET = "GATE_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable
-_CONNECTIONS = 64  # with the bound of a body, what deliveries can hold in memory
+_BACKLOG = 256  # connections that may be taken at a time, each with a file, before any of them gives way
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,9 @@ def _server(app: Starlette) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_CONNECTIONS,
+        http=Connection,
+        ws="none",
+        backlog=_BACKLOG,
         timeout_graceful_shutdown=5,
     )
     return uvicorn.Server(config)

@@ -18,8 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import requests
 import torch
 from cryptography.fernet import Fernet
+from mlflow import MlflowClient
 from torch import nn
 
 from gate.errors import RegistryError
@@ -68,6 +70,13 @@ class Server:
         with suppress(Exception):
             client.create_registered_model(name)
         return str(client.create_model_version(name, f"{run.artifact_uri}/model", run.run_id).version)
+
+    def mark(self, name: str) -> str:
+        """A version that MLflow takes for a prompt, which anybody may put among those of a model."""
+        tag = {"key": "mlflow.prompt.is_prompt", "value": "true"}
+        body: Any = {"name": name, "source": "dummy-source", "tags": [tag]}
+        answer = requests.post(f"{self.url}/api/2.0/mlflow/model-versions/create", json=body, timeout=60)
+        return str(answer.json()["model_version"]["version"])
 
     def again(self, name: str) -> str:
         """The real model of the server as a version of another name."""
@@ -311,7 +320,60 @@ def test_the_versions_of_a_registry_come_page_by_page(server: Server, monkeypatc
     found = [each for page in pages for each in page]
     assert [each.version for each in found if each.name == "paged"] == ["1", "2", "3", "4", "5"]
     assert len({(each.name, each.version) for each in found}) == len(found)
-    assert [each.created for each in found] == sorted(each.created for each in found)
+    shown = [each.created for each in found if each.source != "dummy-source"]
+    assert shown == sorted(shown)
+
+
+@pytest.mark.parametrize("models", [1, 10_000])
+def test_versions_that_a_prompt_among_them_hides_are_found_by_few_requests(
+    server: Server, monkeypatch: pytest.MonkeyPatch, models: int
+) -> None:
+    name, other = f"hidden-{models}", f"posing-{models}"
+    for each in (name, other):
+        server.register(each)
+        server.mark(each)
+        for _ in range(4):
+            server.register(each)
+        server.client.delete_model_version(each, "4")
+    server.client.set_registered_model_tag(other, "mlflow.prompt.is_prompt", "true")
+    for text in "abc":
+        server.client.register_prompt(f"words-{models}", f"Say {text}.")
+    monkeypatch.setattr(versions, "_PAGE", 2)
+    monkeypatch.setattr(versions, "_MODELS", models)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    asked: list[str] = []
+
+    def counting(method: str) -> Any:
+        ask = getattr(MlflowClient, method)
+
+        def counted(client: MlflowClient, name: str, *more: str) -> Any:
+            asked.append(name)
+            return ask(client, name, *more)
+
+        return counted
+
+    for method in ("get_model_version", "get_registered_model"):
+        monkeypatch.setattr(MlflowClient, method, counting(method))
+    pages = list(versions.pages())
+    assert all(len(page) <= 2 for page in pages)
+    found = [each for page in pages for each in page]
+    assert len({(each.name, each.version) for each in found}) == len(found)
+    for each in (name, other):
+        assert {found.version for found in found if found.name == each} == {"1", "2", "3", "5", "6"}
+        assert asked.count(each) == 5
+    assert not [each for each in asked if each.startswith("words")]
+
+
+def test_a_version_that_is_hidden_in_the_registry_is_dispatched_and_a_prompt_is_not(
+    server: Server, start: Start, github: GitHub
+) -> None:
+    server.register("buried")
+    server.mark("buried")
+    server.client.register_prompt("buried-words", "Say {{what}}.")
+    relay = start("--dispatch=acme/models", f"--github-url={github.url}", "--model=buried*")
+    until(lambda: relay.health()["dispatched"], "it is not seen")
+    until(lambda: relay.health()["last_reconcile"], "the registry was not met")
+    assert dict(github.accepted) == {("buried", "1"): 1}
 
 
 def test_a_registry_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
