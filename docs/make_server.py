@@ -62,6 +62,19 @@ Whoever promotes does it as before: in the UI, with a client, or with `gate prom
 
 > Refused by gate: alias 'champion' of models:/text-encoder/41: the verdict of policy 'text-encoder' is FAILED; run: gate explain 903b8e0a
 
+## An existing registry
+
+The server decides about what is promoted from its start on; what was promoted before, or past it in the database, stays where it
+is. `gate doctor --server-policy server.yaml` puts every version that has a protected alias, stage, tag or name through the same
+decision, and names those that would be refused today, and why. For each of them:
+
+- check and sign it: `gate check models:/text-encoder/41 -p text-encoder.yaml --signing-key ci`;
+- or take the promotion back: remove the alias or the tag, archive the version.
+
+Files that do not go through the server (their location does not begin with `mlflow-artifacts:/`) cannot be frozen, and no
+statement on them is taken. Register such a model anew through the server, check it there, and move the alias; or write
+`artifacts: anywhere` in the server policy, and see yourself that nobody changes them.
+
 ## What is refused
 
 | What is asked for | What the server does |

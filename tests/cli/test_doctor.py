@@ -86,6 +86,7 @@ def test_a_guarded_deployment_is_well(guarded: Registry, examine: Examine) -> No
     assert states(found) == {
         "registry": ["ok"],
         "enforcement": ["ok"],
+        "promoted": ["ok"],
         "artifacts": ["ok"],
         "experiments": ["ok"],
         "webhooks": ["note"],
@@ -158,6 +159,9 @@ def test_a_guard_rail_and_a_database_are_no_enforcement(guarded: Registry, exami
         found = examine(uri, code=7)
         assert states(found)["registry"] == ["ok"]
         assert "whoever has this URI walks around the server" in found["enforcement"][0][1]
+        assert "promoted" not in found
+    found = examine(database, "--server-policy", guarded.home / "server.yaml", code=7)
+    assert "name its server" in str(found["promoted"][0][2])
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:///none.db", "sqlite:///empty.db", "nothing://x"])
@@ -239,6 +243,21 @@ def test_an_audit_log_that_was_changed_or_is_another_is_told(
     assert "line 2 does not follow" in found[0][1]
     log.chmod(0o666)
     assert "chmod o-w" in str(examine(guarded.uri, "--server-policy", file, code=7)["audit log"][0][2])
+
+
+def test_a_champion_of_before_the_guard_is_wrong_until_it_is_checked(guarded: Registry, examine: Examine) -> None:
+    given = ("--server-policy", guarded.home / "server.yaml")
+    version = guarded.signed("old", verdict="failed")
+    database = f"sqlite:///{guarded.home / 'server.db'}"
+    MlflowClient(database, database).set_registered_model_alias("old", "champion", version)  # past the server
+    (state, found, do), *more = examine(guarded.uri, *given, code=7)["promoted"]
+    assert (state, more) == ("wrong", [])
+    assert found.startswith("models:/old/1 holds @champion: the verdict of policy 'classifier' is FAILED")
+    assert str(do).endswith("or remove the alias")
+    assert "promoted" not in examine(guarded.uri, code=0)  # nothing to decide with
+    guarded.sign("old", version)
+    state, found, _ = examine(guarded.uri, *given, code=0)["promoted"][0]
+    assert (state, found) == ("ok", "the one promotion that this login sees has evidence")
 
 
 def test_experiments_whose_files_nobody_freezes_are_named(plain: Registry, examine: Examine) -> None:
