@@ -101,8 +101,10 @@ registry in a way that gate does not know, the server does not start either, and
 ## The audit log
 
 Every decision, allowed or refused, is one line of JSON, on the disk before the answer: time, who, what, model, verdict, reason.
-Each line names the SHA-256 of the one before it, so a line that was changed or taken out shows (`gate doctor` looks). Ship the
-file elsewhere as it grows; the processes of a server on one machine share it, and so must those of several machines.
+Each line names the SHA-256 of the one before it, as `after`, so `gate doctor` sees what was changed, inserted or taken out before
+the last line. Lines cut off the end, a last line that was changed and hashes that were all computed anew show only against a
+copy: ship the file elsewhere as it grows, and hold the number and the SHA-256 of the last line that `gate doctor` prints against
+what you have there. The processes of a server on one machine share the file, and so must those of several machines.
 
 ## What it does not hold against
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mlflow import MlflowClient
 
 from gate.attestation import keys
 from gate.cli import main
+from gate.mlflow_plugin.audit import Audit
 from tests.cli.registries import PASSED, POLICY, Registry, answering, deployment, served
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -243,6 +245,27 @@ def test_an_audit_log_that_was_changed_or_is_another_is_told(
     assert "line 2 does not follow" in found[0][1]
     log.chmod(0o666)
     assert "chmod o-w" in str(examine(guarded.uri, "--server-policy", file, code=7)["audit log"][0][2])
+
+
+def test_the_last_decision_is_told_because_only_a_copy_shows_a_cut_off_end(
+    plain: Registry, examine: Examine, tmp_path: Path
+) -> None:
+    file = policy(tmp_path / "own")
+    log, hashes = Audit(tmp_path / "own" / "audit.jsonl"), ["0" * 64]
+    path = tmp_path / "own" / "audit.jsonl"
+
+    def told() -> str:
+        return examine(plain.uri, "--server-policy", file, code=7)["audit log"][0][1]
+
+    assert told() == f"{path} holds no decision yet"
+    for number in (1, 2, 3):
+        log.append({"what": f"alias {number}"})
+        hashes.append(sha256(path.read_bytes().splitlines()[-1]).hexdigest())
+    assert f"holds 3 decisions, each of which follows from the one before it; number 3 is {hashes[3]}: hold" in told()
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:1]))
+    assert f"holds 1 decision; number 1 is {hashes[1]}: hold that against your copy" in told()
+    log.append({"what": "alias"})
+    assert json.loads(path.read_bytes().splitlines()[1])["after"] == hashes[1]
 
 
 def test_a_champion_of_before_the_guard_is_wrong_until_it_is_checked(guarded: Registry, examine: Examine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from gate.attestation.keys import is_private, keyid
@@ -45,7 +46,7 @@ def server_policy(path: Path | None) -> tuple[Protection | None, list[Point]]:
 
 
 def audit(protection: Protection | None, *, asked: datetime | None) -> list[Point]:
-    """Whether decisions can be written down, and none that was has been changed.
+    """Whether decisions can be written down, and each that was follows from the one before it.
 
     Args:
         protection: Of the server; None where it is not known.
@@ -145,7 +146,16 @@ def _audit(path: Path, asked: datetime | None) -> Point:
     if asked is not None and not any(_is_ours(entry, asked) for entry in found[-1000:]):
         do = "give the server policy that the server runs with"
         return wrong("audit log", f"what the server has just refused is not in {path}: it writes another", do)
-    return ok("audit log", f"{path} holds {len(found)} decisions, none of them changed")
+    return ok("audit log", f"{path} holds {_chain(path, len(found))}")
+
+
+def _chain(path: Path, count: int) -> str:
+    """The entries of a log that is only appended to, and what a copy must have for the last of them."""
+    if not count:
+        return "no decision yet"
+    last = sha256(path.read_bytes().splitlines()[count - 1]).hexdigest()
+    decisions = "1 decision" if count == 1 else f"{count} decisions, each of which follows from the one before it"
+    return f"{decisions}; number {count} is {last}: hold that against your copy, which alone shows a cut off end"
 
 
 def _is_ours(entry: dict[str, object], asked: datetime) -> bool:
