@@ -114,6 +114,10 @@ what you have there. The processes of a server on one machine share the file, an
   change it by adding a second `.pub` file, signing with the new key, and taking the old file out.
 - Clients that name another URI: `MLFLOW_REGISTRY_URI=gate+https://server` lets a client refuse by itself what a server
   would. It is a **guard rail** for honest mistakes and nothing more: enforcement is on the server.
+- Runs and their reports are for reading: whoever can write artifacts can replace them. `gate report` and `gate explain` refuse
+  evidence that is not what was signed for its run; what counts is the statement on the version.
+- MLflow's soft deletion of a logged model is not refused: its page goes, while the version, its aliases and its files stay, and
+  the server refuses `mlflow gc` to remove those.
 - A webhook comes too late to block anything. [The relay](relay.md) sees to it that every version is checked.
 - MLflow's Assistant can run commands on the host of a server: keep it off.
 - Policies are read when the server starts: start it again after a change.
