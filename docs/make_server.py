@@ -63,6 +63,19 @@ Whoever promotes does it as before: in the UI, with a client, or with `gate prom
 
 > Refused by gate: alias 'champion' of models:/text-encoder/41: the verdict of policy 'text-encoder' is FAILED; run: gate explain 903b8e0a
 
+## An existing registry
+
+The server decides about what is promoted from its start on; what was promoted before, or past it in the database, stays where it
+is. `gate doctor --server-policy server.yaml` puts every version that has a protected alias, stage, tag or name through the same
+decision, and names those that would be refused today, and why. For each of them:
+
+- check and sign it: `gate check models:/text-encoder/41 -p text-encoder.yaml --signing-key ci`;
+- or take the promotion back: remove the alias or the tag, archive the version.
+
+Files that do not go through the server (their location does not begin with `mlflow-artifacts:/`) cannot be frozen, and no
+statement on them is taken. Register such a model anew through the server, check it there, and move the alias; or write
+`artifacts: anywhere` in the server policy, and see yourself that nobody changes them.
+
 ## What is refused
 
 | What is asked for | What the server does |
@@ -90,8 +103,10 @@ registry in a way that gate does not know, the server does not start either, and
 ## The audit log
 
 Every decision, allowed or refused, is one line of JSON, on the disk before the answer: time, who, what, model, verdict, reason.
-Each line names the SHA-256 of the one before it, so a line that was changed or taken out shows (`gate doctor` looks). Ship the
-file elsewhere as it grows; the processes of a server on one machine share it, and so must those of several machines.
+Each line names the SHA-256 of the one before it, as `after`, so `gate doctor` sees what was changed, inserted or taken out before
+the last line. Lines cut off the end, a last line that was changed and hashes that were all computed anew show only against a
+copy: ship the file elsewhere as it grows, and hold the number and the SHA-256 of the last line that `gate doctor` prints against
+what you have there. The processes of a server on one machine share the file, and so must those of several machines.
 
 ## What it does not hold against
 
@@ -101,6 +116,10 @@ file elsewhere as it grows; the processes of a server on one machine share it, a
   change it by adding a second `.pub` file, signing with the new key, and taking the old file out.
 - Clients that name another URI: `MLFLOW_REGISTRY_URI=gate+https://server` lets a client refuse by itself what a server
   would. It is a **guard rail** for honest mistakes and nothing more: enforcement is on the server.
+- Runs and their reports are for reading: whoever can write artifacts can replace them. `gate report` and `gate explain` refuse
+  evidence that is not what was signed for its run; what counts is the statement on the version.
+- MLflow's soft deletion of a logged model is not refused: its page goes, while the version, its aliases and its files stay, and
+  the server refuses `mlflow gc` to remove those.
 - A webhook comes too late to block anything. [The relay](relay.md) sees to it that every version is checked.
 - MLflow's Assistant can run commands on the host of a server: keep it off.
 - Policies are read when the server starts: start it again after a change.

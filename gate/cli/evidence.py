@@ -32,6 +32,7 @@ def of_run(run: str) -> dict[str, Any]:
 
     Raises:
         RegistryError: MLflow cannot be reached, or knows no such run.
+        VerificationError: The evidence is not what was signed for the run.
         GateError: The run holds no evidence, or some that contradicts itself.
     """
     from gate.evidence import bundle

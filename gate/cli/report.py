@@ -19,7 +19,10 @@ Result = Annotated[
     ),
 ]
 
-EPILOG = "The exit code is that of the recorded verdict, as gate check would set it, whatever the format."
+EPILOG = (
+    "The exit code is that of the recorded verdict, as gate check would set it, whatever the format; 7 where a "
+    "run holds other evidence than was signed for it."
+)
 
 
 def report(result: Result, *, output: Requests = None, fail_on: FailOn = "inconclusive") -> None:

@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gate.backtest import Bundle
-from gate.errors import GateError, RegistryError
+from gate.errors import GateError, RegistryError, VerificationError
+from gate.mlflow_plugin.as_signed import require_as_signed
 from gate.mlflow_plugin.recorder import FOLDER
 from gate.models.quiet import quiet_mlflow
 from gate.models.registry import failures, is_registered, neighbours, reason, resolve, without_passwords
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _EVIDENCE = f"{FOLDER}/evidence.json"
+_STATEMENT = f"{FOLDER}/attestation.json"
 _LOCAL = ("file:", "/")
 _PAGE = 1000
 _BEGINNING = re.compile(r"[0-9a-f]{8,31}")  # of an id, as the tag `gate.run` has it
@@ -70,6 +72,7 @@ def of_run(run_id: str) -> bytes:
 
     Raises:
         RegistryError: MLflow cannot be reached, or knows no such run, or several.
+        VerificationError: The evidence is not what was signed for the run.
         GateError: The run holds no evidence.
     """
     with _asking(f"the run {run_id!r} cannot be looked up"):
@@ -143,18 +146,45 @@ def _newest(runs: Iterable[Run]) -> list[Run]:
 
 
 def _content(run: Run) -> bytes | GateError:
-    """The evidence of a run, or why there is none; a file on this machine is read without asking MLflow for it."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
+    """The evidence of a run, or why there is none that may be read."""
     if run.info.status != "FINISHED":
         return GateError(f"the run did not come to its end, it is {run.info.status}; record the check again")
-    uri = run.info.artifact_uri
     try:
-        if uri.startswith(_LOCAL):
-            return Path(local_file_uri_to_path(uri), _EVIDENCE).read_bytes()
-        return _downloaded(f"{uri}/{_EVIDENCE}")
+        content = _artifact(run, _EVIDENCE)
     except failures() as error:
         return GateError(f"the run holds no {_EVIDENCE} that can be read: {reason(error)}")
+    try:
+        require_as_signed(run, content, partial(_beside, run))
+    except VerificationError as error:
+        return error
+    except failures() as error:
+        return RegistryError(f"what was signed for run {run.info.run_id} cannot be looked up: {reason(error)}")
+    return content
+
+
+def _beside(run: Run) -> bytes | None:
+    """The statement that was recorded with the evidence; None where the check was not signed."""
+    from mlflow import MlflowClient
+
+    folder = _folder(run)
+    if folder is not None:
+        there = (folder / _STATEMENT).exists()
+    else:
+        there = any(each.path == _STATEMENT for each in MlflowClient().list_artifacts(run.info.run_id, FOLDER))
+    return _artifact(run, _STATEMENT) if there else None
+
+
+def _artifact(run: Run, path: str) -> bytes:
+    folder = _folder(run)
+    return _downloaded(f"{run.info.artifact_uri}/{path}") if folder is None else (folder / path).read_bytes()
+
+
+def _folder(run: Run) -> Path | None:
+    """Where the artifacts of a run are on this machine, to be read without asking MLflow; None where they are not."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    uri = str(run.info.artifact_uri)
+    return Path(local_file_uri_to_path(uri)) if uri.startswith(_LOCAL) else None
 
 
 def _downloaded(uri: str) -> bytes:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mlflow import MlflowClient
 
 from gate.attestation import keys
 from gate.cli import main
+from gate.mlflow_plugin.audit import Audit
 from tests.cli.registries import PASSED, POLICY, Registry, answering, deployment, served
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -86,6 +88,7 @@ def test_a_guarded_deployment_is_well(guarded: Registry, examine: Examine) -> No
     assert states(found) == {
         "registry": ["ok"],
         "enforcement": ["ok"],
+        "promoted": ["ok"],
         "artifacts": ["ok"],
         "experiments": ["ok"],
         "webhooks": ["note"],
@@ -158,6 +161,9 @@ def test_a_guard_rail_and_a_database_are_no_enforcement(guarded: Registry, exami
         found = examine(uri, code=7)
         assert states(found)["registry"] == ["ok"]
         assert "whoever has this URI walks around the server" in found["enforcement"][0][1]
+        assert "promoted" not in found
+    found = examine(database, "--server-policy", guarded.home / "server.yaml", code=7)
+    assert "name its server" in str(found["promoted"][0][2])
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:///none.db", "sqlite:///empty.db", "nothing://x"])
@@ -248,10 +254,48 @@ def test_a_torn_line_of_the_audit_log_is_told_and_is_no_fault(guarded: Registry,
     try:
         log.write_bytes(before[:-40])
         found = examine(guarded.uri, "--server-policy", guarded.home / "server.yaml", code=0)["audit log"]
+        last = sha256(log.read_bytes().splitlines()[-1]).hexdigest()
     finally:
         log.write_bytes(before)
     assert [state for state, *_ in found] == ["note"]
-    assert "none of them changed; a line was torn 1 times, last found at 20" in found[0][1]
+    assert f"the last one is {last}: hold" in found[0][1]
+    assert "; a line was torn 1 times, last found at 20" in found[0][1]
+
+
+def test_the_last_decision_is_told_because_only_a_copy_shows_a_cut_off_end(
+    plain: Registry, examine: Examine, tmp_path: Path
+) -> None:
+    file = policy(tmp_path / "own")
+    log, hashes = Audit(tmp_path / "own" / "audit.jsonl"), ["0" * 64]
+    path = tmp_path / "own" / "audit.jsonl"
+
+    def told() -> str:
+        return examine(plain.uri, "--server-policy", file, code=7)["audit log"][0][1]
+
+    assert told() == f"{path} holds no decision yet"
+    for number in (1, 2, 3):
+        log.append({"what": f"alias {number}"})
+        hashes.append(sha256(path.read_bytes().splitlines()[-1]).hexdigest())
+    assert f"holds 3 entries, each of which follows from the one before it; the last one is {hashes[3]}: hold" in told()
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:1]))
+    assert f"holds 1 entry; the last one is {hashes[1]}: hold that against your copy" in told()
+    log.append({"what": "alias"})
+    assert json.loads(path.read_bytes().splitlines()[1])["after"] == hashes[1]
+
+
+def test_a_champion_of_before_the_guard_is_wrong_until_it_is_checked(guarded: Registry, examine: Examine) -> None:
+    given = ("--server-policy", guarded.home / "server.yaml")
+    version = guarded.signed("old", verdict="failed")
+    database = f"sqlite:///{guarded.home / 'server.db'}"
+    MlflowClient(database, database).set_registered_model_alias("old", "champion", version)  # past the server
+    (state, found, do), *more = examine(guarded.uri, *given, code=7)["promoted"]
+    assert (state, more) == ("wrong", [])
+    assert found.startswith("models:/old/1 holds @champion: the verdict of policy 'classifier' is FAILED")
+    assert str(do).endswith("or remove the alias")
+    assert "promoted" not in examine(guarded.uri, code=0)  # nothing to decide with
+    guarded.sign("old", version)
+    state, found, _ = examine(guarded.uri, *given, code=0)["promoted"][0]
+    assert (state, found) == ("ok", "the one promotion that this login sees has evidence")
 
 
 def test_experiments_whose_files_nobody_freezes_are_named(plain: Registry, examine: Examine) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from gate.errors import GateError, RegistryError
+from gate.attestation.names import statement_key
+from gate.cli import main
+from gate.errors import GateError, RegistryError, VerificationError
 from gate.evidence import bundle
 from gate.mlflow_plugin import recorder, recordings
+from gate.mlflow_plugin.signing import Signer
+from gate.models.digest import digest_of, digest_of_names, listed
+from tests.attestation import made
 
 # MLflow's own calls in these tests; what is tested silences them.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -32,12 +39,24 @@ class Store:
             self.client.create_registered_model(name)
         return str(self.client.create_model_version(name, (self.folder / "model").as_uri()).version)
 
-    def record(self, name: str, version: str, sample: str = "passed") -> str:
+    def record(self, name: str, version: str, sample: str = "passed", *, signed: bool = False) -> str:
         document = bundle.load(SAMPLES / f"{sample}.json")
         uri = f"models:/{name}/{version}"
         document["model"] |= {"name": name, "version": version, "uri": uri, "resolved": uri}
         document["model"] |= {"run_id": None, "model_id": None}
-        return recorder.record(document, "<html>", tracking_uri=self.uri, registry_uri=self.uri)
+        signer = self._signer(document) if signed else None
+        return recorder.record(document, "<html>", signer=signer, tracking_uri=self.uri, registry_uri=self.uri)
+
+    def _signer(self, document: dict[str, Any]) -> Signer:
+        (self.folder / "model").mkdir(exist_ok=True)
+        (self.folder / "model" / "MLmodel").write_text("flavors: {}\n", encoding="utf-8")
+        files = listed(self.folder / "model")
+        document["model"] |= {"digest": digest_of(files), "names_digest": digest_of_names(files), "trust": "code-free"}
+        document["run"] |= {"enforcement": "block", "overrides": []}
+        return Signer(document, made.key("gate"))
+
+    def file(self, run: str, name: str) -> Path:
+        return self.folder / "gate" / run / "artifacts" / "gate" / name
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +188,75 @@ def test_artifacts_elsewhere_are_downloaded(store: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr(recordings, "_LOCAL", ("nothing is local:",))
     assert found("digits") == {run: "models:/digits/1"}
     assert read == [f"{(store.folder / 'gate').as_uri()}/{run}/artifacts/gate/evidence.json"]
+
+
+@pytest.fixture(params=["local", "remote"])
+def _at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Artifacts that are read where they lie, or through MLflow."""
+    if request.param == "remote":
+        monkeypatch.setattr(recordings, "_LOCAL", ("nothing is local:",))
+
+
+@pytest.mark.usefixtures("_at")
+def test_signed_evidence_is_read_as_long_as_it_is_what_was_signed(store: Store) -> None:
+    version = store.version("digits")
+    old, new = store.record("digits", version, signed=True), store.record("digits", version, "sample", signed=True)
+    assert [json.loads(recordings.of_run(run))["status"] for run in (old, new)] == ["passed", "failed"]
+    store.client.delete_model_version("digits", version)
+    assert json.loads(recordings.of_run(new))["status"] == "failed"
+
+
+@pytest.mark.usefixtures("_at")
+def test_evidence_of_another_run_is_refused(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    passed = store.record("digits", store.version("digits"), signed=True)
+    failed = store.record("digits", version := store.version("digits"), "sample", signed=True)
+    content = store.file(passed, "evidence.json").read_bytes()
+    store.file(failed, "evidence.json").write_bytes(content)
+    shutil.copy(store.file(passed, "attestation.json"), store.file(failed, "attestation.json"))
+    for command in ("report", "explain"):
+        assert main([command, failed[:8]]) == 7
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert f"the evidence in run {failed} is not what was signed for it: it is sha256:" in err
+        assert f"the statement on models:/digits/{version} names sha256:" in err
+    assert main(["report", passed]) == 0
+    with pytest.raises(VerificationError, match="is not what was signed"):
+        next(each for each in recordings.of_model("digits") if each.source == f"run {failed}").read()
+
+
+@pytest.mark.usefixtures("_at")
+def test_the_statement_beside_evidence_counts_where_the_version_has_a_newer_one(store: Store) -> None:
+    version = store.version("digits")
+    failed = store.record("digits", version, "sample", signed=True)
+    passed = store.record("digits", version, signed=True)
+    content = store.file(failed, "evidence.json").read_bytes()
+    store.file(failed, "evidence.json").write_bytes(store.file(passed, "evidence.json").read_bytes())
+    with pytest.raises(VerificationError, match=r"the statement beside it names sha256:"):
+        recordings.of_run(failed)
+    shutil.copy(store.file(passed, "attestation.json"), store.file(failed, "attestation.json"))
+    with pytest.raises(VerificationError, match=f"beside the evidence in run {failed} is about run {passed}"):
+        recordings.of_run(failed)
+    store.file(failed, "evidence.json").write_bytes(content)
+    for damaged in (b"{}", b"\xff", b""):
+        store.file(failed, "attestation.json").write_bytes(damaged)
+        with pytest.raises(VerificationError, match=f"beside the evidence in run {failed} cannot be read: "):
+            recordings.of_run(failed)
+
+
+@pytest.mark.usefixtures("_at")
+def test_a_run_that_nobody_signed_is_read_whatever_is_on_its_version(store: Store) -> None:
+    unsigned = store.record("digits", version := store.version("digits"), "sample")
+    store.record("digits", version, signed=True)
+    store.client.set_model_version_tag("digits", version, statement_key("damaged"), "{}")
+    assert json.loads(recordings.of_run(unsigned))["status"] == "failed"
+
+
+def test_a_registry_that_does_not_answer_vouches_for_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = store.record("digits", store.version("digits"), signed=True)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(RegistryError, match=f"what was signed for run {run} cannot be looked up: no server answers"):
+        recordings.of_run(run)
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gate.errors import RegistryError, VerificationError
-from gate.mlflow_plugin.doctor import files, registry, webhooks
+from gate.mlflow_plugin.doctor import files, promoted, registry, webhooks
 from gate.mlflow_plugin.doctor.points import Point, note, wrong
 from gate.verification.asking import is_server, plain
 from gate.verification.server import Server
@@ -84,12 +84,16 @@ def _of_registry(deployment: Deployment, protection: Protection | None) -> Itera
     uri = plain(deployment.registry)
     if not is_server(uri):
         yield from registry.database(deployment.registry)
+        if protection is not None:
+            yield promoted.unknown()
         return
     server, tracking = Server(uri), plain(deployment.tracking or uri)
     yield registry.answers(server)
     if uri != deployment.registry:
         yield note("guard rail", f"gate+ holds this client alone: whoever names {server.root} walks around it")
     yield registry.enforcement(server)
+    if protection is not None:
+        yield from promoted.promoted(uri, protection)
     if is_server(tracking):
         yield registry.artifacts(
             Server(tracking), anywhere=protection is not None and protection.artifacts == "anywhere"

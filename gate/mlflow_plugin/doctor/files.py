@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from datetime import datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from gate.attestation.keys import is_private, keyid
@@ -45,7 +46,7 @@ def server_policy(path: Path | None) -> tuple[Protection | None, list[Point]]:
 
 
 def audit(protection: Protection | None, *, asked: datetime | None) -> list[Point]:
-    """Whether decisions can be written down, and none that was has been changed.
+    """Whether decisions can be written down, and each that was follows from the one before it.
 
     Args:
         protection: Of the server; None where it is not known.
@@ -145,16 +146,21 @@ def _audit(path: Path, asked: datetime | None) -> Point:
     if asked is not None and not any(_is_ours(entry, asked) for entry in found[-1000:]):
         do = "give the server policy that the server runs with"
         return wrong("audit log", f"what the server has just refused is not in {path}: it writes another", do)
-    return _whole(path, found)
-
-
-def _whole(path: Path, found: list[dict[str, object]]) -> Point:
     torn = [entry for entry in found if "torn" in entry]
-    told = f"{path} holds {len(found) - len(torn)} decisions, none of them changed"
+    told = f"{path} holds {_chain(path, len(found), len(torn))}"
     if not torn:
         return ok("audit log", told)
     do = "if no power was lost and no disk was full then, somebody else wrote there: compare it with a copy of yours"
     return note("audit log", f"{told}; a line was torn {len(torn)} times, last found at {torn[-1]['time']}", do)
+
+
+def _chain(path: Path, count: int, torn: int) -> str:
+    """The entries of a log that is only appended to, and what a copy must have for the last of them."""
+    if not count:
+        return "no decision yet"
+    last = sha256(path.read_bytes().splitlines()[count + torn - 1]).hexdigest()
+    decisions = "1 entry" if count == 1 else f"{count} entries, each of which follows from the one before it"
+    return f"{decisions}; the last one is {last}: hold that against your copy, which alone shows a cut off end"
 
 
 def _is_ours(entry: dict[str, object], asked: datetime) -> bool:
