@@ -53,6 +53,7 @@ def relay(  # noqa: PLR0913 - one parameter for every option of the command
     target = serving.target(
         dispatch=dispatch, check=check, github_url=github_url, seconds=time_limit, environment=os.environ
     )
+    serving.require_registry(os.environ)
     serving.serve(
         target,
         serving.Place(queue, max_queue, host, port),

@@ -99,6 +99,19 @@ def target(
     raise UsageError(f"a relay has one target, --dispatch OWNER/REPO or --check POLICY, and {found}")
 
 
+def require_registry(environment: Mapping[str, str]) -> None:
+    """Refuses an environment in which MLflow would take a file of the working folder for the registry.
+
+    Args:
+        environment: Of the process.
+
+    Raises:
+        UsageError: It names no registry.
+    """
+    if not any(environment.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")):
+        raise UsageError("no registry is named; set MLFLOW_TRACKING_URI to the server whose versions are to be checked")
+
+
 def serve(target: Target, place: Place, secrets: Sequence[bytes], patterns: Sequence[str], effort: Effort) -> None:
     """Serve until SIGTERM or an interrupt.
 

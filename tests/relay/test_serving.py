@@ -42,6 +42,7 @@ from gate.relay.working import Effort, Work
             "the queue 'broken.yaml' cannot be used: file is not a database",
         ),
         (["--dispatch=a/b", "--queue=nowhere/q.db"], {}, "the queue 'nowhere/q.db' cannot be made: No such file"),
+        (["--dispatch=a/b"], {"MLFLOW_TRACKING_URI": ""}, "no registry is named; set MLFLOW_TRACKING_URI"),
         (["--dispatch=a/b", "--port=TAKEN"], {}, "cannot listen on 127.0.0.1:TAKEN: "),
         (["--dispatch=a/b", "--host=256.1.1.1"], {}, "cannot listen on 256.1.1.1:"),
         (["--dispatch=a/b", "--workers=0"], {}, "Invalid value for '--workers'"),
@@ -59,7 +60,8 @@ def test_a_relay_that_cannot_work_does_not_start(
     monkeypatch.chdir(tmp_path)
     Path("broken.yaml").write_text("- no policy\n" * 50)
     Path("empty").write_text("\n\n")
-    for name, value in {"GATE_WEBHOOK_SECRET": "hidden", "GITHUB_TOKEN": "hidden", **environment}.items():
+    needed = {"GATE_WEBHOOK_SECRET": "hidden", "GITHUB_TOKEN": "hidden", "MLFLOW_TRACKING_URI": "http://127.0.0.1:1"}
+    for name, value in {**needed, **environment}.items():
         monkeypatch.setenv(name, value)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

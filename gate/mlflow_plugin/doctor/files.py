@@ -146,6 +146,10 @@ def _audit(path: Path, asked: datetime | None) -> Point:
     if asked is not None and not any(_is_ours(entry, asked) for entry in found[-1000:]):
         do = "give the server policy that the server runs with"
         return wrong("audit log", f"what the server has just refused is not in {path}: it writes another", do)
+    return _whole(path, found)
+
+
+def _whole(path: Path, found: list[dict[str, object]]) -> Point:
     torn = [entry for entry in found if "torn" in entry]
     told = f"{path} holds {_chain(path, len(found), len(torn))}"
     if not torn:
