@@ -8,8 +8,11 @@ from typing import Literal
 
 KEY = "gate"
 PREFIX = "gate."
-STATEMENTS = "gate.attestation."
-"""Prefix of the tags of a version that hold signed statements, one for each policy by its name."""
+STATEMENTS = "gate.statement."
+"""Prefix of the tags of a version that hold signed statements, one for each policy by its name.
+
+MLflow's pages sort tags, so this long one comes after those that a person reads.
+"""
 FROZEN = "gate.frozen"
 """Tag of a version: where its files lie in the artifact store, which may no longer change."""
 

@@ -37,9 +37,9 @@ def test_a_canonical_name_stays_what_it_is() -> None:
         ("Gáte", "ours"),
         ("gate.run", "ours"),
         ("\N{FULLWIDTH LATIN CAPITAL LETTER G}ate.run", "ours"),
-        ("gate.attestation.classifier", "statement"),
-        ("gate.attestation.Classifier", "ours"),
-        ("gate.attestation", "ours"),
+        ("gate.statement.classifier", "statement"),
+        ("gate.statement.Classifier", "ours"),
+        ("gate.statement", "ours"),
         ("g\N{CYRILLIC SMALL LETTER A}te.policy", "ours"),
         ("g\N{ZERO WIDTH SPACE}ate", "ours"),
         ("gate\N{HORIZONTAL ELLIPSIS}", "ours"),
@@ -53,5 +53,5 @@ def test_a_tag_is_the_gates_a_statement_or_anybodys(key: str, kind: str) -> None
 
 
 def test_the_tag_of_a_statement_has_the_canonical_name_of_its_policy() -> None:
-    assert statement_key("Text Encoder") == "gate.attestation.text encoder"
+    assert statement_key("Text Encoder") == "gate.statement.text encoder"
     assert kind_of(statement_key("\N{FULLWIDTH LATIN CAPITAL LETTER P}ólicy")) == "statement"

@@ -254,7 +254,7 @@ def test_a_milder_verdict_of_another_policy_is_told_before_it_is_written(
     assert told(recorder.stricter_verdict, other | {"status": "failed"}) is None
     assert told(recorder.stricter_verdict, other | {"model": other["model"] | {"version": "99"}}) is None
     assert not told(recorder.has_signed_statement, passed)
-    registry.client.set_model_version_tag("digits", passed["model"]["version"], "gate.attestation.classifier", "signed")
+    registry.client.set_model_version_tag("digits", passed["model"]["version"], "gate.statement.classifier", "signed")
     assert told(recorder.has_signed_statement, passed)
     assert not told(recorder.has_signed_statement, other)
 

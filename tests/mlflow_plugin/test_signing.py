@@ -106,5 +106,5 @@ def test_a_statement_comes_after_the_one_that_is_there_but_never_from_a_future_t
 
 def test_the_short_tags_show_the_worst_verdict_and_leave_out_what_is_no_statement() -> None:
     passed, failed = made.statement(run="a" * 32), made.statement(policy="other", verdict="failed", run="b" * 32)
-    tags = {**made.tags(passed, failed), "gate.attestation.junk": "no statement", "team": "vision"}
+    tags = {**made.tags(passed, failed), "gate.statement.junk": "no statement", "team": "vision"}
     assert short(recorded(tags)) == {"gate.run": "b" * 8, "gate.policy": "other@1.0.0", "gate": "FAIL"}

@@ -312,7 +312,7 @@ def test_a_key_that_is_not_trusted_is_7(place: Place, verify: Verify, tmp_path: 
 
 
 def test_a_bit_of_the_tag_that_was_flipped_is_7(place: Place, database: Path, verify: Verify) -> None:
-    key = f"gate.attestation.{POLICY.name}"
+    key = f"gate.statement.{POLICY.name}"
     text = place.client.get_model_version(NAME, "1").tags[key]
     for changed in (
         text.replace('"sig":"', '"sig":"A'),
@@ -379,7 +379,7 @@ def test_only_a_statement_that_holds_lends_a_digest_its_name(place: Place, verif
     own = keys.signing_key(place.key)
     elsewhere = lent.model_copy(update={"subject": lent.subject.model_copy(update={"version": "2"})})
     for forged in (strangers, sealed(elsewhere.payload, own), sealed(lent.payload, own), "{}"):
-        place.client.set_model_version_tag(NAME, "1", "gate.attestation.0", forged)  # before those of all policies
+        place.client.set_model_version_tag(NAME, "1", "gate.statement.0", forged)  # before those of all policies
         assert verify(URI, "-p", good)[0] == 0
         for options in (("-p", good, "-p", bad), ("-p", bad)):
             code, _, err = verify(URI, *options)
@@ -392,9 +392,9 @@ def test_a_digest_that_no_statement_carries_which_holds_is_7_and_says_why(
     stranger = keys.create(tmp_path / "stranger.key")
     code, _, err = verify(URI, "-p", POLICY.digest, key=stranger)
     assert code == 7
-    assert f"there is no signed statement of policy {POLICY.digest} on {URI} (not believed: gate.attestation." in err
+    assert f"there is no signed statement of policy {POLICY.digest} on {URI} (not believed: gate.statement." in err
     assert "which is not trusted here" in err
-    place.client.delete_model_version_tag(NAME, "1", f"gate.attestation.{POLICY.name}")
+    place.client.delete_model_version_tag(NAME, "1", f"gate.statement.{POLICY.name}")
     code, _, err = verify(URI, "-p", POLICY.digest)
     assert (code, err.endswith("(there is none at all)")) == (7, True)
 
@@ -614,7 +614,7 @@ def test_a_version_that_a_server_does_not_know_is_3(verify: Verify, uri: str) ->
 
 
 def test_a_version_without_a_statement_is_7_behind_a_server(remote: Place, verify: Verify) -> None:
-    remote.client.delete_model_version_tag(NAME, "1", f"gate.attestation.{POLICY.name}")
+    remote.client.delete_model_version_tag(NAME, "1", f"gate.statement.{POLICY.name}")
     code, _, err = verify()
     assert code == 7
     assert err.startswith(f"error[verification]: there is no signed statement on {URI}; run: gate check ")
