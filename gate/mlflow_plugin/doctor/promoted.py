@@ -121,7 +121,8 @@ def _fault(
 
 
 def _require_frozen(client: ModelRegistryClient, row: ModelVersion) -> None:
-    if row.tags.get(FROZEN) != in_store(client.get_model_version_download_uri(row.name, row.version)):
+    location = client.get_model_version_download_uri(row.name, row.version)
+    if row.tags.get(FROZEN) != in_store(location, subject(row).workspace):
         raise VerificationError("its files are not frozen on this server")
 
 
