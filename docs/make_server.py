@@ -106,7 +106,8 @@ Every decision, allowed or refused, is one line of JSON, on the disk before the 
 Each line names the SHA-256 of the one before it, as `after`, so `gate doctor` sees what was changed, inserted or taken out before
 the last line. Lines cut off the end, a last line that was changed and hashes that were all computed anew show only against a
 copy: ship the file elsewhere as it grows, and hold the number and the SHA-256 of the last line that `gate doctor` prints against
-what you have there. The processes of a server on one machine share the file, and so must those of several machines.
+what you have there. A last line that was torn when the power went stays as it is, and the entry after it (`recovered`) names its
+SHA-256. The processes of a server on one machine share the file, and so must those of several machines.
 
 ## What it does not hold against
 
