@@ -7,14 +7,18 @@ The text of the tables is that of the code: the docstring below every key.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from docs.make_metrics import escaped
 from docs.make_policy import described, keys
 from gate.policy import json_schema
 from gate.server_policy import PolicyInForce, Protected, ServerPolicy
 
+if TYPE_CHECKING:
+    from gate.policy.kinds import Keys
+
 PAGE = Path(__file__).with_name("server.md")
-BLOCKS = {"policies[]": PolicyInForce, "protected": Protected}  # where it stands → its keys
+BLOCKS: dict[str, type[Keys]] = {"policies[]": PolicyInForce, "protected": Protected}  # where it stands → its keys
 
 HEAD = """\
 # A registry that enforces
@@ -99,6 +103,9 @@ verdict. A check that is killed leaves a version that reads as ERROR.
 **It fails closed.** Without the server policy, its keys, its policies or the audit log the server does not start; where the
 package is missing, MLflow knows no scheme `gate+…` and refuses every call to the registry; where a new MLflow can change a
 registry in a way that gate does not know, the server does not start either, and says which.
+
+Tags `gate`, `gate.run` and `gate.policy`, and the first line of a version's description, are for people: no decision reads
+them, and anybody may write the description. What counts is the signed statement in a tag of its own.
 
 ## The audit log
 

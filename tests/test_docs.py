@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,7 +34,9 @@ from gate.policy.reads import Reads
 from gate.policy.references import Given, input_fault
 from gate.policy.schema import Columns, Policy
 from gate.policy_tests.schema import PolicyTests
+from tests.conftest import Demo
 
+FENCED = re.DOTALL | re.MULTILINE
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "metrics.md").read_text(encoding="utf-8")
 MAKE: dict[str, Any] = runpy.run_path(str(DOCS / "make_metrics.py"))
@@ -282,3 +286,26 @@ def test_the_server_policy_of_the_page_is_good(tmp_path: Path) -> None:
     assert protection.aliases == {"champion"}
     assert protection.protects_name("Prod.text-encoder")
     assert [each.name for each in protection.trust.policies or ()] == ["text-encoder"]
+
+
+def test_the_evaluation_of_the_page_runs_on_what_the_readme_makes_and_tells_a_failure(
+    demo: Demo, tmp_path: Path
+) -> None:
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    for name, text in re.findall(r"^```\w+\n# ((?:probe|policy)\.\w+)\n(.*?)^```$", readme, FENCED):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    shutil.copytree(demo.home / "gate-demo", tmp_path / "gate-demo")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "GATE_"))}
+    environment["MLFLOW_TRACKING_URI"] = "sqlite:///gate-demo/mlflow.db"
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, *command]
+        return subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    run("probe.py").check_returncode()
+    (example,) = re.findall(r"^```python\n(.*?)^```$", (DOCS / "evaluator.md").read_text(encoding="utf-8"), FENCED)
+    done = run("-c", example)
+    assert done.returncode == 0, done.stderr
+    done = run("-c", example.replace("models:/digits/1", "models:/digits/2"))
+    assert done.returncode == 1
+    assert "AssertionError: FAILED  models:/digits/2 is blocked" in done.stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from datetime import date
@@ -14,6 +16,7 @@ from xml.etree import ElementTree as ET
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 from PIL import Image
 
 from gate import server_policy
@@ -23,6 +26,7 @@ from gate.geometry import catalogue
 from gate.models.quiet import quiet_mlflow
 from gate.policy import load_policy
 from gate.policy.reading import read
+from tests.cli.registries import answering
 from tests.conftest import Demo
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +63,10 @@ class Block(NamedTuple):
         """The name that the first line gives it."""
         found = re.match(r"# (\S+\.(?:py|yaml))\n", self.text)
         return found.group(1) if found else None
+
+    @property
+    def is_server(self) -> bool:
+        return "mlflow server " in self.text
 
     @property
     def is_make(self) -> bool:
@@ -128,7 +136,7 @@ def newcomer(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     folder = tmp_path_factory.mktemp("readme") / "gate"
     shutil.copytree(demo.home, folder)
     put_environment(folder)
-    return folder, follow([block for block in BLOCKS if not block.is_make], folder)
+    return folder, follow([block for block in BLOCKS if not (block.is_make or block.is_server)], folder)
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +216,33 @@ def test_signed_evidence_is_promoted_and_verified(newcomer: tuple[Path, dict[str
     protection = server_policy.load(folder / "server.yaml")
     assert protection.aliases == {"champion"}
     assert len(protection.trust.keys) == 1
+
+
+def test_the_server_guards_the_alias(newcomer: tuple[Path, dict[str, str]]) -> None:
+    (block,) = [block.text for block in BLOCKS if block.is_server]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert block.count("--port 5000") == 1
+    command = ["bash", "-euc", block.replace("--port 5000", f"--port {port} --workers 1")]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "GATE_"))}
+    with (newcomer[0] / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=newcomer[0], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        client = mlflow.MlflowClient(answering(f"http://127.0.0.1:{port}"))
+        client.create_registered_model("digits")
+        logged = client.create_logged_model("0").model_id
+        client.finalize_logged_model(logged, "READY")
+        client.create_model_version("digits", f"models:/{logged}", model_id=logged)
+        with pytest.raises(
+            MlflowException, match=r"Refused by gate: .* there is no signed statement of policy 'my-enc"
+        ):
+            client.set_registered_model_alias("digits", "champion", "1")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
 
 
 def test_your_own_model_takes_three_commands() -> None:
@@ -325,7 +360,7 @@ def test_every_link_leads_to_a_file_of_the_project(link: str) -> None:
 
 
 def test_nothing_leads_out_of_the_project() -> None:
-    assert "://" not in re.sub(r"sqlite:///\S+", "", README)
+    assert "://" not in re.sub(r"sqlite:///\S+|http://127\.0\.0\.1:", "", README)
     assert not re.search(r"<\w+[^>]*(?:src|href)", README)
 
 

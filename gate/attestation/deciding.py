@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from math import ceil
 from typing import TYPE_CHECKING
 
 from gate.attestation.envelope import opened, unverified
@@ -236,8 +237,8 @@ def _require_fresh(found: Statement, max_age: timedelta | None, now: datetime) -
         raise VerificationError(f"the statement expired at {found.expires:%Y-%m-%d %H:%M} UTC; check the version again")
     if max_age is not None and now - found.issued > max_age:
         raise VerificationError(
-            f"the statement was issued at {found.issued:%Y-%m-%d %H:%M} UTC, and may be {_days(max_age)} old; "
-            "check the version again"
+            f"the statement was issued at {found.issued:%Y-%m-%d %H:%M} UTC: it is {_spoken(now - found.issued)} old, "
+            f"and may be {_spoken(max_age)} old; check the version again"
         )
 
 
@@ -259,6 +260,9 @@ def _listed(aliases: Collection[str]) -> str:
     return ", ".join(f"@{alias}" for alias in sorted(aliases)) or "any alias"
 
 
-def _days(age: timedelta) -> str:
-    hours = age.total_seconds() / 3600
-    return f"{hours:g} hours" if hours < 48 else f"{hours / 24:g} days"
+def _spoken(age: timedelta) -> str:
+    """Rounded up to a tenth, so that what is too old never reads as the age that it may have."""
+    minutes = age / timedelta(minutes=1)
+    unit, length = ("day", 24 * 60) if minutes >= 48 * 60 else ("hour", 60) if minutes >= 120 else ("minute", 1)
+    count = ceil(10 * minutes / length) / 10
+    return f"{count:.10g} {unit}{'' if count == 1 else 's'}"

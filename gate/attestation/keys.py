@@ -119,7 +119,21 @@ def keyring(paths: Iterable[Path]) -> Keyring:
     """The public keys of files; of a folder, those of all files in it that end in `.pub`.
 
     Raises:
-        UsageError: A file holds no public key, or there is none at all.
+        UsageError: A file holds no public key, or a private one, which must not come to where it is only verified;
+            or there is none at all.
+    """
+    found = files(paths)
+    for file in found:
+        if is_private(file):
+            raise UsageError(f"{file} is a private key, which signs; to verify give the public one, {file}{PUBLIC}")
+    return public_halves(found)
+
+
+def public_halves(paths: Iterable[Path]) -> Keyring:
+    """As `keyring`, and of a private key the public half.
+
+    Raises:
+        UsageError: A file holds no key, or there is none at all.
     """
     keys = [public_key(file) for file in files(paths)]
     if not keys:

@@ -101,6 +101,8 @@ def _report(error: BaseException) -> int:
 def _report_usage(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+    if near := getattr(error, "possibilities", None):
+        message += f". Did you mean {' or '.join(f'`{each}`' for each in near)}?"
     if context is not None:
         typer.echo(context.get_usage(), err=True)
     typer.echo(printable(f"error[usage]: {message}"), err=True)

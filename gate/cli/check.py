@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from gate.errors import UsageError
 from gate.evidence.wording import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -94,10 +94,17 @@ NoProgress = Annotated[
 ]
 
 _ENVELOPE = b'{"payloadType":'
+_NOT_RECORDED = "not recorded: this verdict opens nothing"
+_BESIDE = {
+    "text": _NOT_RECORDED,
+    "github": f"::error title=gate::{_NOT_RECORDED}",
+    "markdown": f"\n**{_NOT_RECORDED}**",
+}
 EPILOG = "A variable holds several values with spaces between them: GATE_OUTPUT='text html=gate.html'."
 
 
 def check(  # noqa: PLR0913 - one parameter for every option of the command
+    context: typer.Context,
     model_uri: ModelUri,
     *,
     policy: PolicyFile,
@@ -115,6 +122,9 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
 ) -> None:
     """Evaluate a model under a policy; the exit code is the verdict."""
     targets = outputs.parse(output or ())
+    if (dry_run or record is False) and _is_written(context, "signing_key"):
+        flag = "--dry-run" if dry_run else "--no-record"
+        raise UsageError(f"--signing-key signs what is recorded, and with {flag} nothing is; leave out one of them")
     outputs.remove_stale(targets, inputs=[Path(policy), *([Path(probe)] if probe else [])], model_uri=model_uri)
     key = _key(signing_key, attestation)
     shown, what = not (quiet or no_progress), f"evaluating {model_uri}"
@@ -127,7 +137,8 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
     outputs.write(targets, evidence.document)
     envelope = None
     if not dry_run and (record or (record is None and evidence.document["model"]["version"])):
-        envelope = _record(evidence.document, key, quiet=quiet)
+        with _told_unless_done(targets):
+            envelope = _record(evidence.document, key, quiet=quiet)
         if attestation is not None and envelope is not None:
             attestation.write_text(envelope, encoding="utf-8")
     if key is not None and envelope is None and not quiet:
@@ -137,6 +148,25 @@ def check(  # noqa: PLR0913 - one parameter for every option of the command
     if not quiet:
         _log(evidence.document, targets, code)
     raise typer.Exit(code)
+
+
+def _is_written(context: typer.Context, option: str) -> bool:
+    """Whether an option was given in the command itself: what the environment says holds for other commands too."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+@contextmanager
+def _told_unless_done(targets: Sequence[outputs.Output]) -> Iterator[None]:
+    """Say beside a verdict on stdout that it was not recorded; what machines read there stays what it is."""
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        for target in targets:
+            if not done and target.path is None and target.format in _BESIDE:
+                outputs.to_stdout(_BESIDE[target.format])
 
 
 def _key(path: Path | None, attestation: Path | None) -> Ed25519PrivateKey | None:
@@ -183,7 +213,8 @@ def _record(document: Mapping[str, Any], key: Ed25519PrivateKey | None, *, quiet
     if not quiet:
         typer.echo(f"recorded as MLflow run {run}", err=True)
         if document["status"] != "passed":
-            typer.echo(f"gate explain {run} says more of what did not pass", err=True)
+            rule = summary.worst_first(document)[0]["rule"]
+            typer.echo(printable(f"gate explain {rule} --run {run} says more of what did not pass"), err=True)
     return None if signer is None else signer.envelope
 
 

@@ -43,5 +43,5 @@ def show(paths: KeyPaths) -> None:
     """Show the keyid and the public half of keys."""
     from gate.attestation import keys
 
-    for key, public in keys.keyring(paths).items():
+    for key, public in keys.public_halves(paths).items():
         typer.echo(f"keyid {key}\n{keys.pem(public).decode()}", nl=False)

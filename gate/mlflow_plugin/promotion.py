@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from gate.attestation.envelope import sealed
 from gate.attestation.names import statement_key
-from gate.errors import RegistryError, UsageError, VerificationError
+from gate.errors import GateError, RegistryError, UsageError, VerificationError
 from gate.mlflow_plugin.signing import after, publish, stored_files, subject
 from gate.mlflow_plugin.tags import recorded
 from gate.models.quiet import quiet_mlflow
-from gate.models.registry import failures, reason, versions_of
+from gate.models.registry import failures, reason, refused_by_gate, versions_of
 from gate.verification.files import require_same
 from gate.verification.verifying import Question, Verified, verify
 
@@ -57,8 +57,8 @@ def promote(question: Question, alias: str, trust: Trust) -> Promoted:
         trust: Whose keys and policies count, and the greatest age.
 
     Raises:
-        VerificationError: Something does not hold; the alias is where it was.
-        RegistryError: The registry cannot be asked, or refuses.
+        VerificationError: Something does not hold, here or for the gate of the server; the alias is where it was.
+        RegistryError: The registry cannot be asked, or refuses for another reason.
     """
     verified = verify(replace(question, alias=alias), trust, datetime.now(UTC))
     version = verified.version
@@ -68,7 +68,7 @@ def promote(question: Question, alias: str, trust: Trust) -> Promoted:
         try:
             before = _set(_client(), version, alias)
         except failures() as error:
-            raise RegistryError(f"the alias {alias!r} of {version.uri} cannot be set: {reason(error)}") from error
+            raise _failure(f"the alias {alias!r} of {version.uri} cannot be set", error) from error
     return Promoted(verified, alias, None if before is None else before.version)
 
 
@@ -87,8 +87,8 @@ def copy(question: Question, name: str, trust: Trust, key: Ed25519PrivateKey) ->
         The URI of the copy.
 
     Raises:
-        VerificationError: The version, or its copy, does not hold.
-        RegistryError: The registry cannot be asked, or refuses.
+        VerificationError: The version, or its copy, does not hold, here or for the gate of the server.
+        RegistryError: The registry cannot be asked, or refuses for another reason.
     """
     source = verify(question, trust, datetime.now(UTC))
     client, uri = _client(), source.version.uri
@@ -97,8 +97,17 @@ def copy(question: Question, name: str, trust: Trust, key: Ed25519PrivateKey) ->
             row = _unfinished(client, uri, name) or client.copy_model_version(uri, name)
             _sign(client, row, source, key)
         except failures() as error:
-            raise RegistryError(f"{uri} cannot be copied to {name!r}: {reason(error)}") from error
+            raise _failure(f"{uri} cannot be copied to {name!r}", error) from error
     return f"models:/{name}/{row.version}"
+
+
+def _failure(failed: str, error: Exception) -> GateError:
+    """That evidence does not hold where the gate of the server says so, and else that the registry did not do it."""
+    said = f"{failed}: {reason(error)}"
+    if not refused_by_gate(error):
+        return RegistryError(said)
+    advice = "the server judges by its own policy, and --server-policy FILE verifies by that beforehand"
+    return VerificationError(f"{said.rstrip('.')}; {advice}")
 
 
 def _sign(client: MlflowClient, row: ModelVersion, source: Verified, key: Ed25519PrivateKey) -> None:

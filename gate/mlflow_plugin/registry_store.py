@@ -15,9 +15,11 @@ from gate.errors import GateError, UsageError
 from gate.mlflow_plugin.locations import DESTINATION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gate.server_policy import Protection
+
+_server_log = logging.getLogger("mlflow.gate")  # below MLflow's own, which alone its server shows
 
 
 def build(store_uri: str | None = None, tracking_uri: str | None = None) -> Any:  # noqa: ARG001 - MLflow's own names
@@ -62,7 +64,19 @@ def _built(uri: str) -> Any:
     _require_artifacts(guard)
     store = _over_rest(uri, guard) if uri.startswith(("http://", "https://")) else _over_database(uri, guard)
     store.guarded_by(guard, Audit(guard.audit))
+    if _options_of_server():
+        _server_log.info("%s", _told(guard))
     return store
+
+
+def _told(guard: Protection) -> str:
+    """What a server that starts enforces, in a line."""
+    from gate.server_policy import VARIABLE
+
+    policies, keys = len(guard.trust.policies or ()), len(guard.trust.keys)
+    counted = f"{policies} polic{'y' if policies == 1 else 'ies'}, {keys} key{'' if keys == 1 else 's'}"
+    aliases = f"alias{'' if len(guard.aliases) == 1 else 'es'} {', '.join(sorted(guard.aliases))}"
+    return f"{os.environ[VARIABLE]} guards {aliases} ({counted}), decisions go to {guard.audit}"
 
 
 def _over_rest(uri: str, guard: Protection) -> Any:
@@ -98,7 +112,7 @@ def _guarded(base: type, guard: Protection) -> Any:
 
 def _require_artifacts(guard: Protection) -> None:
     """Refuses a server whose artifact store is not guarded, where files must be frozen."""
-    destination = os.environ.get(DESTINATION) or _announced()
+    destination = os.environ.get(DESTINATION) or _options_of_server().get("artifacts_destination")
     if guard.artifacts == "frozen" and destination is not None and not destination.startswith(SCHEME):
         raise UsageError(
             f"the artifact store {destination!r} is not guarded: start the server with --artifacts-destination "
@@ -106,12 +120,12 @@ def _require_artifacts(guard: Protection) -> None:
         )
 
 
-def _announced() -> str | None:
-    """The artifact store of a server that is about to start, whose processes are not told yet."""
+def _options_of_server() -> Mapping[str, Any]:
+    """Those of `mlflow server` while it is about to start, whose processes are not told yet; none anywhere else."""
     from click import get_current_context
 
     context = get_current_context(silent=True)
-    return None if context is None else context.params.get("artifacts_destination")
+    return context.params if context is not None and "artifacts_destination" in context.params else {}
 
 
 def require_known(unknown: Sequence[str], guard: Protection) -> None:

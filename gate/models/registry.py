@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SHOWN = 10
+_REFUSED = "Refused by gate: "
+_LONGEST = 300  # characters of a reason that is not our own
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow calls it when there is no such model, version or alias."""
 
@@ -152,14 +154,23 @@ def _store(uri: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The first line without passwords, or, where no server answers, what the network said."""
+    """The first line without passwords, or, where no server answers, what the network said.
+
+    A long one ends at a word, with an ellipsis; what a guarded server says stays whole, as its end says what to do.
+    """
     from requests.exceptions import ConnectionError as NoConnection
 
     chain = tuple(_causes(error))
     network = [each for each in chain if isinstance(each, OSError) and each.strerror]
     if network and any(isinstance(each, NoConnection) for each in chain):
         return f"no server answers there: {network[-1].strerror}"
-    return without_passwords((str(error).strip().splitlines() or [type(error).__name__])[0][:300])
+    line = without_passwords((str(error).strip().splitlines() or [type(error).__name__])[0])
+    return line if len(line) <= _LONGEST or _REFUSED in line else f"{line[:_LONGEST].rsplit(' ', 1)[0]} …"
+
+
+def refused_by_gate(error: Exception) -> bool:
+    """Whether a guarded server refused, because evidence is missing or does not hold."""
+    return getattr(error, "error_code", None) == "PERMISSION_DENIED" and _REFUSED in str(error)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -61,7 +61,9 @@ def similar_file(file: Path, others: Iterable[str] = ()) -> str:
     """The end of a message: the file, or one of the other names, that is nearest; nothing when none is near."""
     if not file.parent.is_dir():
         return f" There is no folder {str(file.parent)!r} either."
-    near = get_close_matches(file.name, [each.name for each in file.parent.iterdir()], n=1)
+    # Without their ends, which are alike wherever a file is YAML.
+    there = [each.name for each in file.parent.iterdir() if get_close_matches(file.stem, [each.stem])]
+    near = get_close_matches(file.name, there, n=1)
     other = get_close_matches(file.name, list(others), n=1)
     offer = f"{file.parent / near[0]}" if near else f"{other[0]}" if other else None
     return f" Did you mean `{offer}`?" if offer else ""

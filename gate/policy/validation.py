@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_COMMANDS = {
+    "Policy": "gate policy validate",
+    "PolicyTests": "gate policy test",
+    "ServerPolicy": "gate doctor --server-policy",
+}
+"""Kind → what looks at a file of it."""
 _OF_A_PART = ("missing", "incomplete")  # what other files may have
 
 
@@ -60,11 +66,22 @@ def faults_of(model: type[BaseModel], tree: Tree, written: Written, *, partial: 
     if not isinstance(tree.value, dict):
         message = f"expected keys with values, such as `{keys_of(model)[0]}: …`; found {shown(tree.value)}"
         return {*faults, Fault(*written.place(()), message)}
+    if other := _other_kind(model, tree.value.get("kind")):
+        return {*faults, fault_at(written, ("kind",), other)}
     return faults | {
         fault_at(written, location, message)
         for location, message in _messages(model, written, known, partial=partial)
         if location not in known
     }
+
+
+def _other_kind(model: type[BaseModel], kind: object) -> str | None:
+    """That a file is of another kind of ours, whose keys are no faults."""
+    field = model.model_fields.get("kind")
+    expected = get_args(field.annotation) if field else ()
+    if not expected or not isinstance(kind, str) or kind in expected or kind not in _COMMANDS:
+        return None
+    return f"this is a `{kind}`, expected a `{expected[0]}`; `{_COMMANDS[kind]}` looks at it"
 
 
 def fault_at(written: Written, location: Location, message: str) -> Fault:

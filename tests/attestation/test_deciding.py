@@ -85,11 +85,17 @@ def test_a_policy_must_have_judged_as_it_is_written(changes: dict[str, Any], mes
 
 @pytest.mark.parametrize(
     ("age", "said"),
-    [(timedelta(hours=12), "12 hours"), (timedelta(days=7), "7 days"), (timedelta(hours=36), "36 hours")],
+    [
+        (timedelta(minutes=1), "1.1 minutes old, and may be 1 minute old"),
+        (timedelta(minutes=90), "90.1 minutes old, and may be 90 minutes old"),
+        (timedelta(hours=12), "12.1 hours old, and may be 12 hours old"),
+        (timedelta(hours=36), "36.1 hours old, and may be 36 hours old"),
+        (timedelta(days=7), "7.1 days old, and may be 7 days old"),
+    ],
 )
 def test_whoever_verifies_may_ask_for_a_younger_one(age: timedelta, said: str) -> None:
     assert promotable(max_age=age, now=made.NOW + age)
-    with pytest.raises(VerificationError, match=f"was issued at 2026-11-22 12:00 UTC, and may be {said} old"):
+    with pytest.raises(VerificationError, match=f"was issued at 2026-11-22 12:00 UTC: it is {said}; check the version"):
         promotable(max_age=age, now=made.NOW + age + SECOND)
 
 

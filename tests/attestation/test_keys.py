@@ -107,6 +107,15 @@ def test_a_folder_gives_all_its_public_keys(tmp_path: Path) -> None:
     assert set(ring) == {keys.keyid(keys.public_key(tmp_path / f"{name}.pub")) for name in ("a", "b")}
 
 
+def test_whoever_verifies_gives_no_private_key(pair: Path) -> None:
+    public = pair.with_name("gate.key.pub")
+    with pytest.raises(
+        UsageError, match=f"{pair} is a private key, which signs; to verify give the public one, {public}"
+    ):
+        keys.keyring([public, pair])
+    assert keys.public_halves([pair]).keys() == keys.keyring([public]).keys()
+
+
 def test_no_key_at_all_is_refused(tmp_path: Path) -> None:
     for paths in ([], [tmp_path]):
         with pytest.raises(UsageError, match="no public key was given, so no signature can be verified"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +25,7 @@ import torch
 from torch import nn
 
 from gate.cli import main
+from gate.mlflow_plugin.recorder import EXPERIMENT
 from gate.models.quiet import quiet_mlflow
 
 ROWS = 300
@@ -269,6 +272,10 @@ def test_a_collapsed_model_exits_with_1_and_each_failing_rule_is_named_with_its_
     assert "95% interval, n = 300" in done.out
     assert "Traceback" not in done.err
     assert registry.tags(uri)["gate"] == "FAIL"
+    (more,) = re.findall(
+        r"^gate (explain collapse --run [0-9a-f]{32}) says more of what did not pass$", done.err, re.MULTILINE
+    )
+    assert "must be at most 0.8" in gate(registry.uri, *more.split(), directory=tmp_path).out
 
 
 def test_a_healthy_model_passes_and_its_version_names_the_run_that_says_so(
@@ -613,6 +620,62 @@ def test_a_flag_that_silences_failures_does_not_silence_errors(
     assert registry.tags(uri)["gate"] == "FAIL"
     for flags in (["--fail-on", "never"], ["--dry-run"]):
         check("models:/encoder/999", policy, *flags).is_refused(3, "not found")
+
+
+@pytest.fixture
+def unrecordable(registry: Registry) -> Iterator[None]:
+    """The experiment that evidence goes to, of what has no run of its own, was deleted."""
+    with quiet_mlflow():
+        found = registry.client.get_experiment_by_name(EXPERIMENT)
+        experiment = found.experiment_id if found else registry.client.create_experiment(EXPERIMENT)
+        registry.client.delete_experiment(experiment)
+        yield
+        registry.client.restore_experiment(experiment)
+
+
+@pytest.mark.usefixtures("unrecordable")
+@pytest.mark.parametrize(
+    ("shown", "end"),
+    [
+        ("text", "\nnot recorded: this verdict opens nothing\n"),
+        ("github", "\n::error title=gate::not recorded: this verdict opens nothing\n"),
+        ("markdown", "\n\n**not recorded: this verdict opens nothing**\n"),
+    ],
+)
+def test_a_verdict_that_is_not_recorded_does_not_read_as_one(
+    check: Check, tmp_path: Path, shown: str, end: str
+) -> None:
+    policy = written(tmp_path, ("path: embedding", "path: output"))
+    vectors = saved_vectors(tmp_path, network(collapsed=False))[0]
+    done = check(f"features:{vectors}", policy, "--record", "-o", shown)
+    assert (done.code, "error[registry]: the experiment 'gate' was deleted" in done.err) == (3, True)
+    assert "PASSED" in done.out
+    assert done.out.endswith(end)
+    assert "not recorded" not in check(f"features:{vectors}", policy, "-o", shown).out
+
+
+@pytest.mark.usefixtures("unrecordable")
+def test_what_machines_read_stays_what_it_is_though_it_is_not_recorded(check: Check, tmp_path: Path) -> None:
+    policy = written(tmp_path, ("path: embedding", "path: output"))
+    vectors = saved_vectors(tmp_path, network(collapsed=False))[0]
+    done = check(f"features:{vectors}", policy, "--record", "-o", "json")
+    assert (done.code, done.document["status"]) == (3, "passed")
+    done = check(f"features:{vectors}", policy, "--record", "-o", "junit")
+    assert (done.code, ET.fromstring(done.out).tag) == (3, "testsuites")  # noqa: S314 - our own file
+
+
+@pytest.mark.parametrize("flag", ["--no-record", "--dry-run"])
+def test_a_signature_on_what_is_not_recorded_is_usage_unless_the_environment_asks_for_it(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    key, policy = tmp_path / "ci", written(tmp_path)
+    assert main(["keys", "new", str(key)]) == 0
+    check("models:/encoder/1", policy, "--signing-key", str(key), flag).is_refused(
+        2, f"error[usage]: --signing-key signs what is recorded, and with {flag} nothing is; leave out one of them"
+    )
+    monkeypatch.setenv("GATE_SIGNING_KEY", str(key))
+    done = check("models:/encoder/1", policy, flag)
+    assert (done.code, "not signed: only what is recorded" in done.err) == (0, True)
 
 
 # The keys that CONVENTIONS section 3 and DESIGN section 7 promise to other programs.

@@ -127,6 +127,7 @@ def test_the_package_has_no_other_attributes() -> None:
         (["check"], "Missing argument 'MODEL_URI'"),
         (["check", "models:/a/1"], "Missing option '--policy'"),
         (["check", "models:/a/1", "-p", "p.yaml", "--nope"], "No such option: --nope"),
+        (["check", "models:/a/1", "--sign-key", "ci"], "No such option: --sign-key. Did you mean `--signing-key`?"),
         (["check", "models:/a/1", "-p", "p.yaml", "--device", "tpu"], "'tpu' is not one of"),
         (["check", "models:/a/1", "-p", "p.yaml", "--fail-on", "sometimes"], "'sometimes' is not one of"),
         (["check", "models:/a/1", "models:/a/2", "-p", "p.yaml"], "unexpected extra argument"),

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gate import server_policy
 from gate.cli import main
 from gate.cli.policy import _expired
+from gate.errors import PolicyError
+from gate.policy import packs
 from gate.policy.loading import load_policy
 
 HEAD = 'apiVersion: gate/v1\nkind: Policy\nmetadata: {name: encoder, version: "1.0.0"}\n'
@@ -46,3 +49,23 @@ def test_expired_waivers_are_noted_on_stderr_and_the_policy_is_valid(capsys: pyt
     stdout, stderr = capsys.readouterr()
     assert stdout == "policy.yaml: ok, encoder@1.0.0, 1 rule\n"
     assert [line.partition(": note: ")[0] for line in stderr.splitlines()] == ["policy.yaml:7:5", "policy.yaml:9:5"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"), [("ServerPolicy", "gate doctor --server-policy"), ("PolicyTests", "gate policy test")]
+)
+def test_a_file_of_another_kind_is_one_fault_that_names_its_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, command: str
+) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text(f"apiVersion: gate/v1\nkind: {kind}\nkeys: [ci.pub]\naudit: a\n", encoding="utf-8")
+    assert main(["policy", "validate", str(file)]) == 2
+    told = f"{file}:2:1: error[policy]: kind: this is a `{kind}`, expected a `Policy`; `{command}` looks at it\n"
+    assert capsys.readouterr().err == told
+
+
+def test_a_policy_is_no_server_policy_and_that_is_one_fault_too() -> None:
+    with pytest.raises(
+        PolicyError, match="kind: this is a `Policy`, expected a `ServerPolicy`; `gate policy validate`"
+    ):
+        server_policy.load(packs.folder() / "classifier.yaml")

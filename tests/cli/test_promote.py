@@ -166,9 +166,21 @@ def test_a_newer_verdict_that_fails_is_refused_by_the_command_and_by_the_server(
 def test_what_the_server_refuses_is_told_and_the_alias_is_not_set(server: Registry, promote: Promote) -> None:
     """The server judges by its own policies, whatever the command was told."""
     version = server.signed("elsewhere", policy=UnderPolicy(name="other", version=None, digest=f"sha256:{'1' * 64}"))
-    said = promote(server, f"models:/elsewhere/{version}", code=3)
+    said = promote(server, f"models:/elsewhere/{version}", code=7)
     assert "Refused by gate: alias 'champion'" in said
+    assert said.endswith("and --server-policy FILE verifies by that beforehand\n")
     assert server.holder("elsewhere") is None
+
+
+def test_a_copy_that_the_server_refuses_is_no_fault_of_the_registry(server: Registry, promote: Promote) -> None:
+    """It believes no key but its own, whatever the command was told."""
+    version = server.signed("refused")
+    keys.create(server.home / "foreign")
+    given = ("--copy-to", "prod.refused", "--signing-key", server.home / "foreign")
+    said = promote(server, f"models:/refused/{version}", *given, code=7)
+    assert "cannot be copied to 'prod.refused': PERMISSION_DENIED: Refused by gate: " in said
+    assert "which is not trusted here" in said
+    assert server.holder("prod.refused") is None
 
 
 def test_a_copy_is_verified_signed_and_promoted(registry: Registry, promote: Promote) -> None:

@@ -13,7 +13,7 @@ from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
 
 from gate.mlflow_plugin import registry_store
 from tests.enforcement import servers
-from tests.enforcement.servers import POLICY, Place
+from tests.enforcement.servers import POLICY, Place, Server
 
 
 def without_policy(place: Place) -> None:
@@ -140,3 +140,11 @@ def test_without_the_plugin_nothing_of_the_registry_answers(template: Path, tmp_
         status, _ = server.put("0/x")
         assert status >= 400
     assert not list(place.artifacts.rglob("*"))
+
+
+def test_a_server_that_starts_says_once_what_it_guards(sqlite_server: Server) -> None:
+    place = sqlite_server.place
+    said = (place.folder / "server.log").read_text(encoding="utf-8")
+    (line,) = [line for line in said.splitlines() if " INFO mlflow.gate: " in line]
+    assert line.partition("mlflow.gate: ")[2].startswith(f"{place.policy} guards alias")
+    assert line.endswith(f", decisions go to {place.folder / 'audit.jsonl'}")

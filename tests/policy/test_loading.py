@@ -274,6 +274,8 @@ def test_a_missing_file_offers_the_nearest_one(tmp_path: Path) -> None:
         UsageError, match=r"polciy\.yaml' does not exist, expected a YAML file\. Did you mean `.*policy"
     ):
         load_policy(tmp_path / "polciy.yaml")
+    with pytest.raises(UsageError, match=r"no\.yml' does not exist, expected a YAML file\.$"):
+        load_policy(tmp_path / "no.yml")
     with pytest.raises(UsageError, match=r"There is no folder '.*nowhere' either"):
         load_policy(tmp_path / "nowhere" / "policy.yaml")
 

@@ -121,8 +121,9 @@ def test_an_alias_is_the_version_that_it_names_now(place: Place, verify: Verify)
     assert out.startswith(f"VERIFIED  {URI} is what was judged, signed and let pass for @champion\n")
 
 
-def test_the_public_half_of_a_private_key_and_a_folder_of_keys_verify(place: Place, verify: Verify) -> None:
-    assert verify(key=place.key)[0] == 0
+def test_a_folder_of_keys_verifies_and_a_private_key_is_refused(place: Place, verify: Verify) -> None:
+    code, _, err = verify(key=place.key)
+    assert (code, f"to verify give the public one, {place.key}.pub" in err) == (2, True)
     assert verify(key=place.key.parent)[0] == 0
 
 
