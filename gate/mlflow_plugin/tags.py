@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 WORDS = {"passed": "PASS", "warned": "WARN", "failed": "FAIL", "inconclusive": "INCONCLUSIVE", "error": "ERROR"}
 """What the tag `gate` says of a verdict."""
-NOT_IN_FORCE = " (policy not in force)"
-"""Follows the verdict of a policy that the server does not know, or knows in another wording."""
 _WORST_FIRST = ("error", "failed", "inconclusive", "warned", "passed")
 
 
@@ -27,14 +25,16 @@ def short(statements: Mapping[str, Statement], trust: Trust | None = None) -> di
 
     Args:
         statements: Tag → statement; at least one.
-        trust: Whose policies count, where that is known: the verdict of another one opens nothing, and says so.
+        trust: Whose policies count, where that is known: the verdict of another one opens nothing, and says so first, for
+            a table may cut it off.
     """
     worst = min(statements.values(), key=lambda each: (_WORST_FIRST.index(each.verdict), -each.issued.timestamp()))
+    word = WORDS[worst.verdict]
     version = f"@{worst.policy.version}" if worst.policy.version else ""
     return {
         "gate.run": (worst.run or "none")[:8],
         "gate.policy": f"{worst.policy.name}{version}",
-        "gate": WORDS[worst.verdict] + ("" if trust is None or trust.counts(worst) else NOT_IN_FORCE),
+        "gate": word if trust is None or trust.counts(worst) else f"not in force: {word}",
     }
 
 
