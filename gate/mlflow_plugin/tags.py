@@ -25,8 +25,8 @@ def short(statements: Mapping[str, Statement], trust: Trust | None = None) -> di
 
     Args:
         statements: Tag → statement; at least one.
-        trust: Whose policies count, where that is known: the verdict of another one opens nothing, and says so first, for
-            a table may cut it off.
+        trust: Whose policies count, where that is known: the verdict of another one opens nothing, and says so first,
+            because a table may cut the rest off.
     """
     worst = min(statements.values(), key=lambda each: (_WORST_FIRST.index(each.verdict), -each.issued.timestamp()))
     word = WORDS[worst.verdict]
