@@ -17,7 +17,7 @@ from gate.attestation.issuing import issue
 from gate.attestation.names import statement_key
 from gate.attestation.statement import Version
 from gate.errors import ModelError, VerificationError
-from gate.mlflow_plugin.tags import recorded, short
+from gate.mlflow_plugin.tags import NOT_IN_FORCE, recorded, short
 from gate.models.digest import digest_of_names, listed
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def publish(client: MlflowClient, name: str, version: str, envelopes: Mapping[st
         client.set_model_version_tag(name, version, key, envelope)
     tags = client.get_model_version(name, version).tags
     for key, value in short(recorded(tags)).items():
-        if tags.get(key) != value:
+        if tags.get(key) not in (value, NOT_IN_FORCE + value):
             client.set_model_version_tag(name, version, key, value)
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 WORDS = {"passed": "PASS", "warned": "WARN", "failed": "FAIL", "inconclusive": "INCONCLUSIVE", "error": "ERROR"}
 """What the tag `gate` says of a verdict."""
+NOT_IN_FORCE = "not in force: "
+"""Before the verdict of a policy that the server does not know, or knows in another wording."""
 _WORST_FIRST = ("error", "failed", "inconclusive", "warned", "passed")
 
 
@@ -34,7 +36,7 @@ def short(statements: Mapping[str, Statement], trust: Trust | None = None) -> di
     return {
         "gate.run": (worst.run or "none")[:8],
         "gate.policy": f"{worst.policy.name}{version}",
-        "gate": word if trust is None or trust.counts(worst) else f"not in force: {word}",
+        "gate": word if trust is None or trust.counts(worst) else NOT_IN_FORCE + word,
     }
 
 

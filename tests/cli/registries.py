@@ -125,7 +125,7 @@ class Registry:
         document["model"] |= {"trust": "code-free", "isolation": {"mode": "process"}}
         document["run"] |= {"enforcement": "block", "overrides": []}
         made = issue(document, subject(row), files, now=datetime.now(UTC) - age).model_copy(update=changed)
-        undecided = made.model_copy(update={"verdict": "error", "issued": made.issued - timedelta(seconds=1)})
+        undecided = made.model_copy(update={"verdict": "error", "issued": made.issued - timedelta(milliseconds=1)})
         for each in (undecided, made):
             envelope = sealed(each.payload, keys.signing_key(key or self.key))
             publish(client, name, version, {statement_key(each.policy.name): envelope})
