@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _PAGE = 500
 _ORDER = ["creation_timestamp ASC", "name ASC", "version_number ASC"]  # what is new comes last and moves no page
 _BY_NAME = ["name ASC", "version_number ASC"]
-_MARKED = "tags.`mlflow.prompt.is_prompt` = 'true'"
+MARKED = "tags.`mlflow.prompt.is_prompt` = 'true'"
+"""The filter by which MLflow searches what is marked as a prompt, which it leaves out of all other searches."""
 _MODELS = 10_000  # whose marked versions are remembered at a time
 
 
@@ -59,7 +60,7 @@ def pages() -> Iterator[list[RegisteredVersion]]:
 def _hidden() -> Iterator[list[RegisteredVersion]]:
     """The versions that are marked, and those between and above them, which have to be asked for by their numbers."""
     highest: dict[str, int] = {}
-    for page in _searched(_MARKED, _BY_NAME):
+    for page in _searched(MARKED, _BY_NAME):
         yield page
         for each in page:
             if each.name not in highest and len(highest) == _MODELS:
@@ -93,7 +94,7 @@ def _searched(wanted: str | None, order: list[str]) -> Iterator[list[RegisteredV
 
 def _last_numbers() -> Iterator[dict[str, int]]:
     """Name → highest number of its versions, for all models, whether they are marked as prompts or not."""
-    for wanted in (None, _MARKED):
+    for wanted in (None, MARKED):
         token: str | None = None
         while token is None or token:
             with _registry() as client:

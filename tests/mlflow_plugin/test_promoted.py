@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore
@@ -23,14 +22,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 Look = Callable[..., list[Point]]
 ANYWHERE = POLICY.replace("audit:", "artifacts: anywhere\naudit:")
 UNSIGNED = "there is no signed statement of policy 'classifier' on models:/"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database after MLflow's migrations, which take seconds."""
-    database = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database.read_bytes()
 
 
 @pytest.fixture

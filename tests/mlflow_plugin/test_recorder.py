@@ -49,19 +49,11 @@ class Registry:
         return [run for run in runs if run.info.run_id != self.run_id]
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database after MLflow's migrations, which take seconds."""
-    database = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database
-
-
 @pytest.fixture
-def registry(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+def registry(template: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.chdir(tmp_path)  # where a store without an artifact root of its own puts its artifacts
     database = tmp_path / "mlflow.db"
-    database.write_bytes(template.read_bytes())
+    database.write_bytes(template)
     uri = f"sqlite:///{database}"
     client = MlflowClient(uri, uri)
     experiment = client.create_experiment("digits training", artifact_location=(tmp_path / "artifacts").as_uri())

@@ -59,14 +59,6 @@ class Store:
         return self.folder / "gate" / run / "artifacts" / "gate" / name
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database after MLflow's migrations, which take seconds."""
-    database = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database.read_bytes()
-
-
 @pytest.fixture
 def store(template: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     (tmp_path / "mlflow.db").write_bytes(template)

@@ -20,16 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 TAG = statement_key("classifier")
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    database = tmp_path_factory.mktemp("template") / "mlflow.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database
-
-
 @pytest.fixture
-def client(template: Path, tmp_path: Path) -> MlflowClient:
-    (tmp_path / "mlflow.db").write_bytes(template.read_bytes())
+def client(template: bytes, tmp_path: Path) -> MlflowClient:
+    (tmp_path / "mlflow.db").write_bytes(template)
     return MlflowClient(*[f"sqlite:///{tmp_path / 'mlflow.db'}"] * 2)
 
 

@@ -18,6 +18,7 @@ from gate.mlflow_plugin.signing import subject
 from gate.mlflow_plugin.tags import recorded
 from gate.models.quiet import quiet_mlflow
 from gate.models.registry import failures, is_absent, reason
+from gate.models.versions import MARKED
 from gate.verification.registered import asked
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _ABOUT = "promoted"
 _SHOWN = 10  # promotions that are named
 _PAGE = 100  # rows at once: each may hold signed statements of 40 kB
-_PROMPTS = "tags.`mlflow.prompt.is_prompt` = 'true'"
 
 
 class _Way(NamedTuple):
@@ -169,7 +169,7 @@ def _ways(row: ModelVersion, protection: Protection) -> Iterator[_Way]:
 
 def _models(client: ModelRegistryClient) -> Iterator[RegisteredModel]:
     """All of them: a search finds those that are marked as prompts, or the others."""
-    for wanted in ("", _PROMPTS):
+    for wanted in ("", MARKED):
         token = None
         while True:
             page = client.search_registered_models(wanted, _PAGE, ["name ASC"], token)
@@ -183,7 +183,7 @@ def _versions(client: ModelRegistryClient, models: dict[str, _Model]) -> Iterato
     """All of them: a search hides every version of a model of which one is marked as a prompt."""
     yield from _found(client, "")
     hidden: dict[str, set[int]] = {}
-    for row in _found(client, _PROMPTS):
+    for row in _found(client, MARKED):
         hidden.setdefault(row.name, set()).add(int(row.version))
         yield row
     for name, seen in hidden.items():
