@@ -71,7 +71,7 @@ Whoever promotes does it as before: in the UI, with a client, or with `gate prom
 
 The server decides about what is promoted from its start on; what was promoted before, or past it in the database, stays where it
 is. `gate doctor --server-policy server.yaml` puts every version that has a protected alias, stage, tag or name through the same
-decision, and names those that would be refused today, and why. For each of them:
+decision, in all workspaces that the login sees, and names those that would be refused today, and why. For each of them:
 
 - check and sign it: `gate check models:/text-encoder/41 -p text-encoder.yaml --signing-key ci`;
 - or take the promotion back: remove the alias or the tag, archive the version.
@@ -98,7 +98,8 @@ statement on them is taken. Register such a model anew through the server, check
 | prompts | are not touched |
 
 A check first freezes the files with a statement that nothing is decided, then reads them once more, and only then signs the
-verdict. A check that is killed leaves a version that reads as ERROR.
+verdict. A check that is killed leaves a version that reads as ERROR. The tag `gate` of a check by a policy that this server does
+not know begins with `not in force:`, whatever its verdict: it opens nothing.
 
 **It fails closed.** Without the server policy, its keys, its policies or the audit log the server does not start; where the
 package is missing, MLflow knows no scheme `gate+…` and refuses every call to the registry; where a new MLflow can change a

@@ -21,6 +21,11 @@ _MARKED = re.compile(r"LATIN (?:SMALL|CAPITAL) LETTER (?:DOTLESS )?([A-Z]{1,2})(
 SCHEME = "gate+"
 """Before the scheme of a registry or an artifact store that is guarded."""
 
+NOT_IN_FORCE = "not in force: "
+"""In the tag `gate`, before the verdict of a policy that the server does not know, or knows in another wording."""
+REFUSED = "Refused by gate: "
+"""With which every refusal of a guarded server begins, and by which its clients know one."""
+
 Kind = Literal["ours", "statement", "free"]
 
 

@@ -94,7 +94,7 @@ NoProgress = Annotated[
 ]
 
 _ENVELOPE = b'{"payloadType":'
-_NOT_RECORDED = "not recorded: this verdict opens nothing"
+_NOT_RECORDED = "not recorded in full: do not rely on this verdict, run the check again"
 _BESIDE = {
     "text": _NOT_RECORDED,
     "github": f"::error title=gate::{_NOT_RECORDED}",
@@ -158,7 +158,7 @@ def _is_written(context: typer.Context, option: str) -> bool:
 
 @contextmanager
 def _told_unless_done(targets: Sequence[outputs.Output]) -> Iterator[None]:
-    """Say beside a verdict on stdout that it was not recorded; what machines read there stays what it is."""
+    """Say beside a verdict on stdout that recording it broke off; what machines read there stays what it is."""
     done = False
     try:
         yield

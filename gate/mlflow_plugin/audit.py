@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gate.errors import GateError, VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 _TAIL = 65_536  # bytes in which the last line mostly begins
@@ -67,8 +67,15 @@ class Audit:
             ) from error
 
 
-def entries(path: Path) -> Iterator[dict[str, object]]:
-    """The decisions of a log, in order; among them, with a hash `torn`, what was written after a torn line.
+def entries(path: Path) -> list[dict[str, object]]:
+    """The decisions of a log, as `chain` has them."""
+    return chain(path)[0]
+
+
+def chain(path: Path) -> tuple[list[dict[str, object]], str]:
+    """The decisions of a log in order, and the SHA-256 of the last line.
+
+    Among the decisions is, with a hash `torn`, what was written after a torn line.
 
     Args:
         path: Of the log.
@@ -82,7 +89,7 @@ def entries(path: Path) -> Iterator[dict[str, object]]:
     except OSError as error:
         raise GateError(f"the audit log {path} cannot be read: {error.strerror}") from error
     lines = content.removesuffix(b"\n").split(b"\n") if content else []
-    before, torn = _FIRST, list[bytes]()
+    found, before, torn = list[dict[str, object]](), _FIRST, list[bytes]()
     for number, line in enumerate(lines, start=1):
         entry = _read(line)
         if entry is None and number < len(lines):
@@ -92,8 +99,9 @@ def entries(path: Path) -> Iterator[dict[str, object]]:
             raise VerificationError(
                 f"{path}: line {number - len(torn)} does not follow from the one before it: the log was changed"
             )
+        found.append(entry)
         before, torn = _hash([line]), []
-        yield entry
+    return found, before
 
 
 def _read(line: bytes) -> dict[str, object] | None:

@@ -96,11 +96,9 @@ class Guard(_Store):
     def transition_model_version_stage(
         self, name: str, version: str, stage: str, archive_existing_versions: bool
     ) -> Any:
-        """Needs evidence where the stage is protected, and is written down where the version leaves such a one."""
-        protected = canonical(stage) in self.protection.stages
-        leaves = canonical(self.get_model_version(name, version).current_stage) in self.protection.stages
-        with self._deciding(f"stage {stage!r}", name, version, of_note=protected or leaves):
-            if protected:
+        """Needs evidence where the stage is protected, and is always written down: it may leave such a one."""
+        with self._deciding(f"stage {stage!r}", name, version):
+            if canonical(stage) in self.protection.stages:
                 self._require_evidence(name, version, self.protection.aliases)
             return super().transition_model_version_stage(name, version, stage, archive_existing_versions)
 
@@ -306,8 +304,7 @@ class Guard(_Store):
                 return
             frozen = {FROZEN: _kept_at(row)} if self.keeps_files else {}
             shown = short({**recorded(row.tags), tag.key: found}, self.protection.trust)
-            # MLflow's pages show tags in the order in which they came: first what a person can read.
-            self._write(row, {**dict(reversed(shown.items())), **frozen, tag.key: tag.value})
+            self._write(row, {**shown, **frozen, tag.key: tag.value})
 
     @contextmanager
     def _no_uploads(self, name: str, version: str) -> Iterator[None]:

@@ -48,7 +48,10 @@ def in_store(uri: str, workspace: str = DEFAULT) -> str:
     if workspace == DEFAULT and first != _WORKSPACES:
         return path
     if first == _WORKSPACES and rest[:1] != [workspace]:
-        raise VerificationError(f"its files lie at {uri!r}, which is for another workspace than its own, {workspace!r}")
+        raise VerificationError(
+            f"its files lie at {uri!r}, which is for another workspace than its own, {workspace!r}; "
+            "log the model in that one and register it again"
+        )
     return path if first == _WORKSPACES else f"{_WORKSPACES}/{workspace}/{path}"
 
 

@@ -140,9 +140,10 @@ def _record(client: MlflowClient, document: Mapping[str, Any], report_html: str,
         _tag(client, run_id, document)
         if model["version"]:
             _show(client, run_id, document, signer)
-            report = display.report_of(experiment, run_id, f"{FOLDER}/report.html")
-            line = display.first_line(WORDS[document["status"]], document, report)
-            display.put_first(client, model["name"], model["version"], line)
+    if model["version"]:  # what stands stays, should this fail
+        report = display.report_of(experiment, run_id, f"{FOLDER}/report.html")
+        line = display.first_line(WORDS[document["status"]], document, report)
+        display.put_first(client, model["name"], model["version"], line)
     return run_id
 
 

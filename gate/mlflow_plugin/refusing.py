@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, PERMISSION_DENIED
 
+from gate.attestation.names import REFUSED
 from gate.errors import GateError, VerificationError
 
 if TYPE_CHECKING:
@@ -36,6 +37,6 @@ def refusing(audit: Audit, entry: dict[str, Any]) -> Iterator[None]:
             audit.append({**entry, "decision": "refused", "reason": reason})
         except GateError as unwritten:
             reason = f"{reason} ({unwritten})"
-        raise MlflowException(f"Refused by gate: {what}: {reason}", PERMISSION_DENIED) from None
+        raise MlflowException(f"{REFUSED}{what}: {reason}", PERMISSION_DENIED) from None
     except GateError as error:
-        raise MlflowException(f"Refused by gate: {what}: {error}", INTERNAL_ERROR) from None
+        raise MlflowException(f"{REFUSED}{what}: {error}", INTERNAL_ERROR) from None

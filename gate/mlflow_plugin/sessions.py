@@ -110,7 +110,7 @@ def all_versions(store: Any, name: str) -> list[Any]:  # noqa: ANN401 - any regi
     """All versions of a registered model, which MLflow's search hides as soon as one of them looks like a prompt.
 
     Args:
-        store: Of a database, or of another server, which only searches.
+        store: Of a database; of another server only those come that its search shows.
         name: Of the model.
     """
     if not hasattr(store, "ManagedSessionMaker"):

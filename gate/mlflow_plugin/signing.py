@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from gate.attestation.deciding import CLOCKS, issued
 from gate.attestation.envelope import sealed
 from gate.attestation.issuing import issue
-from gate.attestation.names import statement_key
+from gate.attestation.names import NOT_IN_FORCE, statement_key
 from gate.attestation.statement import Version
 from gate.errors import ModelError, VerificationError
-from gate.mlflow_plugin.tags import NOT_IN_FORCE, recorded, short
+from gate.mlflow_plugin.tags import recorded, short
 from gate.models.digest import digest_of_names, listed
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gate.attestation.envelope import unverified
-from gate.attestation.names import STATEMENTS
+from gate.attestation.names import NOT_IN_FORCE, STATEMENTS
 from gate.attestation.statement import Statement, read
 from gate.errors import VerificationError
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 WORDS = {"passed": "PASS", "warned": "WARN", "failed": "FAIL", "inconclusive": "INCONCLUSIVE", "error": "ERROR"}
 """What the tag `gate` says of a verdict."""
-NOT_IN_FORCE = "not in force: "
-"""Before the verdict of a policy that the server does not know, or knows in another wording."""
 _WORST_FIRST = ("error", "failed", "inconclusive", "warned", "passed")
 
 

@@ -39,7 +39,8 @@ def writing(folder: Path, path: str) -> Iterator[None]:
     """
     lock = folder / _name(path)
     mine: set[Path] = vars(_this_thread).setdefault("writes", set())
-    if lock in mine:  # a folder is written file by file: waiting behind who waits for us would never end
+    # A folder is written file by file: waiting behind who waits for us would never end.
+    if not mine.isdisjoint({lock, folder / _ABOVE}):
         yield
         return
     with _held(lock, fcntl.LOCK_SH):
@@ -64,7 +65,8 @@ def freezing(folder: Path, path: str) -> Iterator[None]:
     name, ends = _name(path), time.monotonic() + _PATIENCE
     with ExitStack() as held:
         try:
-            for each in (_ABOVE, *(_MODELS if name == _ABOVE else [name])):
+            # The lock that all models share comes last: nobody waits for the uploads of another model.
+            for each in (*(_MODELS if name == _ABOVE else [name]), _ABOVE):
                 held.enter_context(_held(folder / each, fcntl.LOCK_EX, ends))
         except BlockingIOError:
             raise VerificationError(f"files are being uploaded to {path!r}; record the check again later") from None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, PERMISSION_DENIED
 
+from gate.attestation.names import REFUSED
 from gate.mlflow_plugin.locations import RESERVED, in_destination, is_reserved
 from gate.mlflow_plugin.uploads import writing
 
@@ -123,7 +124,7 @@ class WriteOnce(_Repository):
             return
         registry = _registry()
         if registry.keeps_files and is_reserved(path):
-            raise MlflowException(f"Refused by gate: nothing is written below {RESERVED!r}.", PERMISSION_DENIED)
+            raise MlflowException(f"{REFUSED}nothing is written below {RESERVED!r}.", PERMISSION_DENIED)
         with writing(registry.audit.locks, path):
             frozen = registry.frozen_at(path)
             if frozen is not None:
@@ -144,7 +145,7 @@ def _registry() -> Guard:
     registry = _get_model_registry_store()
     if not isinstance(registry, Guard):
         raise MlflowException(
-            "Refused by gate: the artifact store is guarded and the registry is not, so nobody knows what is frozen; "
+            f"{REFUSED}the artifact store is guarded and the registry is not, so nobody knows what is frozen; "
             "start the server with --registry-store-uri gate+….",
             INTERNAL_ERROR,
         )

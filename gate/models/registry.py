@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from gate.attestation.names import REFUSED
 from gate.errors import AbsentError, RegistryError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SHOWN = 10
-_REFUSED = "Refused by gate: "
 _LONGEST = 300  # characters of a reason that is not our own
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow calls it when there is no such model, version or alias."""
@@ -165,12 +165,12 @@ def reason(error: Exception) -> str:
     if network and any(isinstance(each, NoConnection) for each in chain):
         return f"no server answers there: {network[-1].strerror}"
     line = without_passwords((str(error).strip().splitlines() or [type(error).__name__])[0])
-    return line if len(line) <= _LONGEST or _REFUSED in line else f"{line[:_LONGEST].rsplit(' ', 1)[0]} …"
+    return line if len(line) <= _LONGEST or REFUSED in line else f"{line[:_LONGEST].rsplit(' ', 1)[0]} …"
 
 
 def refused_by_gate(error: Exception) -> bool:
     """Whether a guarded server refused, because evidence is missing or does not hold."""
-    return getattr(error, "error_code", None) == "PERMISSION_DENIED" and _REFUSED in str(error)
+    return getattr(error, "error_code", None) == "PERMISSION_DENIED" and REFUSED in str(error)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

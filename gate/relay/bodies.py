@@ -20,7 +20,6 @@ class Unread(Exception):  # noqa: N818 - an outcome of a request, and no fault o
 
     def __init__(self, reason: Literal["size", "unread", "busy"]) -> None:
         super().__init__(reason)
-        self.reason = reason
 
 
 class Bodies:

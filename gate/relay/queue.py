@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+from gate.attestation.names import NOT_IN_FORCE
 from gate.errors import UsageError
 from gate.relay.delivery import WINDOW
 
@@ -271,8 +272,8 @@ def _is_known(file: sqlite3.Connection, found: RegisteredVersion) -> bool:
         return False
     identity, interrupted, before = row
     file.execute("UPDATE versions SET created = ? WHERE id = ?", (found.created, identity))
-    verdict, run = found.tags.get("gate"), found.tags.get("gate.run")
-    if interrupted and verdict not in (None, "ERROR") and run not in (None, before):
+    verdict, run = found.tags.get("gate", "ERROR"), found.tags.get("gate.run")
+    if interrupted and verdict.removeprefix(NOT_IN_FORCE) != "ERROR" and run not in (None, before):
         file.execute(
             "UPDATE versions SET state = 'checked', interrupted = 0, note = ? WHERE id = ?",
             (f"{verdict} was recorded by run {run}, before the relay had seen the end of the check", identity),

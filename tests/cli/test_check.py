@@ -637,9 +637,9 @@ def unrecordable(registry: Registry) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("shown", "end"),
     [
-        ("text", "\nnot recorded: this verdict opens nothing\n"),
-        ("github", "\n::error title=gate::not recorded: this verdict opens nothing\n"),
-        ("markdown", "\n\n**not recorded: this verdict opens nothing**\n"),
+        ("text", "\nnot recorded in full: do not rely on this verdict, run the check again\n"),
+        ("github", "\n::error title=gate::not recorded in full: do not rely on this verdict, run the check again\n"),
+        ("markdown", "\n\n**not recorded in full: do not rely on this verdict, run the check again**\n"),
     ],
 )
 def test_a_verdict_that_is_not_recorded_does_not_read_as_one(

@@ -11,7 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+from sqlalchemy import create_engine, text
 
+from gate.mlflow_plugin.doctor.promoted import promoted
+from gate.server_policy import load
 from tests.enforcement import servers
 from tests.enforcement.servers import Place, Server
 
@@ -202,6 +205,24 @@ def test_files_of_another_workspace_are_no_files_of_a_version(workspaces: tuple[
     made = team.ask("POST", "model-versions/create", body).json()["model_version"]
     version = SimpleNamespace(**{**made, "creation_timestamp": int(made["creation_timestamp"]), "workspace": "taker"})
     team.refuses(lambda: team.record(version), "is for another workspace than its own, 'taker'")  # type: ignore[arg-type]
+
+
+def test_doctor_looks_into_every_workspace(workspaces: tuple[Server, Server]) -> None:
+    team, other = workspaces
+    good, bad = Version(team, "seen"), Version(other, "unseen")
+    assert team.record(good).status_code == 200  # type: ignore[arg-type]
+    assert team.promote(good).status_code == 200  # type: ignore[arg-type]
+    protection = load(team.place.policy)
+    assert [point.state for point in promoted(team.url, protection)] == ["ok"]
+    engine = create_engine(team.place.database)
+    with engine.begin() as connection:  # past the server
+        row = {"workspace": "team-b", "name": "unseen", "alias": "champion", "version": bad.version}
+        into = "INSERT INTO registered_model_aliases (workspace, name, alias, version)"
+        connection.execute(text(f"{into} VALUES (:workspace, :name, :alias, :version)"), row)
+    engine.dispose()
+    found = promoted(team.url, protection)
+    assert [point.state for point in found] == ["wrong"]
+    assert found[0].found.startswith("workspace 'team-b': models:/unseen/1 holds @champion: there is no signed")
 
 
 @pytest.mark.parametrize("mode", ["SET_DEFAULT", "CASCADE", "RESTRICT"])

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 
 from gate.mlflow_plugin.doctor import promoted
 from gate.mlflow_plugin.doctor.points import Point
+from gate.models import versions
 from gate.server_policy import load
 from tests.cli.registries import POLICY, Registry, deployment
 
@@ -169,6 +170,7 @@ def test_ten_are_named_and_the_rest_is_counted_over_all_pages(
     registry: Registry, look: Look, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(promoted, "_PAGE", 2)
+    monkeypatch.setattr(versions, "_PAGE", 2)
     for number in range(13):
         registry.client.create_registered_model(name := f"enc{number:02}")
         registry.client.create_model_version(name, (registry.home / "made").as_uri())

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from gate.errors import RegistryError
 from gate.evidence import bundle, html
@@ -75,6 +76,19 @@ def test_a_failed_check_is_a_finished_run_beside_the_model(registry: Registry) -
     assert run.info.experiment_id == registry.experiment
     assert run.info.run_name == "gate check of digits version 2"
     assert (run.data.tags["gate"], run.data.tags["gate.policy"]) == ("FAIL", "classifier@1.0.0")
+
+
+def test_a_verdict_that_stands_keeps_its_run_where_the_description_cannot_be_written(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: str) -> None:
+        raise MlflowException("no")
+
+    monkeypatch.setattr(MlflowClient, "update_model_version", refused)
+    with pytest.raises(RegistryError, match=r"cannot record the check of models:/digits/1 in MLflow at .*: no; mend"):
+        registry.record(registry.document("passed"))
+    (run,) = registry.client.search_runs([registry.experiment], "tags.gate = 'PASS'")
+    assert (run.info.status, registry.tags("1")["gate"]) == ("FINISHED", "PASS")
 
 
 @pytest.mark.parametrize(

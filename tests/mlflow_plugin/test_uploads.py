@@ -33,6 +33,22 @@ def test_whatever_is_above_or_below_waits_as_well(tmp_path: Path, monkeypatch: p
         pass
 
 
+def test_a_model_does_not_wait_for_the_uploads_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "_PATIENCE", 5.0)
+    other = "1/models/m-2/artifacts"
+    assert uploads._name(other) != uploads._name(MODEL)
+    with uploads.writing(tmp_path, f"{MODEL}/x"):
+        waiting = threading.Thread(target=_freeze, args=(tmp_path,))
+        waiting.start()
+        time.sleep(0.3)
+        began = time.monotonic()
+        with uploads.freezing(tmp_path, other):
+            pass
+        assert time.monotonic() - began < 2
+        assert waiting.is_alive()
+    waiting.join(10)
+
+
 def test_freezing_waits_for_an_upload_and_a_write_for_the_freezing(tmp_path: Path) -> None:
     order: list[str] = []
     started = threading.Event()
@@ -81,8 +97,9 @@ def test_many_that_write_in_turn_do_not_keep_a_model_from_being_frozen(
             each.join(10)
 
 
+@pytest.mark.parametrize("path", [MODEL, "1"])
 def test_a_folder_that_is_written_file_by_file_does_not_wait_for_who_waits_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     monkeypatch.setattr(uploads, "_PATIENCE", 5.0)
     order: list[str] = []
@@ -91,7 +108,7 @@ def test_a_folder_that_is_written_file_by_file_does_not_wait_for_who_waits_for_i
         with _frozen(tmp_path):
             order.append("frozen")
 
-    with uploads.writing(tmp_path, MODEL):
+    with uploads.writing(tmp_path, path):
         waiting = threading.Thread(target=freeze)
         waiting.start()
         time.sleep(0.3)
@@ -118,6 +135,11 @@ def test_what_lies_above_models_is_frozen_with_all_of_them(tmp_path: Path, monke
 def _write(folder: Path, path: str, seconds: float = 0) -> None:
     with uploads.writing(folder, path):
         time.sleep(seconds)
+
+
+def _freeze(folder: Path) -> None:
+    with _frozen(folder):
+        pass
 
 
 def _frozen(folder: Path) -> AbstractContextManager[None]:

@@ -69,7 +69,7 @@ def test_the_body_that_has_taken_longest_gives_way_and_is_welcome_later(
     relay: Callable[..., Relay], opened: Open
 ) -> None:
     running = relay()
-    slow = opened(running, 64, BEGUN)
+    slow = opened(running, bodies._AT_ONCE, BEGUN)
     assert running.send(told("encoder")) == 202
     slow[0].settimeout(10)
     answer = http.client.HTTPResponse(slow[0])
@@ -148,7 +148,7 @@ def test_a_connection_that_goes_on_without_an_end_is_ended(
             writer.transport.abort()
             return asyncio.get_running_loop().time() - began
 
-    assert asyncio.run(lasted()) < 2
+    assert 0.4 < asyncio.run(lasted()) < 2
 
 
 def test_a_connection_may_be_used_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:

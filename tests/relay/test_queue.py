@@ -132,6 +132,8 @@ def test_a_dispatch_that_was_broken_off_is_taken_up_at_once(opened: Open) -> Non
         ({}, True),
         ({"gate": "ERROR"}, True),  # the recorder writes this first
         ({"gate": "ERROR", "gate_run": "new"}, True),
+        ({"gate": "not in force: ERROR", "gate_run": "none"}, True),  # by a policy that the server does not know
+        ({"gate": "not in force: PASS", "gate_run": "new"}, False),
         ({"gate": "PASS", "gate_run": "new"}, False),
         ({"gate": "FAIL", "gate_run": "new"}, False),
         ({"gate": "PASS", "gate_run": "old"}, True),  # a copy was born with it

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from datetime import datetime
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from gate.attestation.keys import is_private, keyid
 from gate.attestation.keys import signing_key as private_key
 from gate.errors import GateError, PolicyError, UsageError
-from gate.mlflow_plugin.audit import entries
+from gate.mlflow_plugin.audit import chain
 from gate.mlflow_plugin.doctor.points import Point, note, ok, wrong
 from gate.mlflow_plugin.doctor.registry import NOBODY
 from gate.server_policy import load
@@ -140,31 +139,31 @@ def _audit(path: Path, asked: datetime | None) -> Point:
     if _mode(path) & _OTHERS_WRITE:
         return wrong("audit log", f"anybody on this machine can write {path}", f"chmod o-w {path}")
     try:
-        found = list(entries(path))
+        found, last = chain(path)
     except GateError as error:
         return wrong("audit log", str(error), "compare it with a copy of yours: decisions were rewritten")
     if asked is not None and not any(_is_ours(entry, asked) for entry in found[-1000:]):
         do = "give the server policy that the server runs with"
         return wrong("audit log", f"what the server has just refused is not in {path}: it writes another", do)
-    return _whole(path, found)
+    return _whole(path, found, last)
 
 
-def _whole(path: Path, found: list[dict[str, object]]) -> Point:
+def _whole(path: Path, found: list[dict[str, object]], last: str) -> Point:
     torn = [entry for entry in found if "torn" in entry]
-    told = f"{path} holds {_chain(path, len(found), len(torn))}"
+    told = f"{path} holds {_held(len(found), last)}"
     if not torn:
         return ok("audit log", told)
     do = "if no power was lost and no disk was full then, somebody else wrote there: compare it with a copy of yours"
-    return note("audit log", f"{told}; a line was torn {len(torn)} times, last found at {torn[-1]['time']}", do)
+    often = "once" if len(torn) == 1 else f"{len(torn)} times"
+    return note("audit log", f"{told}; a line was torn {often}, last found at {torn[-1]['time']}", do)
 
 
-def _chain(path: Path, count: int, torn: int) -> str:
+def _held(count: int, last: str) -> str:
     """The entries of a log that is only appended to, and what a copy must have for the last of them."""
     if not count:
         return "no decision yet"
-    last = sha256(path.read_bytes().splitlines()[count + torn - 1]).hexdigest()
-    decisions = "1 entry" if count == 1 else f"{count} entries, each of which follows from the one before it"
-    return f"{decisions}; the last one is {last}: hold that against your copy, which alone shows a cut off end"
+    chained = "1 entry" if count == 1 else f"{count} entries, each of which follows from the one before it"
+    return f"{chained}; the last one is {last}: hold that against your copy, which alone shows a cut off end"
 
 
 def _is_ours(entry: dict[str, object], asked: datetime) -> bool:

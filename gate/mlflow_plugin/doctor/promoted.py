@@ -5,21 +5,23 @@ Whatever lies under a promotion goes through the decision of the server, files e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from gate.attestation.deciding import require_promotable
 from gate.attestation.names import FROZEN, canonical
-from gate.errors import UsageError, VerificationError
+from gate.errors import RegistryError, UsageError, VerificationError
 from gate.mlflow_plugin.doctor.points import Point, note, ok, wrong
 from gate.mlflow_plugin.locations import in_store
 from gate.mlflow_plugin.signing import subject
 from gate.mlflow_plugin.tags import recorded
 from gate.models.quiet import quiet_mlflow
 from gate.models.registry import failures, is_absent, reason
-from gate.models.versions import MARKED
+from gate.models.versions import MARKED, rows
+from gate.verification.asking import is_server
 from gate.verification.registered import asked
+from gate.verification.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -45,27 +47,24 @@ class _Way(NamedTuple):
 
 @dataclass(frozen=True)
 class _Model:
-    """What a registered model says of its versions: whether they may be prompts, the newest, those that it promotes."""
+    """What a registered model says of its versions: whether they may be prompts, and those that it promotes."""
 
     may_hold_prompts: bool = False
-    newest: int = 0
     promotes: dict[str, list[_Way]] = field(default_factory=dict)
 
 
 def promoted(uri: str, protection: Protection) -> list[Point]:
-    """Each promotion that the server would refuse today, or that all of them hold.
+    """Each promotion that the server would refuse today, or that all of them hold, in every workspace.
 
     Args:
         uri: Of the registry server.
         protection: Of its server policy.
     """
+    unreadable: tuple[type[Exception], ...] = (RegistryError, *failures())
     try:
         with quiet_mlflow():
-            # MLflow's public client takes whatever has the tag of a prompt, with any value, for absent.
-            from mlflow.tracking._model_registry.client import ModelRegistryClient
-
-            return _told(_decided(ModelRegistryClient(uri, uri), protection))
-    except failures() as error:
+            return _told(_everywhere(uri, protection))
+    except unreadable as error:
         found = f"whether what is promoted has evidence is not known: {reason(error)}"
         return [wrong(_ABOUT, found, "ask with the login of somebody who may read all registered models")]
 
@@ -90,11 +89,41 @@ def _told(decided: Iterable[Point | None]) -> list[Point]:
     return shown or [ok(_ABOUT, f"{each} evidence" if count else "nothing that this login sees is promoted")]
 
 
-def _decided(client: ModelRegistryClient, protection: Protection) -> Iterator[Point | None]:
-    """Every promotion: what is wrong with it, None where nothing is."""
+def _everywhere(uri: str, protection: Protection) -> Iterator[Point | None]:
+    """Every promotion in every workspace: what is wrong with it, None where nothing is."""
+    from mlflow.utils.workspace_context import WorkspaceContext
+
+    names = _workspaces(uri)
+    if names is None:
+        yield from _decided(uri, protection)
+    for name in names or ():
+        with WorkspaceContext(name):
+            for fault in _decided(uri, protection):
+                yield fault and replace(fault, found=f"workspace {name!r}: {fault.found}")
+
+
+def _workspaces(uri: str) -> list[str] | None:
+    """Those of a server that this login sees; None where it has none."""
+    from mlflow.tracking._workspace.client import WorkspaceProviderClient
+
+    if not is_server(uri):
+        return None
+    server = Server(uri)
+    about = server.ask("GET", "api/3.0/mlflow/server-info")
+    if about.status not in (200, 404):  # an old server does not know the question, and has no workspaces
+        raise RegistryError(f"{server.root} does not say whether it has workspaces: {about.said}")
+    if not about.document.get("workspaces_enabled"):
+        return None
+    return [each.name for each in WorkspaceProviderClient(uri).list_workspaces()]
+
+
+def _decided(uri: str, protection: Protection) -> Iterator[Point | None]:
+    from mlflow.tracking._model_registry.client import ModelRegistryClient
+
+    client = ModelRegistryClient(uri, uri)
     models = {each.name: _model(each, protection) for each in _models(client)}
     now = datetime.now(UTC)
-    for row in _versions(client, models):
+    for row in (each for page in rows(uri) for each in page):
         model = models.get(row.name, _Model())
         ways = [*model.promotes.pop(str(row.version), ()), *_ways(row, protection)]
         for way in ways if not _is_prompt(model, row) else ():
@@ -143,8 +172,7 @@ def _original(client: ModelRegistryClient, row: ModelVersion) -> ModelVersion:
 
 
 def _model(model: RegisteredModel, protection: Protection) -> _Model:
-    newest = max((int(each.version) for each in model.latest_versions), default=0)
-    found = _Model(model._is_prompt(), newest)  # noqa: SLF001 - the public tags hide it
+    found = _Model(model._is_prompt())  # noqa: SLF001 - the public tags hide it
     for alias, number in model.aliases.items():
         if protection.protects_alias(alias):
             way = _Way(f"holds @{alias}", "remove the alias", {canonical(alias)})
@@ -177,35 +205,6 @@ def _models(client: ModelRegistryClient) -> Iterator[RegisteredModel]:
             token = page.token
             if not token:
                 break
-
-
-def _versions(client: ModelRegistryClient, models: dict[str, _Model]) -> Iterator[ModelVersion]:
-    """All of them: a search hides every version of a model of which one is marked as a prompt."""
-    yield from _found(client, "")
-    hidden: dict[str, set[int]] = {}
-    for row in _found(client, MARKED):
-        hidden.setdefault(row.name, set()).add(int(row.version))
-        yield row
-    for name, seen in hidden.items():
-        newest = models.get(name, _Model()).newest
-        for number in sorted(set(range(1, newest + 1)) - seen):
-            try:
-                row = client.get_model_version(name, str(number))
-            except failures() as error:
-                if not is_absent(error):  # it was deleted
-                    raise
-            else:
-                yield row
-
-
-def _found(client: ModelRegistryClient, wanted: str) -> Iterator[ModelVersion]:
-    token = None
-    while True:
-        page = client.search_model_versions(wanted, _PAGE, ["name ASC", "version_number ASC"], token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _is_prompt(model: _Model, row: ModelVersion) -> bool:

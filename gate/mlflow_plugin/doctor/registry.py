@@ -6,7 +6,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from gate.attestation.names import KEY, SCHEME
+from gate.attestation.names import KEY, REFUSED, SCHEME
 from gate.errors import RegistryError
 from gate.mlflow_plugin.doctor.points import Point, note, ok, wrong
 from gate.mlflow_plugin.locations import RESERVED
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 NOBODY = "gate-doctor"
 """Name of a registered model whose version 0 is asked about: no registry has one, versions count from 1."""
-_REFUSED = "Refused by gate: "
 _LOGIN = "ask with the login of somebody who may edit registered models and artifacts"
 _EXPERIMENTS = 1000  # that are looked at
 _SHOWN = 5  # names in a line
@@ -142,7 +141,7 @@ def experiments(server: Server) -> Point:
 
 
 def _is_refused(answer: Answer) -> bool:
-    return answer.status == 403 and answer.said.startswith(_REFUSED)
+    return answer.status == 403 and answer.said.startswith(REFUSED)
 
 
 def _unclear(about: str, answer: Answer) -> Point:
