@@ -11,7 +11,7 @@ PREFIX = "gate."
 STATEMENTS = "gate.statement."
 """Prefix of the tags of a version that hold signed statements, one for each policy by its name.
 
-MLflow's pages sort tags, so this long one comes after those that a person reads.
+MLflow's page of a version sorts tags, so this long one comes after those that a person reads.
 """
 FROZEN = "gate.frozen"
 """Tag of a version: where its files lie in the artifact store, which may no longer change."""

@@ -304,7 +304,8 @@ class Guard(_Store):
                 return
             frozen = {FROZEN: _kept_at(row)} if self.keeps_files else {}
             shown = short({**recorded(row.tags), tag.key: found}, self.protection.trust)
-            self._write(row, {**shown, **frozen, tag.key: tag.value})
+            # MLflow's table of versions shows tags in the order in which they came: first what a person can read.
+            self._write(row, {**dict(reversed(shown.items())), **frozen, tag.key: tag.value})
 
     @contextmanager
     def _no_uploads(self, name: str, version: str) -> Iterator[None]:
