@@ -95,6 +95,10 @@ def chain(path: Path) -> tuple[list[dict[str, object]], str]:
         if entry is None and number < len(lines):
             torn.append(line)
             continue
+        if entry is None and not content.endswith(b"\n"):
+            raise VerificationError(
+                f"{path}: the last line is torn, as when power is lost; the server goes on after it when it starts"
+            )
         if entry is None or (entry.get("after"), entry.get("torn")) != (before, _hash(torn) if torn else None):
             raise VerificationError(
                 f"{path}: line {number - len(torn)} does not follow from the one before it: the log was changed"
@@ -107,7 +111,7 @@ def chain(path: Path) -> tuple[list[dict[str, object]], str]:
 def _read(line: bytes) -> dict[str, object] | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) else None
 

@@ -330,7 +330,8 @@ class Guard(_Store):
         return source in _PROMPT_SOURCE_PLACEHOLDERS and self._holds_prompts(name)
 
     def _holds_prompts(self, name: str) -> bool:
-        return bool(self.get_registered_model(name)._is_prompt())  # noqa: SLF001 - the public tags hide it
+        with self._sessions.together() if self._sessions else nullcontext():  # a replica may not know it yet
+            return bool(self.get_registered_model(name)._is_prompt())  # noqa: SLF001 - the public tags hide it
 
 
 def _kept_at(row: Row) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -18,8 +19,11 @@ RESERVED = ".gate/doctor"
 """Where a guarded store writes and removes nothing, whoever asks: what is refused there shows that it is guarded."""
 DEFAULT = "default"
 """The workspace of a server without workspaces, and of what was there before them."""
-_PROXIED, _WORKSPACES = "mlflow-artifacts", "workspaces"
-_AMBIGUOUS = frozenset("%?#;\\")  # what a client and this server may read differently
+WORKSPACES = "workspaces"
+"""Folder of the store in which MLflow keeps what belongs to any workspace but the default one, each by its name."""
+_KEPT = re.compile(r"mlflow-artifacts:(?://)?/([^/].*)", re.DOTALL)
+# All else a client, MLflow's server and a store may read in different ways: then what is frozen is not what is written.
+_PART = re.compile(r"(?!\.{1,2}$)[\w.,=+@&()-]+(?: +[\w.,=+@&()-]+)*")
 
 _Place: TypeAlias = tuple[str, str, tuple[str, ...]]  # kind of store, host, parts of the path
 
@@ -30,29 +34,33 @@ def in_store(uri: str, workspace: str = DEFAULT) -> str:
     A server with workspaces keeps what belongs to any but the default one in `workspaces/NAME`, whatever the URI says.
 
     Args:
-        uri: `mlflow-artifacts:/…`, without a server, an escape or a way up.
+        uri: `mlflow-artifacts:/…`, without a server, and with a path that everybody reads in one way.
         workspace: That it belongs to.
 
     Raises:
         VerificationError: It lies elsewhere, or may, so that the server cannot keep files from being changed.
     """
-    split = urlsplit(uri)
-    path = plain(split.path)
-    ambiguous = _AMBIGUOUS.intersection(uri) or ".." in split.path.split("/")
-    if split.scheme != _PROXIED or split.netloc or not path or ambiguous:
+    found = _KEPT.fullmatch(uri)
+    if found is None:
         raise VerificationError(
             f"its files lie at {uri!r}, which this server does not keep; register models whose files go through the "
             "server (mlflow-artifacts:/PATH), or write `artifacts: anywhere` in the server policy"
         )
-    first, *rest = path.split("/")
-    if workspace == DEFAULT and first != _WORKSPACES:
+    path = found.group(1).rstrip("/")
+    first, *rest = parts = path.split("/")
+    if not all(map(_PART.fullmatch, parts)):
+        raise VerificationError(
+            f"its files lie at {uri!r}, which a client, this server and the store may read in different ways; log the "
+            "model to a path of letters, digits and '-_.,=+@&()', and register it again"
+        )
+    if workspace == DEFAULT and first != WORKSPACES:
         return path
-    if first == _WORKSPACES and rest[:1] != [workspace]:
+    if first == WORKSPACES and rest[:1] != [workspace]:
         raise VerificationError(
             f"its files lie at {uri!r}, which is for another workspace than its own, {workspace!r}; "
             "log the model in that one and register it again"
         )
-    return path if first == _WORKSPACES else f"{_WORKSPACES}/{workspace}/{path}"
+    return path if first == WORKSPACES else f"{WORKSPACES}/{workspace}/{path}"
 
 
 def plain(path: str) -> str:

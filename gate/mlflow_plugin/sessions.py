@@ -51,6 +51,10 @@ class JoinedSessions:
     @contextmanager
     def together(self) -> Iterator[Session]:
         """One session for all that this thread does with the store; commits at the end, or rolls everything back."""
+        joined = self._joined.get()
+        if joined is not None:
+            yield joined
+            return
         with self._make(read_only=False) as session:
             token = self._joined.set(session)
             try:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from gate.errors import VerificationError
+from gate.mlflow_plugin.locations import WORKSPACES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_DEPTH = 3  # parts of a path that name a model: EXPERIMENT/models/m-…
+_DEPTH = 3  # parts of a path that name a model: EXPERIMENT/models/m-…, after workspaces/NAME where that is before it
 _ABOVE = "above"  # the lock of all paths that are shorter
 _MODELS = tuple(f"models-{number}" for number in range(64))
 _PATIENCE = 20.0  # seconds until uploads are over
@@ -76,9 +77,10 @@ def freezing(folder: Path, path: str) -> Iterator[None]:
 def _name(path: str) -> str:
     """The lock of a path: its model's, or that of all paths above models."""
     parts = posixpath.normpath(path).split("/")
-    if len(parts) < _DEPTH:
+    depth = _DEPTH + 2 * (parts[0] == WORKSPACES)
+    if len(parts) < depth:
         return _ABOVE
-    return _MODELS[crc32("/".join(parts[:_DEPTH]).encode()) % len(_MODELS)]
+    return _MODELS[crc32("/".join(parts[:depth]).encode()) % len(_MODELS)]
 
 
 @contextmanager

@@ -43,6 +43,10 @@ def test_a_canonical_name_stays_what_it_is() -> None:
         ("g\N{CYRILLIC SMALL LETTER A}te.policy", "ours"),
         ("g\N{ZERO WIDTH SPACE}ate", "ours"),
         ("gate\N{HORIZONTAL ELLIPSIS}", "ours"),
+        ("gate\N{HANGUL JUNGSEONG FILLER}", "ours"),
+        ("gate\N{HALFWIDTH HANGUL FILLER}", "ours"),
+        ("\N{BRAILLE PATTERN BLANK}gate", "ours"),
+        ("ga\N{VARIATION SELECTOR-16}te.policy", "ours"),
         ("".join(map(chr, (0x434, 0x430, 0x442, 0x430))), "free"),  # a Russian word
         ("gateway", "free"),
         ("team", "free"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 from mlflow.entities.model_registry import ModelVersionTag
 from mlflow.exceptions import MlflowException
 from mlflow.server import handlers
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, MultipartUploadMixin
+from mlflow.utils.uri import validate_path_is_safe
 
 from gate.attestation.envelope import sealed
 from gate.attestation.names import statement_key
@@ -117,23 +121,60 @@ def test_what_lies_elsewhere_is_written(registry: Any, prepared: Place, uri: str
     "uri",
     [
         "mlflow-artifacts://elsewhere:5000/1/models/m-1",
-        "mlflow-artifacts:/1/models/m%2D1",
-        "mlflow-artifacts:/1/models/m-1;x",
-        "mlflow-artifacts:/1/models/m-1?x",
-        "mlflow-artifacts:/1/models/m-1#x",
-        "mlflow-artifacts:/1/models/x/../m-1",
-        "mlflow-artifacts:/1\\models",
+        "mlflow-artifacts://elsewhere/1",
+        "mlflow-artifacts:////1",
         "mlflow-artifacts:/",
+        "Mlflow-Artifacts:/1",
+        " mlflow-artifacts:/1",
         "s3://bucket/store/1",
         "/store/1",
         "",
     ],
 )
-def test_files_whose_place_could_be_read_in_two_ways_are_not_kept(uri: str) -> None:
+def test_files_that_lie_elsewhere_are_not_kept(uri: str) -> None:
     with pytest.raises(VerificationError, match="which this server does not keep"):
         in_store(uri)
 
 
+@pytest.mark.parametrize("workspace", ["default", "team"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "1/models/m%2D1",
+        "1/models/m-1;x",
+        "1/models/m-1?x",
+        "1/models/m-1#x",
+        "1/models/x/../m-1",
+        "1/models/./m-1",
+        "./workspaces/team/m-1",
+        "1//models/m-1",
+        "1\\models",
+        " 1/models",
+        "1 /models",
+        "1/models/m-1 ",
+        "A:b/models",
+        "X+y:b/models",
+        "1/mo\x7fdel",
+        "1/mo\x01del",
+        "1/mo\ndel",
+        "1/mo\tdel",
+        "1/mode\N{COMBINING ACUTE ACCENT}l",
+    ],
+)
+def test_files_whose_path_could_be_read_in_two_ways_are_not_kept(path: str, workspace: str) -> None:
+    with pytest.raises(VerificationError, match="may read in different ways; log the model to a path of letters"):
+        in_store(f"mlflow-artifacts:/{path}", workspace)
+
+
+def test_mlflow_reads_what_is_kept_as_it_stands() -> None:
+    for character in map(chr, range(sys.maxunicode + 1)):
+        with suppress(VerificationError):
+            kept = in_store(f"mlflow-artifacts:/{character}a{character}/1")
+            assert validate_path_is_safe(kept) == kept
+            assert urlsplit(f"http://server/{quote(kept)}").path == f"/{quote(kept)}"
+
+
 def test_a_place_is_known_from_the_root() -> None:
     assert in_store("mlflow-artifacts:/1/models/m-1/artifacts") == "1/models/m-1/artifacts"
-    assert in_store("mlflow-artifacts:/1//models/./a b/") == "1/models/a b"
+    assert in_store("mlflow-artifacts:///1/models/a b/") == "1/models/a b"
+    assert in_store("mlflow-artifacts:/Über.uns_1/x=(1,2)+@&-") == "Über.uns_1/x=(1,2)+@&-"

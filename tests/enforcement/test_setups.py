@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+from mlflow.prompt.constants import IS_PROMPT_TAG_KEY
 from sqlalchemy import create_engine, text
 
 from gate.mlflow_plugin.doctor.promoted import promoted
@@ -262,3 +263,7 @@ def test_decisions_do_not_believe_a_replica_that_lags_behind(template: Path, tmp
         assert server.record(passed).status_code == 200
         server.refuses(lambda: server.put(f"{server.folder(passed)}/MLmodel"), "are frozen")
         assert server.promote(passed).status_code == 200
+        tag = {"key": IS_PROMPT_TAG_KEY, "value": "true"}
+        assert server.ask("POST", "registered-models/create", {"name": "words", "tags": [tag]}).status_code == 200
+        prompt = {"name": "words", "source": "prompt-template", "tags": [tag]}
+        assert server.ask("POST", "model-versions/create", prompt).status_code == 200  # the replica knows no such model

@@ -53,12 +53,12 @@ def filled(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines()
 
 
-@pytest.mark.parametrize("torn", [b"{", b'{"time": "2026-1', b"\0" * 200, b"\xff\r\x85", b"[]", b"x" * 200_000])
+@pytest.mark.parametrize("torn", [b"{", b'{"time": "2026-1', b"\0" * 200, b"\xff\r\x85", b"[]", b"[" * 200_000])
 def test_a_last_line_that_was_torn_stays_and_the_log_goes_on(tmp_path: Path, torn: bytes) -> None:
     path = tmp_path / "audit.jsonl"
     first, second, _ = filled(path)
     path.write_bytes(b"\n".join((first, second, torn)))
-    with pytest.raises(VerificationError, match="line 3 does not follow"):
+    with pytest.raises(VerificationError, match="the last line is torn"):
         list(entries(path))
     Audit(path).append({"what": 3, "decision": "allowed"})
     assert path.read_bytes().startswith(b"\n".join((first, second, torn, b"")))

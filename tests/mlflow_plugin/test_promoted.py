@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -127,6 +128,21 @@ def test_under_a_protected_name_lie_copies_of_versions_with_evidence(registry: R
     assert said(look())[0].startswith("models:/prod.enc/2 lies under a protected name: the verdict of policy")
     client.delete_model_version("enc", "2")
     assert "the statement belongs to models:/enc/2, not to models:/prod.enc/2" in said(look())[0]
+
+
+def test_a_copy_is_not_judged_by_what_was_registered_later_in_place_of_its_original(
+    registry: Registry, look: Look
+) -> None:
+    client = registry.client
+    registry.register("enc")
+    client.copy_model_version("models:/enc/1", "prod.enc")
+    client.delete_registered_model("enc")
+    other = registry.home / "other"
+    shutil.copytree(registry.home / "made", other)
+    client.create_registered_model("enc")
+    client.create_model_version("enc", other.as_uri())
+    registry.sign("enc", "1")
+    assert said(look())[0].startswith(f"models:/prod.enc/1 lies under a protected name: {UNSIGNED}prod.enc/1")
 
 
 def test_files_must_be_frozen_where_the_policy_says_so(registry: Registry, look: Look) -> None:

@@ -49,6 +49,12 @@ def test_a_model_does_not_wait_for_the_uploads_of_another(tmp_path: Path, monkey
     waiting.join(10)
 
 
+def test_models_of_a_workspace_have_locks_of_their_own() -> None:
+    names = {uploads._name(f"workspaces/team/1/models/m-{number}/artifacts") for number in range(100)}
+    assert len(names) > 32
+    assert uploads._name("workspaces/team/1/models") == uploads._name("1/models") == "above"
+
+
 def test_freezing_waits_for_an_upload_and_a_write_for_the_freezing(tmp_path: Path) -> None:
     order: list[str] = []
     started = threading.Event()

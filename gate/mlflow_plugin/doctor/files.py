@@ -141,7 +141,7 @@ def _audit(path: Path, asked: datetime | None) -> Point:
     try:
         found, last = chain(path)
     except GateError as error:
-        return wrong("audit log", str(error), "compare it with a copy of yours: decisions were rewritten")
+        return wrong("audit log", str(error), "compare it with a copy of yours")
     if asked is not None and not any(_is_ours(entry, asked) for entry in found[-1000:]):
         do = "give the server policy that the server runs with"
         return wrong("audit log", f"what the server has just refused is not in {path}: it writes another", do)

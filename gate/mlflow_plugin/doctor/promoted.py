@@ -110,7 +110,7 @@ def _workspaces(uri: str) -> list[str] | None:
         return None
     server = Server(uri)
     about = server.ask("GET", "api/3.0/mlflow/server-info")
-    if about.status not in (200, 404):  # an old server does not know the question, and has no workspaces
+    if about.status != 200:
         raise RegistryError(f"{server.root} does not say whether it has workspaces: {about.said}")
     if not about.document.get("workspaces_enabled"):
         return None
@@ -156,7 +156,10 @@ def _require_frozen(client: ModelRegistryClient, row: ModelVersion) -> None:
 
 
 def _original(client: ModelRegistryClient, row: ModelVersion) -> ModelVersion:
-    """Whose evidence let a version under a protected name, where it has none of its own: what it is a copy of."""
+    """Whose evidence let a version under a protected name, where it has none of its own: what it is a copy of.
+
+    That must have the same files: something else may have been registered there meanwhile.
+    """
     if any(each.subject == subject(row) for each in recorded(row.tags).values()):
         return row
     try:
@@ -168,7 +171,8 @@ def _original(client: ModelRegistryClient, row: ModelVersion) -> ModelVersion:
         if not is_absent(error):
             raise
         return row
-    return found
+    locations = {client.get_model_version_download_uri(each.name, each.version) for each in (row, found)}
+    return found if len(locations) == 1 else row
 
 
 def _model(model: RegisteredModel, protection: Protection) -> _Model:
