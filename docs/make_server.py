@@ -94,7 +94,7 @@ statement on them is taken. Register such a model anew through the server, check
 | renaming a model | refused into a protected name, and where a promotion or evidence would go with it |
 | writing, replacing or deleting files of a version with a statement, or of a folder above or below | refused; the version is frozen from its first statement on |
 | a presigned upload URL | refused always: it would write past the server |
-| a statement on files at a location with an escape, a way up or a host, or outside of the server's store | refused: they could be others than those that are read |
+| a statement on files outside of the server's store, or at a path with an escape, a way up, or anything but letters, digits, inner blanks and `-_.,=+@&()` | refused: they could be others than those that are read |
 | prompts | are not touched |
 
 A check first freezes the files with a statement that nothing is decided, then reads them once more, and only then signs the
@@ -129,6 +129,8 @@ SHA-256. The processes of a server on one machine share the file, and so must th
   evidence that is not what was signed for its run; what counts is the statement on the version.
 - MLflow's soft deletion of a logged model is not refused: its page goes, while the version, its aliases and its files stay, and
   the server refuses `mlflow gc` to remove those.
+- A folder of artifacts on a file system that takes `MLmodel` and `mlmodel` for one file, as those of macOS and Windows do: keep
+  it on another, or in a bucket.
 - A webhook comes too late to block anything. [The relay](relay.md) sees to it that every version is checked.
 - MLflow's Assistant can run commands on the host of a server: keep it off.
 - Policies are read when the server starts: start it again after a change.
