@@ -93,8 +93,9 @@ statement on them is taken. Register such a model anew through the server, check
 | registering under a protected name | takes copies of versions with evidence, nothing else |
 | renaming a model | refused into a protected name, and where a promotion or evidence would go with it |
 | writing, replacing or deleting files of a version with a statement, or of a folder above or below | refused; the version is frozen from its first statement on |
-| a presigned upload URL | refused always: it would write past the server |
-| a statement on files outside of the server's store, or at a path with an escape, a way up, or anything but letters, digits, inner blanks and `-_.,=+@&()` | refused: they could be others than those that are read |
+| a presigned upload URL, and one for a part of a file in Azure | refused always: it would write past the server |
+| removing a folder of the server's machine outside of its artifact store, as deleting a trace can | refused |
+| a statement on files outside of the server's store, or at a path with an escape, a way up, or anything but letters, digits, inner blanks and `-_.,=+@&()!~'$` | refused: they could be others than those that are read |
 | prompts | are not touched |
 
 A check first freezes the files with a statement that nothing is decided, then reads them once more, and only then signs the
@@ -128,7 +129,8 @@ SHA-256. The processes of a server on one machine share the file, and so must th
 - Runs and their reports are for reading: whoever can write artifacts can replace them. `gate report` and `gate explain` refuse
   evidence that is not what was signed for its run; what counts is the statement on the version.
 - MLflow's soft deletion of a logged model is not refused: its page goes, while the version, its aliases and its files stay, and
-  the server refuses `mlflow gc` to remove those.
+  the server refuses `mlflow gc` to remove those. Where the folder of an experiment lies on the same machine (`file:`), gc does
+  not ask the server.
 - A folder of artifacts on a file system that takes `MLmodel` and `mlmodel` for one file, as those of macOS and Windows do: keep
   it on another, or in a bucket.
 - A webhook comes too late to block anything. [The relay](relay.md) sees to it that every version is checked.

@@ -81,7 +81,7 @@ def _guard_server() -> None:
     destination = os.environ.get(DESTINATION, "")
     if destination.startswith(SCHEME):
         own = urlsplit(destination.removeprefix(SCHEME)).scheme
-        for scheme in LOCAL if own in LOCAL else (own,):
+        for scheme in sorted({own, *LOCAL}):
             guard_scheme(scheme)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import unicodedata
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -22,8 +23,8 @@ DEFAULT = "default"
 WORKSPACES = "workspaces"
 """Folder of the store in which MLflow keeps what belongs to any workspace but the default one, each by its name."""
 _KEPT = re.compile(r"mlflow-artifacts:(?://)?/([^/].*)", re.DOTALL)
-# All else a client, MLflow's server and a store may read in different ways: then what is frozen is not what is written.
-_PART = re.compile(r"(?!\.{1,2}$)[\w.,=+@&()-]+(?: +[\w.,=+@&()-]+)*")
+# All but these, letters and digits a client, MLflow's server and a store may read in different ways.
+_PLAIN = frozenset(" -_.,=+@&()!~'$")
 
 _Place: TypeAlias = tuple[str, str, tuple[str, ...]]  # kind of store, host, parts of the path
 
@@ -48,10 +49,10 @@ def in_store(uri: str, workspace: str = DEFAULT) -> str:
         )
     path = found.group(1).rstrip("/")
     first, *rest = parts = path.split("/")
-    if not all(map(_PART.fullmatch, parts)):
+    if not all(map(_is_plain, parts)):
         raise VerificationError(
             f"its files lie at {uri!r}, which a client, this server and the store may read in different ways; log the "
-            "model to a path of letters, digits and '-_.,=+@&()', and register it again"
+            "model to a path of letters, digits and -_.,=+@&()!~'$, and register it again"
         )
     if workspace == DEFAULT and first != WORKSPACES:
         return path
@@ -61,6 +62,11 @@ def in_store(uri: str, workspace: str = DEFAULT) -> str:
             "log the model in that one and register it again"
         )
     return path if first == WORKSPACES else f"{WORKSPACES}/{workspace}/{path}"
+
+
+def _is_plain(part: str) -> bool:
+    bare = part.strip(" ") == part not in ("", ".", "..") and unicodedata.is_normalized("NFC", part)
+    return bare and all(each in _PLAIN or unicodedata.category(each)[0] in "LMN" for each in part)
 
 
 def plain(path: str) -> str:
@@ -108,7 +114,9 @@ def _place(uri: str) -> _Place:
     split = urlsplit(bare)
     if split.scheme in LOCAL:
         return "file", "", _parts(os.path.realpath(local_file_uri_to_path(bare)))
-    return split.scheme, split.netloc.lower(), _parts(split.path)
+    host = split.netloc.lower()
+    # MLflow writes to the account that it is logged in to, whichever the URI names: only the container counts.
+    return split.scheme, host.rpartition("@")[0] if split.scheme == "wasbs" else host, _parts(split.path)
 
 
 def _parts(path: str) -> tuple[str, ...]:

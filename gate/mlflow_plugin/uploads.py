@@ -85,12 +85,19 @@ def _name(path: str) -> str:
 
 @contextmanager
 def _held(path: Path, kind: int, ends: float | None = None) -> Iterator[None]:
-    """A lock, taken in turn: whoever waits for it keeps the turn, so that later ones cannot pass for ever."""
-    with _opened(path.with_suffix(".lock")) as lock:
-        with _opened(path.with_suffix(".turn")) as turn:
-            _take(turn, fcntl.LOCK_EX, ends)
-            _take(lock, kind, ends)
-        yield
+    """A lock, taken in turn: whoever waits for it keeps the turn, so that later ones cannot pass for ever.
+
+    A file that was removed meanwhile is not the one that others lock.
+    """
+    file = path.with_suffix(".lock")
+    while True:
+        with _opened(file) as lock:
+            with _opened(path.with_suffix(".turn")) as turn:
+                _take(turn, fcntl.LOCK_EX, ends)
+                _take(lock, kind, ends)
+            if file.exists() and os.path.samestat(os.fstat(lock), file.stat()):
+                yield
+                return
 
 
 def _take(descriptor: int, kind: int, ends: float | None) -> None:

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit
 
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, _UnsupportedMultipartUploadException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, PERMISSION_DENIED
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from gate.attestation.names import REFUSED
 from gate.mlflow_plugin.locations import RESERVED, in_destination, is_reserved
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 else:
     _Repository = object
 
+_ENDS_WITH_UPLOAD = ("s3", "gs")
+"""Schemes of stores whose URL of one part ends with its upload; that of Azure writes the whole file while it lasts."""
 _IN_MEMORY = 2**20  # bytes of a body that need no disk
 
 
@@ -53,7 +57,8 @@ class WriteOnce(_Repository):
             super().log_artifacts(local_dir, artifact_path)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
-        """Refused in, below and above a frozen model."""
+        """Refused in, below and above a frozen model, and on this machine outside of the store of the server."""
+        self._require_own(artifact_path or "")
         with self._writing(artifact_path):
             super().delete_artifacts(artifact_path)
 
@@ -78,7 +83,9 @@ class WriteOnce(_Repository):
             await asyncio.to_thread(self._land, spool, artifact_file_name, artifact_path)
 
     def create_multipart_upload(self, local_file: str, num_parts: int = 1, artifact_path: str | None = None) -> Any:
-        """Refused below a frozen model."""
+        """Refused below a frozen model, and where its URL could still write when the model is frozen."""
+        if urlsplit(self.place).scheme not in _ENDS_WITH_UPLOAD:
+            raise _UnsupportedMultipartUploadException  # clients then send the file through the server
         with self._writing(artifact_path, posixpath.basename(local_file)):
             return super().create_multipart_upload(local_file, num_parts, artifact_path)
 
@@ -102,6 +109,20 @@ class WriteOnce(_Repository):
         """Refuse before a body has come."""
         with self._writing(artifact_path, posixpath.basename(name)):
             pass
+
+    def _require_own(self, artifact_path: str) -> None:
+        """Refuse to remove what this machine needs for deciding: anybody can say that a trace lies at any folder.
+
+        MLflow decodes the path of a folder once more before it removes it, so that must not change it.
+        """
+        folder = getattr(self, "artifact_dir", None)
+        if folder is None:
+            return
+        path = posixpath.join(folder, artifact_path) if artifact_path else folder
+        if local_file_uri_to_path(path) != path or not in_destination(self.place, artifact_path):
+            _registry().refuse(
+                "a removal", path, "it lies outside of the artifact store of this server; remove it by hand"
+            )
 
     def _spool(self) -> SpooledTemporaryFile[bytes]:
         """Where a body waits until all of it is there, because a lock cannot: on the disk that it goes to, unnamed."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracing.constant import SpansLocation, TraceTagKey
 
 from tests.enforcement.servers import Server
 
@@ -233,3 +234,23 @@ def test_multipart_uploads_are_refused_or_not_there(server: Server, frozen: Mode
         path = f"/api/2.0/mlflow-artifacts/mpu/{what}/{server.folder(frozen)}/data"
         status, text = server.raw("POST", path, body, **{"Content-Type": "application/json"})
         assert status in {400, 403, 501}, text
+
+
+@pytest.mark.parametrize("spelled", ["file://{}", "file:file://{}%3Fx", "{}"])
+def test_deleting_a_trace_removes_no_folder_that_it_names(server: Server, frozen: ModelVersion, spelled: str) -> None:
+    keys, locks = server.place.policy.parent / "keys", server.place.audit.with_name("audit.jsonl.locks")
+    as_json = {"Content-Type": "application/json"}
+    for number, folder in enumerate((server.place.artifacts / server.folder(frozen), keys, locks)):
+        inside = sorted(folder.rglob("*"))
+        trace = f"tr-{spelled.encode().hex()[:24]:0<28}{number:04}"
+        tags = {
+            TraceTagKey.SPANS_LOCATION: SpansLocation.ARCHIVE_REPO.value,
+            TraceTagKey.ARCHIVE_LOCATION: spelled.format(folder),
+        }
+        where = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}
+        told = {"trace_id": trace, "trace_location": where, "request_time": "2026-11-22T20:00:00Z", "tags": tags}
+        body = {"trace": {"trace_info": {**told, "state": "OK", "execution_duration": "1s"}}}
+        assert server.raw("POST", "/api/3.0/mlflow/traces", json.dumps(body).encode(), **as_json)[0] == 200
+        server.ask("POST", "traces/delete-traces", {"experiment_id": "0", "request_ids": [trace]})
+        assert sorted(folder.rglob("*")) == inside
+        assert inside

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 from mlflow.entities.model_registry import ModelVersionTag
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, _UnsupportedMultipartUploadException
 from mlflow.server import handlers
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, MultipartUploadMixin
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from mlflow.utils.uri import validate_path_is_safe
 
 from gate.attestation.envelope import sealed
@@ -87,6 +89,51 @@ def test_an_upload_in_parts_that_began_before_a_statement_does_not_end_after_it(
 def test_an_upload_past_the_server_is_always_refused(registry: Any) -> None:  # noqa: ARG001 - it is asked
     with pytest.raises(MlflowException, match="it would write past this server"):
         bucket().create_presigned_upload_url("1/models/m-2/artifacts/weights")
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_file_in_parts_has_no_url_that_outlives_its_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DESTINATION, "gate+wasbs://store@me.blob.core.windows.net/models")
+    store = bucket("wasbs://store@me.blob.core.windows.net/models")
+    with pytest.raises(_UnsupportedMultipartUploadException):
+        store.create_multipart_upload("weights", 2, "1/models/m-1/artifacts")
+
+
+@pytest.mark.parametrize("host", ["other.blob.core.windows.net", "me.blob.core.chinacloudapi.cn"])
+def test_a_container_is_the_store_whichever_account_is_named(
+    registry: Any, prepared: Place, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setenv(DESTINATION, "gate+wasbs://store@me.blob.core.windows.net/models")
+    freeze(registry, prepared)
+    with pytest.raises(MlflowException, match="its files are frozen"):
+        bucket(f"wasbs://store@{host}/models/1").delete_artifacts("models/m-1")
+    bucket(f"wasbs://elsewhere@{host}/models/1").delete_artifacts("models/m-1")
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("destination", ["gate+s3://bucket/store", "gate+file:{}/store"])
+@pytest.mark.parametrize(
+    "uri", ["{}/kept", "file://{}/kept", "file:file://{}/kept%3Fx", "file://{}/store%2541/x", "file:{}", "{}/store/.."]
+)
+def test_nothing_of_this_machine_is_removed_outside_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: str, uri: str
+) -> None:
+    monkeypatch.setenv(DESTINATION, destination.format(tmp_path))
+    for name in ("kept", "storeA/x", "store%41/x"):
+        (tmp_path / name).mkdir(parents=True)
+    local = artifact_store._guarded(LocalArtifactRepository, uri.format(tmp_path))
+    for path in (None, "traces.pb"):
+        with pytest.raises(MlflowException, match="it lies outside of the artifact store of this server; remove it by"):
+            local.delete_artifacts(path)
+    assert all((tmp_path / name).is_dir() for name in ("kept", "storeA/x", "store%41/x"))
+
+
+@pytest.mark.usefixtures("registry")
+def test_what_is_free_in_the_store_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DESTINATION, f"gate+file:{tmp_path}/store")
+    (tmp_path / "store" / "1 ü").mkdir(parents=True)
+    artifact_store._guarded(LocalArtifactRepository, f"{tmp_path}/store").delete_artifacts("1 ü")
+    assert not (tmp_path / "store" / "1 ü").exists()
 
 
 @pytest.mark.parametrize(
@@ -177,4 +224,5 @@ def test_mlflow_reads_what_is_kept_as_it_stands() -> None:
 def test_a_place_is_known_from_the_root() -> None:
     assert in_store("mlflow-artifacts:/1/models/m-1/artifacts") == "1/models/m-1/artifacts"
     assert in_store("mlflow-artifacts:///1/models/a b/") == "1/models/a b"
+    assert in_store("mlflow-artifacts:/हिन्दी/it's!") == "हिन्दी/it's!"
     assert in_store("mlflow-artifacts:/Über.uns_1/x=(1,2)+@&-") == "Über.uns_1/x=(1,2)+@&-"

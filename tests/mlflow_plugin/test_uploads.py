@@ -49,6 +49,28 @@ def test_a_model_does_not_wait_for_the_uploads_of_another(tmp_path: Path, monkey
     waiting.join(10)
 
 
+def test_a_lock_whose_file_was_removed_keeps_nobody_out_of_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    def freeze() -> None:
+        with _frozen(tmp_path):
+            order.append("frozen")
+
+    with uploads.writing(tmp_path, f"{MODEL}/x"):
+        waiting = threading.Thread(target=freeze)
+        waiting.start()
+        time.sleep(0.3)
+        for lock in tmp_path.glob("*.lock"):
+            lock.unlink()
+    waiting.join(10)
+    assert order == ["frozen"]
+    monkeypatch.setattr(uploads, "_PATIENCE", 0.2)
+    with uploads.writing(tmp_path, MODEL), pytest.raises(VerificationError), _frozen(tmp_path):
+        pass
+
+
 def test_models_of_a_workspace_have_locks_of_their_own() -> None:
     names = {uploads._name(f"workspaces/team/1/models/m-{number}/artifacts") for number in range(100)}
     assert len(names) > 32
