@@ -49,26 +49,33 @@ def test_a_model_does_not_wait_for_the_uploads_of_another(tmp_path: Path, monkey
     waiting.join(10)
 
 
-def test_a_lock_whose_file_was_removed_keeps_nobody_out_of_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_whose_file_was_removed_keeps_nobody_out_of_the_new_one(tmp_path: Path) -> None:
     order: list[str] = []
+    written = threading.Event()
 
     def freeze() -> None:
         with _frozen(tmp_path):
             order.append("frozen")
 
+    def write() -> None:
+        with uploads.writing(tmp_path, f"{MODEL}/x"):
+            written.wait(10)
+            order.append("written")
+
     with uploads.writing(tmp_path, f"{MODEL}/x"):
-        waiting = threading.Thread(target=freeze)
-        waiting.start()
+        freezing = threading.Thread(target=freeze)
+        freezing.start()
         time.sleep(0.3)
-        for lock in tmp_path.glob("*.lock"):
-            lock.unlink()
-    waiting.join(10)
-    assert order == ["frozen"]
-    monkeypatch.setattr(uploads, "_PATIENCE", 0.2)
-    with uploads.writing(tmp_path, MODEL), pytest.raises(VerificationError), _frozen(tmp_path):
-        pass
+        for file in (*tmp_path.glob("*.lock"), *tmp_path.glob("*.turn")):
+            file.unlink()
+        writing = threading.Thread(target=write)
+        writing.start()
+        time.sleep(0.3)
+    time.sleep(0.3)
+    written.set()
+    for each in (freezing, writing):
+        each.join(10)
+    assert order == ["written", "frozen"]
 
 
 def test_models_of_a_workspace_have_locks_of_their_own() -> None:
