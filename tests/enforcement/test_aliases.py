@@ -169,13 +169,13 @@ def test_a_version_that_fails_later_stays_champion_until_somebody_acts_and_does_
     server.refuses(lambda: server.promote(version), "is FAILED")
 
 
-def test_who_takes_a_version_out_of_production_is_written_down(server: Server) -> None:
+def test_every_change_of_a_stage_is_written_down(server: Server) -> None:
     version = server.passed()
-    for stage, decided in (("Production", 1), ("Archived", 1), ("Staging", 0)):
+    for stage in ("Production", "Archived", "Staging"):
         before = len(server.decisions())
         body = {"name": version.name, "version": "1", "stage": stage, "archive_existing_versions": False}
         assert server.ask("POST", STAGE, body).status_code == 200
-        assert [each["what"] for each in server.decisions()[before:]] == [f"stage {stage!r}"] * decided
+        assert [each["what"] for each in server.decisions()[before:]] == [f"stage {stage!r}"]
 
 
 @pytest.mark.parametrize("stage", ["Production", "production", "PRODUCTION"])
