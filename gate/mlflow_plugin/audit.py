@@ -67,11 +67,6 @@ class Audit:
             ) from error
 
 
-def entries(path: Path) -> list[dict[str, object]]:
-    """The decisions of a log, as `chain` has them."""
-    return chain(path)[0]
-
-
 def chain(path: Path) -> tuple[list[dict[str, object]], str]:
     """The decisions of a log in order, and the SHA-256 of the last line.
 

@@ -24,7 +24,7 @@ from mlflow.server import handlers
 from gate.attestation.envelope import sealed
 from gate.attestation.names import statement_key
 from gate.mlflow_plugin import artifact_store, registry_store
-from gate.mlflow_plugin.audit import entries
+from gate.mlflow_plugin.audit import chain
 from gate.mlflow_plugin.locations import DESTINATION
 from tests.enforcement import servers
 from tests.enforcement.servers import Place, Server, stated
@@ -244,7 +244,7 @@ def test_a_worker_that_is_killed_leaves_no_champion_without_evidence(template: P
         servers.awaited(server.url)
         assert server.alias(bad.name) is None
         assert server.alias(good.name) == "1"
-        assert [entry["model"] for entry in entries(place.audit) if entry["what"] == "alias 'champion'"]
+        assert [entry["model"] for entry in chain(place.audit)[0] if entry["what"] == "alias 'champion'"]
 
 
 def workers_of(pid: int) -> list[int]:
