@@ -107,6 +107,7 @@ class Protection:
         audit: The file of the audit log.
         artifacts: Whether files must be frozen.
         unknown_methods: What an unknown way to change the registry leads to.
+        read: What it was read from: the file, its keys and its policies.
         written: The file.
     """
 
@@ -119,6 +120,7 @@ class Protection:
     audit: Path
     artifacts: Literal["frozen", "anywhere"]
     unknown_methods: Literal["refuse", "warn"]
+    read: tuple[Path, ...]
     written: ServerPolicy
 
     def protects_alias(self, alias: str) -> bool:
@@ -163,6 +165,10 @@ def load(path: str | Path) -> Protection:
         audit=folder / file.audit,
         artifacts=file.artifacts,
         unknown_methods=file.unknown_methods,
+        read=(
+            Path(path),
+            *(folder / each for each in (*file.keys, *(each.file or "" for each in file.policies)) if each),
+        ),
         written=file,
     )
 

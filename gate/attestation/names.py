@@ -16,7 +16,8 @@ MLflow's page of a version sorts tags, so this long one comes after those that a
 FROZEN = "gate.frozen"
 """Tag of a version: where its files lie in the artifact store, which may no longer change."""
 
-# Letters, marks and a symbol without a shape, beside what Unicode calls format characters.
+_UNSEEN = ("Cc", "Cf")  # control and format characters
+# Letters, marks and a symbol without a shape.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -40,7 +41,7 @@ def canonical(name: str) -> str:
     """
     apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())
     solid = _INVISIBLE.sub("", apart)
-    shown = (each for each in solid if not unicodedata.combining(each) and unicodedata.category(each) != "Cf")
+    shown = (each for each in solid if not unicodedata.combining(each) and unicodedata.category(each) not in _UNSEEN)
     bare = "".join(map(_bare, shown))
     return unicodedata.normalize("NFKC", bare.casefold()).strip()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from gate.attestation.names import SCHEME
-from gate.mlflow_plugin.locations import DESTINATION, LOCAL
+from gate.mlflow_plugin.locations import DESTINATION, LOCAL, REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,11 +77,11 @@ def _over(base: type) -> type:
 
 
 def _guard_server() -> None:
-    """In the processes of a guarded server, which MLflow tells of its store before they load this."""
+    """In the processes of a guarded server, which MLflow tells of its stores before they load this."""
     destination = os.environ.get(DESTINATION, "")
-    if destination.startswith(SCHEME):
-        own = urlsplit(destination.removeprefix(SCHEME)).scheme
-        for scheme in sorted({own, *LOCAL}):
+    own = [urlsplit(destination.removeprefix(SCHEME)).scheme] if destination.startswith(SCHEME) else []
+    if own or os.environ.get(REGISTRY, "").startswith(SCHEME):
+        for scheme in sorted({*own, *LOCAL}):
             guard_scheme(scheme)
 
 

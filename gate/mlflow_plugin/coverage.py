@@ -26,8 +26,9 @@ _ARTIFACTS = frozenset(
         # decided on
         "log_artifact", "log_artifacts", "log_artifact_from_stream", "log_artifact_from_async_stream",
         "delete_artifacts", "create_multipart_upload", "complete_multipart_upload", "create_presigned_upload_url",
+        "upload_archived_trace_data_bytes",
         # made of the above
-        "upload_trace_data", "upload_archived_trace_data", "upload_archived_trace_data_bytes", "upload_attachment",
+        "upload_trace_data", "upload_archived_trace_data", "upload_attachment",
         # writes no file
         "abort_multipart_upload", "flush_async_logging",
     }

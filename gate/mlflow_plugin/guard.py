@@ -88,9 +88,7 @@ class Guard(_Store):
 
     def delete_registered_model_alias(self, name: str, alias: str) -> None:
         """Is written down where the alias is protected."""
-        with self._deciding(
-            f"removal of the alias {alias!r}", name, of_note=canonical(alias) in self.protection.aliases
-        ):
+        with self._deciding(f"removal of the alias {alias!r}", name, of_note=self.protection.protects_alias(alias)):
             super().delete_registered_model_alias(name, alias)
 
     def transition_model_version_stage(

@@ -6,14 +6,20 @@ import os
 import posixpath
 import re
 import unicodedata
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from gate.attestation.names import SCHEME
 from gate.errors import VerificationError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
 """Where MLflow's server tells its processes of `--artifacts-destination`."""
+REGISTRY = "_MLFLOW_SERVER_REGISTRY_STORE"
+"""Where it tells them of `--registry-store-uri`."""
+_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"  # of `--default-artifact-root`, its store where it serves no artifacts
 LOCAL = ("", "file")
 """Schemes of folders of this machine."""
 RESERVED = ".gate/doctor"
@@ -23,6 +29,7 @@ DEFAULT = "default"
 WORKSPACES = "workspaces"
 """Folder of the store in which MLflow keeps what belongs to any workspace but the default one, each by its name."""
 _KEPT = re.compile(r"mlflow-artifacts:(?://)?/([^/].*)", re.DOTALL)
+_BUCKET = re.compile(r"\$?[A-Za-z0-9][A-Za-z0-9._-]*")  # or a container
 # All but these, letters and digits a client, MLflow's server and a store may read in different ways.
 _PLAIN = frozenset(" -_.,=+@&()!~'$")
 
@@ -94,7 +101,7 @@ def in_destination(uri: str, path: str) -> str | None:
     Returns:
         The path; nothing for the root and what is above it, None for what lies elsewhere.
     """
-    destination = os.environ.get(DESTINATION)
+    destination = _own()
     if not destination:
         return plain(path)
     kind, host, store = _place(destination)
@@ -107,6 +114,43 @@ def in_destination(uri: str, path: str) -> str | None:
     return "" if store[: len(parts)] == parts else None
 
 
+def reads_in_one_way(uri: str) -> bool:
+    """Whether the URI of a repository is one place for MLflow, for the client of its store and on the wire.
+
+    Clients take parts out of it, decode it or resolve its dots, and so may write where `in_destination` does not look.
+
+    Args:
+        uri: Of the repository.
+    """
+    bare, own = uri.removeprefix(SCHEME), _own().removeprefix(SCHEME).rstrip("/")
+    if urlsplit(bare).scheme in LOCAL:
+        return True  # its real path is what counts
+    if own and f"{bare}/".startswith(f"{own}/"):
+        path = bare[len(own) :]
+    else:
+        scheme, _, place = bare.partition("://")
+        host, _, path = place.partition("/")
+        if not _BUCKET.fullmatch(host.partition("@")[0] if scheme == "wasbs" else host):
+            return False
+    return all(_is_plain(part) for part in path.split("/") if part)
+
+
+def _own() -> str:
+    """URI of the store of this server."""
+    return os.environ.get(DESTINATION) or os.environ.get(_ROOT) or ""
+
+
+def lies_in(destination: str, file: Path) -> bool:
+    """Whether a file of this machine lies in an artifact store.
+
+    Args:
+        destination: URI of the store.
+        file: Path of the file.
+    """
+    kind, _, store = _place(destination)
+    return kind == "file" and _parts(os.path.realpath(file))[: len(store)] == store
+
+
 def _place(uri: str) -> _Place:
     from mlflow.utils.file_utils import local_file_uri_to_path
 
@@ -116,7 +160,7 @@ def _place(uri: str) -> _Place:
         return "file", "", _parts(os.path.realpath(local_file_uri_to_path(bare)))
     host = split.netloc.lower()
     # MLflow writes to the account that it is logged in to, whichever the URI names: only the container counts.
-    return split.scheme, host.rpartition("@")[0] if split.scheme == "wasbs" else host, _parts(split.path)
+    return split.scheme, host.partition("@")[0] if split.scheme == "wasbs" else host, _parts(split.path)
 
 
 def _parts(path: str) -> tuple[str, ...]:

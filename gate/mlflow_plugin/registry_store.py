@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import os
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gate.attestation.names import SCHEME
 from gate.errors import GateError, UsageError
-from gate.mlflow_plugin.locations import DESTINATION
+from gate.mlflow_plugin.locations import DESTINATION, lies_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +64,8 @@ def _built(uri: str) -> Any:
 
     guard = protection()
     _require_artifacts(guard)
+    _require_apart(guard, uri)
+    _require_no_code()
     store = _over_rest(uri, guard) if uri.startswith(("http://", "https://")) else _over_database(uri, guard)
     store.guarded_by(guard, Audit(guard.audit))
     if _options_of_server():
@@ -112,12 +116,49 @@ def _guarded(base: type, guard: Protection) -> Any:
 
 def _require_artifacts(guard: Protection) -> None:
     """Refuses a server whose artifact store is not guarded, where files must be frozen."""
-    destination = os.environ.get(DESTINATION) or _options_of_server().get("artifacts_destination")
+    destination = _destination()
     if guard.artifacts == "frozen" and destination is not None and not destination.startswith(SCHEME):
         raise UsageError(
             f"the artifact store {destination!r} is not guarded: start the server with --artifacts-destination "
             f"{SCHEME}{destination}, or write `artifacts: anywhere` in the server policy"
         )
+
+
+def _require_apart(guard: Protection, uri: str) -> None:
+    """Refuses a server that keeps what it decides with among the files that its users write."""
+    from sqlalchemy.engine import make_url
+
+    destination = _destination()
+    database = make_url(uri).database if uri.startswith("sqlite") else None
+    for file in (*guard.read, guard.audit, *([Path(database)] if database else [])):
+        if destination is not None and lies_in(destination, file):
+            raise UsageError(
+                f"{str(file)!r} lies in the artifact store {destination!r}, where whoever uploads a file could replace "
+                "it; keep it in another folder"
+            )
+
+
+def _require_no_code() -> None:
+    """Refuses to start a server that runs what its users send, which no store of it sees."""
+    from mlflow.environment_variables import MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS, MLFLOW_SERVER_ENABLE_JOB_EXECUTION
+
+    if "host" not in _options_of_server() or not MLFLOW_SERVER_ENABLE_JOB_EXECUTION.get():
+        return
+    if MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS.get():
+        raise UsageError(
+            "custom scorers run the code of any user on this server, past the gate; start it without "
+            "MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS"
+        )
+    if find_spec("gepa") is not None:
+        raise UsageError(
+            "gepa is installed, and MLflow's jobs let any user have it write and unpickle files of this machine, past "
+            "the gate; start the server with MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false, or uninstall gepa"
+        )
+
+
+def _destination() -> str | None:
+    """URI of the artifact store, in a server and where one is about to start."""
+    return os.environ.get(DESTINATION) or _options_of_server().get("artifacts_destination")
 
 
 def _options_of_server() -> Mapping[str, Any]:

@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 
 from mlflow.exceptions import MlflowException, _UnsupportedMultipartUploadException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, PERMISSION_DENIED
+from mlflow.tracing.otel.otel_archival import TRACE_ARCHIVAL_FILENAME
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from gate.attestation.names import REFUSED
-from gate.mlflow_plugin.locations import RESERVED, in_destination, is_reserved
+from gate.mlflow_plugin.locations import RESERVED, in_destination, is_reserved, reads_in_one_way
 from gate.mlflow_plugin.uploads import writing
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ class WriteOnce(_Repository):
             super().log_artifacts(local_dir, artifact_path)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
-        """Refused in, below and above a frozen model, and on this machine outside of the store of the server."""
-        self._require_own(artifact_path or "")
+        """Refused in, below and above a frozen model, and all of the store at once."""
+        self._require_one_reading(artifact_path or "")
         with self._writing(artifact_path):
             super().delete_artifacts(artifact_path)
 
@@ -96,6 +97,11 @@ class WriteOnce(_Repository):
         with self._writing(artifact_path, posixpath.basename(local_file)):
             super().complete_multipart_upload(local_file, upload_id, parts, artifact_path)
 
+    def upload_archived_trace_data_bytes(self, data: bytes) -> None:
+        """Refused below a frozen model."""
+        with self._writing(None, TRACE_ARCHIVAL_FILENAME):
+            super().upload_archived_trace_data_bytes(data)
+
     def create_presigned_upload_url(self, artifact_path: str, expiration: int = 900) -> Any:
         """Always refused: whoever has such a URL can still write when the model is frozen."""
         _registry().refuse(
@@ -110,19 +116,35 @@ class WriteOnce(_Repository):
         with self._writing(artifact_path, posixpath.basename(name)):
             pass
 
-    def _require_own(self, artifact_path: str) -> None:
-        """Refuse to remove what this machine needs for deciding: anybody can say that a trace lies at any folder.
+    def _in_store(self, path: str) -> str | None:
+        """Where a path lies in the store of this server; None in another bucket.
 
-        MLflow decodes the path of a folder once more before it removes it, so that must not change it.
+        Of its machine the server changes nothing but its store: whoever makes an experiment or a trace says where its
+        files lie, and could name the folder of the keys, of the audit log or of its locks.
         """
-        folder = getattr(self, "artifact_dir", None)
-        if folder is None:
-            return
-        path = posixpath.join(folder, artifact_path) if artifact_path else folder
-        if local_file_uri_to_path(path) != path or not in_destination(self.place, artifact_path):
+        if not reads_in_one_way(self.place):
             _registry().refuse(
-                "a removal", path, "it lies outside of the artifact store of this server; remove it by hand"
+                "a change",
+                self.place,
+                "a client, the wire and the store may read it in different ways; give the experiment a location of "
+                "letters, digits and -_.,=+@&()!~'$",
             )
+        found = in_destination(self.place, path)
+        if not found and getattr(self, "artifact_dir", None) is not None:
+            self._refuse_outside(posixpath.join(self.artifact_dir, path))
+        return found
+
+    def _require_one_reading(self, artifact_path: str) -> None:
+        """MLflow decodes the path of a local folder once more before it removes it, so that must not change it."""
+        folder = getattr(self, "artifact_dir", None)
+        path = posixpath.join(folder or "", artifact_path)
+        if folder is not None and local_file_uri_to_path(path) != path:
+            self._refuse_outside(path)
+
+    def _refuse_outside(self, path: str) -> None:
+        _registry().refuse(
+            "a change", path, "it lies outside of the artifact store, and this server changes no other folder"
+        )
 
     def _spool(self) -> SpooledTemporaryFile[bytes]:
         """Where a body waits until all of it is there, because a lock cannot: on the disk that it goes to, unnamed."""
@@ -139,7 +161,7 @@ class WriteOnce(_Repository):
     @contextmanager
     def _writing(self, artifact_path: str | None, name: str = "") -> Iterator[None]:
         """Nothing here becomes frozen while this lasts, and nothing here is."""
-        path = in_destination(self.place, posixpath.join(artifact_path or "", name))
+        path = self._in_store(posixpath.join(artifact_path or "", name))
         if path is None:
             yield
             return

@@ -18,6 +18,8 @@ from gate.attestation.names import canonical, kind_of, statement_key
         "champi\u0308on",
         "\N{FULLWIDTH LATIN SMALL LETTER C}hampion",
         " champion\n",
+        "cham\x01pion",
+        "\tcham\npion\x9f",
     ],
 )
 def test_what_looks_alike_is_alike(name: str) -> None:

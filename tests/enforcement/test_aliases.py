@@ -161,6 +161,14 @@ def test_removing_champion_is_allowed_and_written_down(server: Server) -> None:
     assert server.decisions()[-1]["what"] == "removal of the alias 'champion'"
 
 
+def test_removing_an_alias_that_a_database_may_take_for_champion_is_written_down(server: Server) -> None:
+    version = server.passed()
+    for method, done in (("POST", "alias"), ("DELETE", "removal of the alias")):
+        body = {"name": version.name, "alias": "χampion", "version": "1"}
+        assert server.ask(method, ALIAS, body).status_code == 200
+        assert server.decisions()[-1]["what"] == f"{done} 'χampion'"
+
+
 def test_a_version_that_fails_later_stays_champion_until_somebody_acts_and_does_not_come_back(server: Server) -> None:
     version = server.champion()
     assert server.record(version, verdict="failed").status_code == 200

@@ -236,6 +236,27 @@ def test_multipart_uploads_are_refused_or_not_there(server: Server, frozen: Mode
         assert status in {400, 403, 501}, text
 
 
+@pytest.mark.parametrize("place", ["keys/evil.pub", "audit.jsonl.locks/models-5.lock", "new"])
+def test_nobody_makes_a_folder_of_the_servers_machine_outside_of_its_store(server: Server, place: str) -> None:
+    body = {"name": server.name(), "artifact_location": f"file://{server.place.folder}/{place}"}
+    experiment = server.ask("POST", "experiments/create", body).json()["experiment_id"]
+    run, where = server.client.create_run(experiment).info, (server.place.folder / place).parent
+    before = sorted(where.rglob("*"))
+    server.refuses(lambda: uploaded(server, run.run_id, "evil.pub"), "outside of the artifact store")
+    parameters = {
+        "prompt_parameters": [{"key": "x", "value": "1"}],
+        "model_parameters": [],
+        "model_output_parameters": [],
+    }
+    texts = ("run_name", "prompt_template", "model_route", "model_input", "model_output", "user_id", "mlflow_version")
+    told = {"experiment_id": experiment, "start_time": "1", "tags": [], **parameters, **dict.fromkeys(texts, "x")}
+    decided = len(server.decisions())
+    answer = server.ask("POST", "runs/create-promptlab-run", told, api="ajax-api")
+    assert answer.json()["run"]["info"]["status"] == "FAILED"
+    assert [entry["decision"] for entry in server.decisions()[decided:]] == ["refused"]
+    assert sorted(where.rglob("*")) == before
+
+
 @pytest.mark.parametrize("spelled", ["file://{}", "file:file://{}%3Fx", "{}"])
 def test_deleting_a_trace_removes_no_folder_that_it_names(server: Server, frozen: ModelVersion, spelled: str) -> None:
     keys, locks = server.place.policy.parent / "keys", server.place.audit.with_name("audit.jsonl.locks")

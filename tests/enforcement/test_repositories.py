@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -22,6 +24,9 @@ from gate.errors import VerificationError
 from gate.mlflow_plugin import artifact_store, registry_store
 from gate.mlflow_plugin.locations import DESTINATION, in_destination, in_store
 from tests.enforcement.servers import Place, stated
+
+ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+OUTSIDE = "it lies outside of the artifact store, and this server changes no other folder"
 
 
 class Bucket(ArtifactRepository, MultipartUploadMixin):
@@ -49,6 +54,9 @@ class Bucket(ArtifactRepository, MultipartUploadMixin):
         self, local_file: str, upload_id: str, parts: Any = (), artifact_path: str | None = None
     ) -> None:
         pass
+
+    def upload_archived_trace_data_bytes(self, data: bytes) -> None:
+        pass  # as that for S3, by no other method
 
     def abort_multipart_upload(self, local_file: str, upload_id: str, artifact_path: str | None = None) -> None:
         pass
@@ -99,7 +107,9 @@ def test_a_file_in_parts_has_no_url_that_outlives_its_upload(monkeypatch: pytest
         store.create_multipart_upload("weights", 2, "1/models/m-1/artifacts")
 
 
-@pytest.mark.parametrize("host", ["other.blob.core.windows.net", "me.blob.core.chinacloudapi.cn"])
+@pytest.mark.parametrize(
+    "host", ["other.blob.core.windows.net", "me.blob.core.chinacloudapi.cn", "x@me.blob.core.windows.net"]
+)
 def test_a_container_is_the_store_whichever_account_is_named(
     registry: Any, prepared: Place, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
@@ -113,7 +123,16 @@ def test_a_container_is_the_store_whichever_account_is_named(
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize("destination", ["gate+s3://bucket/store", "gate+file:{}/store"])
 @pytest.mark.parametrize(
-    "uri", ["{}/kept", "file://{}/kept", "file:file://{}/kept%3Fx", "file://{}/store%2541/x", "file:{}", "{}/store/.."]
+    "uri",
+    [
+        "{}/kept",
+        "file://{}/kept",
+        "file:file://{}/kept%3Fx",
+        "file://{}/store%2541/x",
+        "file:{}",
+        "{}/store/..",
+        "{}/store/%252e%252e/kept",
+    ],
 )
 def test_nothing_of_this_machine_is_removed_outside_of_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: str, uri: str
@@ -123,9 +142,87 @@ def test_nothing_of_this_machine_is_removed_outside_of_the_store(
         (tmp_path / name).mkdir(parents=True)
     local = artifact_store._guarded(LocalArtifactRepository, uri.format(tmp_path))
     for path in (None, "traces.pb"):
-        with pytest.raises(MlflowException, match="it lies outside of the artifact store of this server; remove it by"):
+        with pytest.raises(MlflowException, match=OUTSIDE):
             local.delete_artifacts(path)
     assert all((tmp_path / name).is_dir() for name in ("kept", "storeA/x", "store%41/x"))
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(
+    "destination", [(DESTINATION, "gate+s3://bucket/store"), (DESTINATION, "file:{}/store"), (ROOT, "{}/store")]
+)
+@pytest.mark.parametrize("uri", ["{}/kept", "file://{}/kept/new", "file:{}", "{}/store/.."])
+def test_nothing_of_this_machine_is_written_outside_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: tuple[str, str], uri: str
+) -> None:
+    monkeypatch.delenv(DESTINATION)
+    monkeypatch.setenv(destination[0], destination[1].format(tmp_path))
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "evil.pub").write_text("evil", encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    local = artifact_store._guarded(LocalArtifactRepository, uri.format(tmp_path))
+    for write in (
+        partial(local.log_artifact, str(tmp_path / "evil.pub")),
+        partial(local.log_artifact, str(tmp_path / "evil.pub"), "keys"),
+        partial(local.log_artifacts, str(tmp_path / "kept")),
+        partial(local.log_artifact_from_stream, BytesIO(b"evil"), "other.pub"),
+        partial(local.upload_archived_trace_data_bytes, b"evil"),
+    ):
+        with pytest.raises(MlflowException, match=OUTSIDE):
+            write()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("destination", [(DESTINATION, "file:{}/store"), (ROOT, "{}/store")])
+def test_what_lies_in_the_store_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: tuple[str, str]
+) -> None:
+    monkeypatch.delenv(DESTINATION)
+    monkeypatch.setenv(destination[0], destination[1].format(tmp_path))
+    artifact_store._guarded(LocalArtifactRepository, f"file://{tmp_path}/store/1/x").log_artifact(__file__)
+    assert (tmp_path / "store" / "1" / "x" / Path(__file__).name).is_file()
+
+
+def test_the_archive_of_a_trace_is_not_written_over_a_frozen_file(registry: Any, prepared: Place) -> None:
+    freeze(registry, prepared)
+    with pytest.raises(MlflowException, match="its files are frozen"):
+        bucket("s3://bucket/store/1/models/m-1/artifacts").upload_archived_trace_data_bytes(b"evil")
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(
+    ("destination", "uri"),
+    [
+        ("wasbs://store@me.blob.core.windows.net/m", "wasbs://elsewhere@me.blob.core.windows.net/../store/m/1"),
+        ("wasbs://store@me.blob.core.windows.net/m", "wasbs://.@me.blob.core.windows.net/store/m/1"),
+        ("wasbs://store@me.blob.core.windows.net/m", "wasbs://store@me.blob.core.windows.net/%6D/1"),
+        ("wasbs://store@me.blob.core.windows.net/m", "wasbs:store@me.blob.core.windows.net/m/1"),
+        ("gs://bucket/m", "gs://b%75cket/m/1"),
+        ("gs://bucket/m", "gs://bucket/x/../m/1"),
+        ("gs://bucket/m", "gs://bucket/m/../m/1"),
+        ("s3://bucket/m", "s3://bucket/./m/1"),
+        ("s3://bucket/m", "s3://bucket?x/m/1"),
+        ("s3://bucket/m", "s3://arn:aws:s3:eu-1:1:accesspoint/m/1"),
+    ],
+)
+def test_a_place_that_a_client_may_read_otherwise_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, destination: str, uri: str
+) -> None:
+    monkeypatch.setenv(DESTINATION, f"gate+{destination}")
+    for change in (partial(bucket(uri).log_artifact, __file__, "x"), partial(bucket(uri).delete_artifacts, "x")):
+        with pytest.raises(MlflowException, match="may read it in different ways; give the experiment a location of"):
+            change()
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize(
+    "own", ["s3://arn:aws:s3:eu-1:1:accesspoint/a:b", "wasbs://$root@me.blob.core.windows.net", "gs://my_bucket.x/1"]
+)
+def test_whatever_the_store_of_the_server_is_called_it_is_written(monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+    monkeypatch.setenv(DESTINATION, f"gate+{own}/")
+    for uri in (own, f"{own}/", f"gate+{own}/1/models/m-1/artifacts"):
+        bucket(uri).log_artifact(__file__, "x")
 
 
 @pytest.mark.usefixtures("registry")
@@ -141,7 +238,7 @@ def test_what_is_free_in_the_store_is_removed(tmp_path: Path, monkeypatch: pytes
     [
         ("s3://bucket/store", "1"),
         ("s3://bucket/store/1/models", "m-1/artifacts/x"),
-        ("s3://bucket/store/1//models/./m-1", None),
+        ("s3://bucket/store/1//models/m-1", None),
         ("gate+s3://bucket/store/1/models/m-1/artifacts/below", "x"),
         ("s3://bucket", "store"),
         ("s3://bucket", None),

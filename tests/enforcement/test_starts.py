@@ -108,6 +108,34 @@ def test_a_server_whose_artifact_store_is_not_guarded_does_not_start(prepared: P
     assert f"is not guarded: start the server with --artifacts-destination gate+{plain}" in said
 
 
+@pytest.mark.parametrize(
+    ("within", "found"),
+    [("", "server.yaml"), ("keys", "keys"), ("audit.jsonl", "audit.jsonl"), ("mlflow.db", "mlflow.db")],
+)
+def test_a_server_whose_users_could_replace_what_it_decides_with_does_not_start(
+    prepared: Place, within: str, found: str
+) -> None:
+    store = prepared.folder / within
+    store.mkdir() if within == "audit.jsonl" else None
+    code, said = ended(
+        prepared, "--artifacts-destination", f"gate+{store.as_uri()}", GATE_SERVER_POLICY=str(prepared.policy)
+    )
+    assert code == 1
+    assert f"{str(prepared.folder / found)!r} lies in the artifact store" in said
+    assert "whoever uploads a file could replace it; keep it in another folder" in said
+
+
+def test_a_server_that_runs_what_its_users_send_does_not_start(prepared: Place, tmp_path: Path) -> None:
+    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true", "GATE_SERVER_POLICY": str(prepared.policy)}
+    code, said = ended(prepared, MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS="true", **jobs)
+    assert (code, "start it without MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS" in said) == (1, True)
+    (tmp_path / "more" / "gepa").mkdir(parents=True)
+    (tmp_path / "more" / "gepa" / "__init__.py").touch()
+    code, said = ended(prepared, PYTHONPATH=str(tmp_path / "more"), **jobs)
+    assert (code, "gepa is installed" in said) == (1, True)
+    assert "start the server with MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false, or uninstall gepa" in said
+
+
 def test_without_the_plugin_nothing_of_the_registry_answers(template: Path, tmp_path: Path) -> None:
     place = servers.place(tmp_path, servers.copied(template, tmp_path))
     (tmp_path / "bare").mkdir()
@@ -148,3 +176,19 @@ def test_a_server_that_starts_says_once_what_it_guards(sqlite_server: Server) ->
     (line,) = [line for line in said.splitlines() if " INFO mlflow.gate: " in line]
     assert line.partition("mlflow.gate: ")[2].startswith(f"{place.policy} guards alias")
     assert line.endswith(f", decisions go to {place.folder / 'audit.jsonl'}")
+
+
+@pytest.mark.parametrize("options", [("--artifacts-destination",), ("--no-serve-artifacts", "--default-artifact-root")])
+def test_a_server_that_keeps_no_files_guards_what_it_decides_with(prepared: Place, options: tuple[str, ...]) -> None:
+    prepared.policy.write_text(f"{POLICY}artifacts: anywhere\n", encoding="utf-8")
+    port = servers.free_port()
+    line = servers.command(port, prepared.database, prepared.artifacts, *options, prepared.artifacts.as_uri())
+    env = servers.environment(GATE_SERVER_POLICY=str(prepared.policy))
+    with servers.running(line, port, prepared.folder / "log", env):
+        server = Server(f"http://127.0.0.1:{port}", prepared)
+        for location, status in ((prepared.artifacts / "own", 200), (prepared.folder / "keys" / "evil.pub", 403)):
+            experiment = server.client.create_experiment(server.name(), artifact_location=location.as_uri())
+            run = server.client.create_run(experiment).info
+            route = f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run.run_id}&path=x"
+            assert server.raw("POST", route, b"evil")[0] == status
+    assert sorted(path.name for path in (prepared.folder / "keys").iterdir()) == ["gate.pub"]
