@@ -94,7 +94,7 @@ statement on them is taken. Register such a model anew through the server, check
 | renaming a model | refused into a protected name, and where a promotion or evidence would go with it |
 | writing, replacing or deleting files of a version with a statement, or of a folder above or below | refused; the version is frozen from its first statement on |
 | a presigned upload URL, and one for a part of a file in Azure | refused always: it would write past the server |
-| files of the server's machine outside of its artifact store, as an experiment or a trace at `file:` names them | writes and removes none; clients on the same machine write to `file:` by themselves |
+| files of the server's machine outside of its artifact store, as an experiment or a trace at `file:` names them | writes and removes none but below `--default-artifact-root`, and no archive of traces; clients on the same machine write to `file:` by themselves |
 | writing through a location that a client and its bucket may read in different ways, such as `gs://b%75cket/…` | refused |
 | a statement on files outside of the server's store, or at a path with an escape, a way up, or anything but letters, digits, inner blanks and `-_.,=+@&()!~'$` | refused: they could be others than those that are read |
 | prompts | are not touched |
@@ -106,9 +106,9 @@ not know begins with `not in force:`, whatever its verdict: it opens nothing.
 **It fails closed.** Without the server policy, its keys, its policies or the audit log the server does not start; where the
 package is missing, MLflow knows no scheme `gate+…` and refuses every call to the registry; where a new MLflow can change a
 registry in a way that gate does not know, the server does not start either, and says which. Nor does it start with its database,
-server policy, keys or audit log in the artifact store, or where MLflow's jobs would run what a user sends: with
-`MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS`, or where the package `gepa` is installed and `MLFLOW_SERVER_ENABLE_JOB_EXECUTION` is not
-`false`.
+server policy, keys or audit log in the artifact store, with a folder as its backend store, or where MLflow's jobs would run what
+a user sends: with `MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS`, or where the package `gepa` is installed and
+`MLFLOW_SERVER_ENABLE_JOB_EXECUTION` is not `false`.
 
 Tags `gate`, `gate.run` and `gate.policy`, and the first line of a version's description, are for people: no decision reads
 them, and anybody may write the description. What counts is the signed statement in a tag of its own.
@@ -138,6 +138,8 @@ SHA-256. The processes of a server on one machine share the file, and so must th
 - A folder of artifacts on a file system that takes `MLmodel` and `mlmodel` for one file, as those of macOS and Windows do: keep
   it on another, or in a bucket.
 - A webhook comes too late to block anything. [The relay](relay.md) sees to it that every version is checked.
+- Other schemes and names for the bucket of the artifact store: leave `MLFLOW_ALLOWED_HOST_ADDRESSED_ARTIFACT_SCHEMES` unset, and
+  make no access point for it that the server's login may use.
 - MLflow's Assistant can run commands on the host of a server, for whoever reaches it from there: set no
   `MLFLOW_ENABLE_REMOTE_ASSISTANT`, and let a proxy on the same host send `X-Forwarded-For`.
 - Policies are read when the server starts: start it again after a change.

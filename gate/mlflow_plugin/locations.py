@@ -6,20 +6,21 @@ import os
 import posixpath
 import re
 import unicodedata
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from gate.attestation.names import SCHEME
 from gate.errors import VerificationError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 DESTINATION = "_MLFLOW_SERVER_ARTIFACT_DESTINATION"
 """Where MLflow's server tells its processes of `--artifacts-destination`."""
+ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+"""Where it tells them of `--default-artifact-root`, below which an experiment lies that names no place."""
+BACKEND = "_MLFLOW_SERVER_FILE_STORE"
+"""Where it tells them of `--backend-store-uri`."""
 REGISTRY = "_MLFLOW_SERVER_REGISTRY_STORE"
 """Where it tells them of `--registry-store-uri`."""
-_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"  # of `--default-artifact-root`, its store where it serves no artifacts
 LOCAL = ("", "file")
 """Schemes of folders of this machine."""
 RESERVED = ".gate/doctor"
@@ -72,7 +73,7 @@ def in_store(uri: str, workspace: str = DEFAULT) -> str:
 
 
 def _is_plain(part: str) -> bool:
-    bare = part.strip(" ") == part not in ("", ".", "..") and unicodedata.is_normalized("NFC", part)
+    bare = part != "" and part.strip(" ") == part and part[-1] != "." and unicodedata.is_normalized("NFC", part)
     return bare and all(each in _PLAIN or unicodedata.category(each)[0] in "LMN" for each in part)
 
 
@@ -101,7 +102,7 @@ def in_destination(uri: str, path: str) -> str | None:
     Returns:
         The path; nothing for the root and what is above it, None for what lies elsewhere.
     """
-    destination = _own()
+    destination = os.environ.get(DESTINATION)
     if not destination:
         return plain(path)
     kind, host, store = _place(destination)
@@ -114,30 +115,38 @@ def in_destination(uri: str, path: str) -> str | None:
     return "" if store[: len(parts)] == parts else None
 
 
-def reads_in_one_way(uri: str) -> bool:
-    """Whether the URI of a repository is one place for MLflow, for the client of its store and on the wire.
+def reads_in_one_way(uri: str, path: str) -> bool:
+    """Whether a path in a repository is one place for MLflow, for the client of its store and for the store.
 
-    Clients take parts out of it, decode it or resolve its dots, and so may write where `in_destination` does not look.
+    Clients take parts out of a URI, decode it or resolve its dots, and stores turn a backslash around or drop a last
+    dot: they would write where `in_destination` does not look.
 
     Args:
         uri: Of the repository.
+        path: In it.
     """
-    bare, own = uri.removeprefix(SCHEME), _own().removeprefix(SCHEME).rstrip("/")
+    bare, own = uri.removeprefix(SCHEME), os.environ.get(DESTINATION, "").removeprefix(SCHEME).rstrip("/")
+    inner = path.split("/")
+    if path.startswith("/") or ".." in inner:
+        return False
     if urlsplit(bare).scheme in LOCAL:
         return True  # its real path is what counts
+    if "\\" in path or any(part.endswith(".") for part in inner):
+        return False
     if own and f"{bare}/".startswith(f"{own}/"):
-        path = bare[len(own) :]
+        below = bare[len(own) :]
     else:
         scheme, _, place = bare.partition("://")
-        host, _, path = place.partition("/")
+        host, _, below = place.partition("/")
         if not _BUCKET.fullmatch(host.partition("@")[0] if scheme == "wasbs" else host):
             return False
-    return all(_is_plain(part) for part in path.split("/") if part)
+    return all(_is_plain(part) for part in below.split("/") if part)
 
 
-def _own() -> str:
-    """URI of the store of this server."""
-    return os.environ.get(DESTINATION) or os.environ.get(_ROOT) or ""
+def in_root(file: str) -> bool:
+    """Whether a file of this machine lies below the default root of experiments, where that is a folder."""
+    root = os.environ.get(ROOT)
+    return bool(root) and lies_in(str(root), Path(os.path.realpath(file)).parent)
 
 
 def lies_in(destination: str, file: Path) -> bool:

@@ -11,16 +11,18 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from gate.attestation.names import SCHEME
 from gate.errors import GateError, UsageError
-from gate.mlflow_plugin.locations import DESTINATION, lies_in
+from gate.mlflow_plugin.locations import BACKEND, DESTINATION, LOCAL, ROOT, lies_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gate.server_policy import Protection
 
+_OPTIONS = {BACKEND: "backend_store_uri", ROOT: "default_artifact_root", DESTINATION: "artifacts_destination"}
 _server_log = logging.getLogger("mlflow.gate")  # below MLflow's own, which alone its server shows
 
 
@@ -65,7 +67,7 @@ def _built(uri: str) -> Any:
     guard = protection()
     _require_artifacts(guard)
     _require_apart(guard, uri)
-    _require_no_code()
+    _require_starting()
     store = _over_rest(uri, guard) if uri.startswith(("http://", "https://")) else _over_database(uri, guard)
     store.guarded_by(guard, Audit(guard.audit))
     if _options_of_server():
@@ -116,7 +118,7 @@ def _guarded(base: type, guard: Protection) -> Any:
 
 def _require_artifacts(guard: Protection) -> None:
     """Refuses a server whose artifact store is not guarded, where files must be frozen."""
-    destination = _destination()
+    destination = _option(DESTINATION)
     if guard.artifacts == "frozen" and destination is not None and not destination.startswith(SCHEME):
         raise UsageError(
             f"the artifact store {destination!r} is not guarded: start the server with --artifacts-destination "
@@ -128,21 +130,29 @@ def _require_apart(guard: Protection, uri: str) -> None:
     """Refuses a server that keeps what it decides with among the files that its users write."""
     from sqlalchemy.engine import make_url
 
-    destination = _destination()
-    database = make_url(uri).database if uri.startswith("sqlite") else None
-    for file in (*guard.read, guard.audit, *([Path(database)] if database else [])):
-        if destination is not None and lies_in(destination, file):
-            raise UsageError(
-                f"{str(file)!r} lies in the artifact store {destination!r}, where whoever uploads a file could replace "
-                "it; keep it in another folder"
-            )
+    databases = [make_url(each).database for each in (uri, _option(BACKEND) or "") if each.startswith("sqlite")]
+    stores = [store for store in (_option(DESTINATION), _option(ROOT)) if store]
+    for file in (*guard.read, guard.audit, *(Path(each) for each in databases if each)):
+        for store in stores:
+            if lies_in(store, file):
+                raise UsageError(
+                    f"{str(file)!r} lies in the artifact store {store!r}, where whoever uploads a file could replace "
+                    "it; keep it in another folder"
+                )
 
 
-def _require_no_code() -> None:
-    """Refuses to start a server that runs what its users send, which no store of it sees."""
+def _require_starting() -> None:
+    """Refuses to start a server that does what its users send past all of its stores."""
     from mlflow.environment_variables import MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS, MLFLOW_SERVER_ENABLE_JOB_EXECUTION
 
-    if "host" not in _options_of_server() or not MLFLOW_SERVER_ENABLE_JOB_EXECUTION.get():
+    if "host" not in _options_of_server():
+        return
+    if urlsplit(backend := _option(BACKEND) or "sqlite:").scheme in LOCAL:
+        raise UsageError(
+            f"the backend store {backend!r} is a folder, for which MLflow takes the id of a trace for a path: any user "
+            "could remove the keys; start the server with --backend-store-uri sqlite:///FILE or another database"
+        )
+    if not MLFLOW_SERVER_ENABLE_JOB_EXECUTION.get():
         return
     if MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS.get():
         raise UsageError(
@@ -156,9 +166,9 @@ def _require_no_code() -> None:
         )
 
 
-def _destination() -> str | None:
-    """URI of the artifact store, in a server and where one is about to start."""
-    return os.environ.get(DESTINATION) or _options_of_server().get("artifacts_destination")
+def _option(variable: str) -> str | None:
+    """What a server was started with, in its processes and where it is about to start."""
+    return os.environ.get(variable) or _options_of_server().get(_OPTIONS[variable])
 
 
 def _options_of_server() -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from mlflow.tracing.otel.otel_archival import TRACE_ARCHIVAL_FILENAME
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from gate.attestation.names import REFUSED
-from gate.mlflow_plugin.locations import RESERVED, in_destination, is_reserved, reads_in_one_way
+from gate.mlflow_plugin.locations import RESERVED, in_destination, in_root, is_reserved, reads_in_one_way
 from gate.mlflow_plugin.uploads import writing
 
 if TYPE_CHECKING:
@@ -122,28 +122,30 @@ class WriteOnce(_Repository):
         Of its machine the server changes nothing but its store: whoever makes an experiment or a trace says where its
         files lie, and could name the folder of the keys, of the audit log or of its locks.
         """
-        if not reads_in_one_way(self.place):
+        if not reads_in_one_way(self.place, path):
+            self._refuse_unclear(path)
+        found, folder = in_destination(self.place, path), getattr(self, "artifact_dir", None)
+        if folder is not None and not found and not in_root(posixpath.join(folder, path)):
             _registry().refuse(
                 "a change",
-                self.place,
-                "a client, the wire and the store may read it in different ways; give the experiment a location of "
-                "letters, digits and -_.,=+@&()!~'$",
+                posixpath.join(folder, path),
+                "it lies outside of the artifact store, and this server changes no other folder",
             )
-        found = in_destination(self.place, path)
-        if not found and getattr(self, "artifact_dir", None) is not None:
-            self._refuse_outside(posixpath.join(self.artifact_dir, path))
         return found
 
-    def _require_one_reading(self, artifact_path: str) -> None:
+    def _require_one_reading(self, path: str) -> None:
         """MLflow decodes the path of a local folder once more before it removes it, so that must not change it."""
         folder = getattr(self, "artifact_dir", None)
-        path = posixpath.join(folder or "", artifact_path)
-        if folder is not None and local_file_uri_to_path(path) != path:
-            self._refuse_outside(path)
+        whole = posixpath.join(folder or "", path)
+        if folder is not None and local_file_uri_to_path(whole) != whole:
+            self._refuse_unclear(path)
 
-    def _refuse_outside(self, path: str) -> None:
+    def _refuse_unclear(self, path: str) -> None:
         _registry().refuse(
-            "a change", path, "it lies outside of the artifact store, and this server changes no other folder"
+            f"a change of {path!r}",
+            self.place,
+            "MLflow, the client of the store and the store may read that in different ways; take another name, of "
+            "letters, digits and -_.,=+@&()!~'$",
         )
 
     def _spool(self) -> SpooledTemporaryFile[bytes]:

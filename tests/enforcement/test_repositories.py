@@ -22,10 +22,10 @@ from gate.attestation.envelope import sealed
 from gate.attestation.names import statement_key
 from gate.errors import VerificationError
 from gate.mlflow_plugin import artifact_store, registry_store
-from gate.mlflow_plugin.locations import DESTINATION, in_destination, in_store
+from gate.mlflow_plugin.locations import DESTINATION, ROOT, in_destination, in_store
 from tests.enforcement.servers import Place, stated
 
-ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+UNCLEAR = "the client of the store and the store may read that in different ways; take another name, of letters"
 OUTSIDE = "it lies outside of the artifact store, and this server changes no other folder"
 
 
@@ -142,21 +142,22 @@ def test_nothing_of_this_machine_is_removed_outside_of_the_store(
         (tmp_path / name).mkdir(parents=True)
     local = artifact_store._guarded(LocalArtifactRepository, uri.format(tmp_path))
     for path in (None, "traces.pb"):
-        with pytest.raises(MlflowException, match=OUTSIDE):
+        with pytest.raises(MlflowException, match=f"{OUTSIDE}|{UNCLEAR}"):
             local.delete_artifacts(path)
     assert all((tmp_path / name).is_dir() for name in ("kept", "storeA/x", "store%41/x"))
 
 
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize(
-    "destination", [(DESTINATION, "gate+s3://bucket/store"), (DESTINATION, "file:{}/store"), (ROOT, "{}/store")]
+    ("destination", "root"),
+    [("gate+s3://bucket/store", ""), ("file:{}/store", "mlflow-artifacts:/"), ("./mlartifacts", "{}/store")],
 )
 @pytest.mark.parametrize("uri", ["{}/kept", "file://{}/kept/new", "file:{}", "{}/store/.."])
 def test_nothing_of_this_machine_is_written_outside_of_the_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: tuple[str, str], uri: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: str, root: str, uri: str
 ) -> None:
-    monkeypatch.delenv(DESTINATION)
-    monkeypatch.setenv(destination[0], destination[1].format(tmp_path))
+    monkeypatch.setenv(DESTINATION, destination.format(tmp_path))
+    monkeypatch.setenv(ROOT, root.format(tmp_path))
     (tmp_path / "kept").mkdir()
     (tmp_path / "evil.pub").write_text("evil", encoding="utf-8")
     before = sorted(tmp_path.rglob("*"))
@@ -174,14 +175,21 @@ def test_nothing_of_this_machine_is_written_outside_of_the_store(
 
 
 @pytest.mark.usefixtures("registry")
-@pytest.mark.parametrize("destination", [(DESTINATION, "file:{}/store"), (ROOT, "{}/store")])
-def test_what_lies_in_the_store_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: tuple[str, str]
-) -> None:
-    monkeypatch.delenv(DESTINATION)
-    monkeypatch.setenv(destination[0], destination[1].format(tmp_path))
+@pytest.mark.parametrize("variable", [DESTINATION, ROOT])
+def test_what_lies_in_the_store_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, f"file:{tmp_path}/store")
     artifact_store._guarded(LocalArtifactRepository, f"file://{tmp_path}/store/1/x").log_artifact(__file__)
     assert (tmp_path / "store" / "1" / "x" / Path(__file__).name).is_file()
+
+
+@pytest.mark.usefixtures("registry")
+def test_the_root_of_all_experiments_is_not_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ROOT, f"file:{tmp_path}/root")
+    (tmp_path / "root" / "1").mkdir(parents=True)
+    with pytest.raises(MlflowException, match=OUTSIDE):
+        artifact_store._guarded(LocalArtifactRepository, f"{tmp_path}/root").delete_artifacts()
+    artifact_store._guarded(LocalArtifactRepository, f"{tmp_path}/root/1").delete_artifacts()
+    assert not list((tmp_path / "root").iterdir())
 
 
 def test_the_archive_of_a_trace_is_not_written_over_a_frozen_file(registry: Any, prepared: Place) -> None:
@@ -211,8 +219,31 @@ def test_a_place_that_a_client_may_read_otherwise_is_not_written(
 ) -> None:
     monkeypatch.setenv(DESTINATION, f"gate+{destination}")
     for change in (partial(bucket(uri).log_artifact, __file__, "x"), partial(bucket(uri).delete_artifacts, "x")):
-        with pytest.raises(MlflowException, match="may read it in different ways; give the experiment a location of"):
+        with pytest.raises(MlflowException, match=UNCLEAR):
             change()
+
+
+@pytest.mark.parametrize(
+    "path", ["models\\m-1/x", "models/m-1/x.", "models./m-1", "a/../models/m-1", "/models/m-1", ".."]
+)
+def test_a_path_that_a_bucket_may_read_otherwise_is_not_written(registry: Any, prepared: Place, path: str) -> None:
+    freeze(registry, prepared)
+    store = bucket("s3://bucket/store/1")
+    for change in (partial(store.log_artifact, __file__, path), partial(store.delete_artifacts, path)):
+        with pytest.raises(MlflowException, match=UNCLEAR):
+            change()
+
+
+@pytest.mark.usefixtures("registry")
+def test_no_path_leaves_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DESTINATION, f"gate+file:{tmp_path}/store")
+    local = artifact_store._guarded(LocalArtifactRepository, f"{tmp_path}/store/1")
+    for path in ("../../../keys", str(tmp_path / "keys")):
+        with pytest.raises(MlflowException, match=UNCLEAR):
+            local.log_artifact(__file__, path)
+    assert not list(tmp_path.rglob(Path(__file__).name))
+    local.log_artifact(__file__, "50%25 a\\b./c:d")
+    assert len(list((tmp_path / "store").rglob(Path(__file__).name))) == 1
 
 
 @pytest.mark.usefixtures("registry")
@@ -296,6 +327,7 @@ def test_files_that_lie_elsewhere_are_not_kept(uri: str) -> None:
         " 1/models",
         "1 /models",
         "1/models/m-1 ",
+        "1/models/m-1.",
         "A:b/models",
         "X+y:b/models",
         "1/mo\x7fdel",

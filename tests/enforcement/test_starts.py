@@ -125,6 +125,24 @@ def test_a_server_whose_users_could_replace_what_it_decides_with_does_not_start(
     assert "whoever uploads a file could replace it; keep it in another folder" in said
 
 
+def test_a_server_whose_experiments_lie_over_what_it_decides_with_does_not_start(prepared: Place) -> None:
+    root = ("--default-artifact-root", prepared.folder.as_uri())
+    code, said = ended(prepared, *root, GATE_SERVER_POLICY=str(prepared.policy))
+    assert (code, f"server.yaml' lies in the artifact store '{prepared.folder.as_uri()}'" in said) == (1, True)
+
+
+def test_a_server_whose_runs_lie_in_a_folder_does_not_start(prepared: Place, tmp_path: Path) -> None:
+    env = {"MLFLOW_ALLOW_FILE_STORE": "true", "GATE_SERVER_POLICY": str(prepared.policy)}
+    code, said = ended(prepared, "--backend-store-uri", (tmp_path / "runs").as_uri(), **env)
+    assert (code, "is a folder, for which MLflow takes the id of a trace for a path" in said) == (1, True)
+
+
+def test_a_server_whose_users_could_replace_its_runs_does_not_start(prepared: Place) -> None:
+    runs = f"sqlite:///{prepared.artifacts / 'runs.db'}"
+    code, said = ended(prepared, "--backend-store-uri", runs, GATE_SERVER_POLICY=str(prepared.policy))
+    assert (code, "runs.db' lies in the artifact store" in said) == (1, True)
+
+
 def test_a_server_that_runs_what_its_users_send_does_not_start(prepared: Place, tmp_path: Path) -> None:
     jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "true", "GATE_SERVER_POLICY": str(prepared.policy)}
     code, said = ended(prepared, MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS="true", **jobs)
@@ -179,16 +197,17 @@ def test_a_server_that_starts_says_once_what_it_guards(sqlite_server: Server) ->
 
 
 @pytest.mark.parametrize("options", [("--artifacts-destination",), ("--no-serve-artifacts", "--default-artifact-root")])
-def test_a_server_that_keeps_no_files_guards_what_it_decides_with(prepared: Place, options: tuple[str, ...]) -> None:
+def test_a_server_that_freezes_no_files_guards_what_it_decides_with(prepared: Place, options: tuple[str, ...]) -> None:
     prepared.policy.write_text(f"{POLICY}artifacts: anywhere\n", encoding="utf-8")
-    port = servers.free_port()
-    line = servers.command(port, prepared.database, prepared.artifacts, *options, prepared.artifacts.as_uri())
+    own, key, port = prepared.folder / "own", prepared.folder / "keys" / "evil.pub", servers.free_port()
+    line = servers.command(port, prepared.database, prepared.artifacts, *options, own.as_uri())
     env = servers.environment(GATE_SERVER_POLICY=str(prepared.policy))
     with servers.running(line, port, prepared.folder / "log", env):
         server = Server(f"http://127.0.0.1:{port}", prepared)
-        for location, status in ((prepared.artifacts / "own", 200), (prepared.folder / "keys" / "evil.pub", 403)):
-            experiment = server.client.create_experiment(server.name(), artifact_location=location.as_uri())
+        for location, status in ((None, 200), ((own / "1").as_uri(), 200), (key.as_uri(), 403)):
+            experiment = server.client.create_experiment(server.name(), artifact_location=location)
             run = server.client.create_run(experiment).info
             route = f"/ajax-api/2.0/mlflow/upload-artifact?run_uuid={run.run_id}&path=x"
-            assert server.raw("POST", route, b"evil")[0] == status
-    assert sorted(path.name for path in (prepared.folder / "keys").iterdir()) == ["gate.pub"]
+            assert server.raw("POST", route, b"content")[0] == status
+    assert len([path for path in own.rglob("x") if path.is_file()]) == 2
+    assert [path.name for path in key.parent.iterdir()] == ["gate.pub"]
