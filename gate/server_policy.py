@@ -19,7 +19,7 @@ from gate.policy.loading import load_beside, load_keys
 from gate.policy.validation import fault_at, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gate.policy.merging import Written
 
@@ -145,14 +145,14 @@ def load(path: str | Path) -> Protection:
     """
     (file, written), folder = load_keys(ServerPolicy, path, "server policy"), Path(path).parent
     policies = [_in_force(each, number, folder, written) for number, each in enumerate(file.policies)]
-    protected = file.protected
+    protected, keys = file.protected, [folder / each for each in file.keys]
     aliases = _canonical(protected.aliases).union(*(each.aliases or () for each in policies))
     if not aliases:
         fault = "no alias is protected: name one here, or under `scope.aliases` of a policy with `block`"
         raise refusal([fault_at(written, ("protected",), fault)])
     return Protection(
         trust=Trust(
-            _keys(file, folder, written),
+            _keys(keys, written),
             policies,
             None if file.max_age is None else age(file.max_age),
             isolated=file.isolation == "process",
@@ -165,10 +165,7 @@ def load(path: str | Path) -> Protection:
         audit=folder / file.audit,
         artifacts=file.artifacts,
         unknown_methods=file.unknown_methods,
-        read=(
-            Path(path),
-            *(folder / each for each in (*file.keys, *(each.file or "" for each in file.policies)) if each),
-        ),
+        read=(Path(path), *keys, *files(keys), *(folder / each.file for each in file.policies if each.file)),
         written=file,
     )
 
@@ -184,8 +181,7 @@ def age(text: str) -> timedelta:
     return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
 
 
-def _keys(file: ServerPolicy, folder: Path, written: Written) -> Keyring:
-    paths = [folder / name for name in file.keys]
+def _keys(paths: Sequence[Path], written: Written) -> Keyring:
     for number, path in enumerate(paths):
         for each in files([path]):
             if each.is_file() and is_private(each):

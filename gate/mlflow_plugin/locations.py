@@ -60,7 +60,7 @@ def in_store(uri: str, workspace: str = DEFAULT) -> str:
     if not all(map(_is_plain, parts)):
         raise VerificationError(
             f"its files lie at {uri!r}, which a client, this server and the store may read in different ways; log the "
-            "model to a path of letters, digits and -_.,=+@&()!~'$, and register it again"
+            "model to a path of letters, digits and -_.,=+@&()!~'$ that ends with no dot, and register it again"
         )
     if workspace == DEFAULT and first != WORKSPACES:
         return path
@@ -145,19 +145,20 @@ def reads_in_one_way(uri: str, path: str) -> bool:
 
 def in_root(file: str) -> bool:
     """Whether a file of this machine lies below the default root of experiments, where that is a folder."""
-    root = os.environ.get(ROOT)
-    return bool(root) and lies_in(str(root), Path(os.path.realpath(file)).parent)
+    root = os.environ.get(ROOT, "")
+    return root != "" and lies_in(root, Path(os.path.realpath(file)).parent)
 
 
 def lies_in(destination: str, file: Path) -> bool:
-    """Whether a file of this machine lies in an artifact store.
+    """Whether a file of this machine, or a link to it, lies in an artifact store.
 
     Args:
         destination: URI of the store.
         file: Path of the file.
     """
     kind, _, store = _place(destination)
-    return kind == "file" and _parts(os.path.realpath(file))[: len(store)] == store
+    places = (os.path.realpath(file), str(file.parent.resolve() / file.name))
+    return kind == "file" and any(_parts(place)[: len(store)] == store for place in places)
 
 
 def _place(uri: str) -> _Place:

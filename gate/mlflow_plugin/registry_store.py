@@ -8,21 +8,17 @@ from __future__ import annotations
 import logging
 import os
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from gate.attestation.names import SCHEME
 from gate.errors import GateError, UsageError
-from gate.mlflow_plugin.locations import BACKEND, DESTINATION, LOCAL, ROOT, lies_in
+from gate.mlflow_plugin.starting import options, require_guardable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gate.server_policy import Protection
 
-_OPTIONS = {BACKEND: "backend_store_uri", ROOT: "default_artifact_root", DESTINATION: "artifacts_destination"}
 _server_log = logging.getLogger("mlflow.gate")  # below MLflow's own, which alone its server shows
 
 
@@ -65,12 +61,10 @@ def _built(uri: str) -> Any:
     from gate.mlflow_plugin.audit import Audit
 
     guard = protection()
-    _require_artifacts(guard)
-    _require_apart(guard, uri)
-    _require_starting()
+    require_guardable(guard, uri)
     store = _over_rest(uri, guard) if uri.startswith(("http://", "https://")) else _over_database(uri, guard)
     store.guarded_by(guard, Audit(guard.audit))
-    if _options_of_server():
+    if options():
         _server_log.info("%s", _told(guard))
     return store
 
@@ -114,69 +108,6 @@ def _guarded(base: type, guard: Protection) -> Any:
 
     require_known(unknown_of_registry(base), guard)
     return type(f"Guarded{base.__name__}", (Guard, base), {})
-
-
-def _require_artifacts(guard: Protection) -> None:
-    """Refuses a server whose artifact store is not guarded, where files must be frozen."""
-    destination = _option(DESTINATION)
-    if guard.artifacts == "frozen" and destination is not None and not destination.startswith(SCHEME):
-        raise UsageError(
-            f"the artifact store {destination!r} is not guarded: start the server with --artifacts-destination "
-            f"{SCHEME}{destination}, or write `artifacts: anywhere` in the server policy"
-        )
-
-
-def _require_apart(guard: Protection, uri: str) -> None:
-    """Refuses a server that keeps what it decides with among the files that its users write."""
-    from sqlalchemy.engine import make_url
-
-    databases = [make_url(each).database for each in (uri, _option(BACKEND) or "") if each.startswith("sqlite")]
-    stores = [store for store in (_option(DESTINATION), _option(ROOT)) if store]
-    for file in (*guard.read, guard.audit, *(Path(each) for each in databases if each)):
-        for store in stores:
-            if lies_in(store, file):
-                raise UsageError(
-                    f"{str(file)!r} lies in the artifact store {store!r}, where whoever uploads a file could replace "
-                    "it; keep it in another folder"
-                )
-
-
-def _require_starting() -> None:
-    """Refuses to start a server that does what its users send past all of its stores."""
-    from mlflow.environment_variables import MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS, MLFLOW_SERVER_ENABLE_JOB_EXECUTION
-
-    if "host" not in _options_of_server():
-        return
-    if urlsplit(backend := _option(BACKEND) or "sqlite:").scheme in LOCAL:
-        raise UsageError(
-            f"the backend store {backend!r} is a folder, for which MLflow takes the id of a trace for a path: any user "
-            "could remove the keys; start the server with --backend-store-uri sqlite:///FILE or another database"
-        )
-    if not MLFLOW_SERVER_ENABLE_JOB_EXECUTION.get():
-        return
-    if MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS.get():
-        raise UsageError(
-            "custom scorers run the code of any user on this server, past the gate; start it without "
-            "MLFLOW_SERVER_ENABLE_CUSTOM_SCORERS"
-        )
-    if find_spec("gepa") is not None:
-        raise UsageError(
-            "gepa is installed, and MLflow's jobs let any user have it write and unpickle files of this machine, past "
-            "the gate; start the server with MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false, or uninstall gepa"
-        )
-
-
-def _option(variable: str) -> str | None:
-    """What a server was started with, in its processes and where it is about to start."""
-    return os.environ.get(variable) or _options_of_server().get(_OPTIONS[variable])
-
-
-def _options_of_server() -> Mapping[str, Any]:
-    """Those of `mlflow server` while it is about to start, whose processes are not told yet; none anywhere else."""
-    from click import get_current_context
-
-    context = get_current_context(silent=True)
-    return context.params if context is not None and "artifacts_destination" in context.params else {}
 
 
 def require_known(unknown: Sequence[str], guard: Protection) -> None:

@@ -6,6 +6,7 @@ A mixin over a concrete repository of MLflow: whatever a URL looked like, its pa
 from __future__ import annotations
 
 import asyncio
+import os
 import posixpath
 import shutil
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from mlflow.tracing.otel.otel_archival import TRACE_ARCHIVAL_FILENAME
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from gate.attestation.names import REFUSED
-from gate.mlflow_plugin.locations import RESERVED, in_destination, in_root, is_reserved, reads_in_one_way
+from gate.mlflow_plugin.locations import DESTINATION, RESERVED, in_destination, in_root, is_reserved, reads_in_one_way
 from gate.mlflow_plugin.uploads import writing
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class WriteOnce(_Repository):
             super().log_artifacts(local_dir, artifact_path)
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
-        """Refused in, below and above a frozen model, and all of the store at once."""
+        """Refused in, below and above a frozen model."""
         self._require_one_reading(artifact_path or "")
         with self._writing(artifact_path):
             super().delete_artifacts(artifact_path)
@@ -125,11 +126,12 @@ class WriteOnce(_Repository):
         if not reads_in_one_way(self.place, path):
             self._refuse_unclear(path)
         found, folder = in_destination(self.place, path), getattr(self, "artifact_dir", None)
-        if folder is not None and not found and not in_root(posixpath.join(folder, path)):
+        own = found and os.environ.get(DESTINATION)
+        if folder is not None and not own and not in_root(posixpath.join(folder, path)):
             _registry().refuse(
                 "a change",
                 posixpath.join(folder, path),
-                "it lies outside of the artifact store, and this server changes no other folder",
+                "this server changes nothing on its machine but what lies in its artifact store",
             )
         return found
 
@@ -145,7 +147,7 @@ class WriteOnce(_Repository):
             f"a change of {path!r}",
             self.place,
             "MLflow, the client of the store and the store may read that in different ways; take another name, of "
-            "letters, digits and -_.,=+@&()!~'$",
+            "letters, digits and -_.,=+@&()!~'$ that ends with no dot",
         )
 
     def _spool(self) -> SpooledTemporaryFile[bytes]:

@@ -242,7 +242,9 @@ def test_nobody_makes_a_folder_of_the_servers_machine_outside_of_its_store(serve
     experiment = server.ask("POST", "experiments/create", body).json()["experiment_id"]
     run, where = server.client.create_run(experiment).info, (server.place.folder / place).parent
     before = sorted(where.rglob("*"))
-    server.refuses(lambda: uploaded(server, run.run_id, "evil.pub"), "outside of the artifact store")
+    server.refuses(
+        lambda: uploaded(server, run.run_id, "evil.pub"), "nothing on its machine but what lies in its artifact store"
+    )
     parameters = {
         "prompt_parameters": [{"key": "x", "value": "1"}],
         "model_parameters": [],

@@ -26,7 +26,7 @@ from gate.mlflow_plugin.locations import DESTINATION, ROOT, in_destination, in_s
 from tests.enforcement.servers import Place, stated
 
 UNCLEAR = "the client of the store and the store may read that in different ways; take another name, of letters"
-OUTSIDE = "it lies outside of the artifact store, and this server changes no other folder"
+OUTSIDE = "this server changes nothing on its machine but what lies in its artifact store"
 
 
 class Bucket(ArtifactRepository, MultipartUploadMixin):
@@ -150,13 +150,20 @@ def test_nothing_of_this_machine_is_removed_outside_of_the_store(
 @pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize(
     ("destination", "root"),
-    [("gate+s3://bucket/store", ""), ("file:{}/store", "mlflow-artifacts:/"), ("./mlartifacts", "{}/store")],
+    [
+        ("gate+s3://bucket/store", ""),
+        ("file:{}/store", "mlflow-artifacts:/"),
+        ("./mlartifacts", "{}/store"),
+        ("", "mlflow-artifacts:/"),
+    ],
 )
 @pytest.mark.parametrize("uri", ["{}/kept", "file://{}/kept/new", "file:{}", "{}/store/.."])
 def test_nothing_of_this_machine_is_written_outside_of_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, destination: str, root: str, uri: str
 ) -> None:
     monkeypatch.setenv(DESTINATION, destination.format(tmp_path))
+    if not destination:
+        monkeypatch.delenv(DESTINATION)
     monkeypatch.setenv(ROOT, root.format(tmp_path))
     (tmp_path / "kept").mkdir()
     (tmp_path / "evil.pub").write_text("evil", encoding="utf-8")

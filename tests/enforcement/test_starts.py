@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,20 +126,41 @@ def test_a_server_whose_users_could_replace_what_it_decides_with_does_not_start(
     assert "whoever uploads a file could replace it; keep it in another folder" in said
 
 
+def test_a_server_whose_users_could_replace_a_link_to_a_key_or_what_it_leads_to_does_not_start(prepared: Place) -> None:
+    kept, link = prepared.artifacts / "team.pub", prepared.folder / "keys" / "team.pub"
+    shutil.copy(prepared.folder / "keys" / "gate.pub", kept)
+    link.symlink_to(kept)
+    code, said = ended(prepared, GATE_SERVER_POLICY=str(prepared.policy))
+    assert (code, "keys/team.pub' lies in the artifact store" in said) == (1, True)
+    link.unlink()
+    kept.unlink()
+    kept.symlink_to(prepared.folder / "keys" / "gate.pub")
+    prepared.policy.write_text(POLICY.replace("[keys]", "[artifacts/team.pub]"), encoding="utf-8")
+    code, said = ended(prepared, GATE_SERVER_POLICY=str(prepared.policy))
+    assert (code, "artifacts/team.pub' lies in the artifact store" in said) == (1, True)
+
+
 def test_a_server_whose_experiments_lie_over_what_it_decides_with_does_not_start(prepared: Place) -> None:
     root = ("--default-artifact-root", prepared.folder.as_uri())
     code, said = ended(prepared, *root, GATE_SERVER_POLICY=str(prepared.policy))
     assert (code, f"server.yaml' lies in the artifact store '{prepared.folder.as_uri()}'" in said) == (1, True)
 
 
-def test_a_server_whose_runs_lie_in_a_folder_does_not_start(prepared: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["file:runs", "runs", ""])
+def test_a_server_whose_runs_lie_in_a_folder_does_not_start(
+    prepared: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlruns" / "0").mkdir(parents=True)
+    (tmp_path / "mlruns" / "0" / "meta.yaml").touch()  # where MLflow finds this, it is the default
     env = {"MLFLOW_ALLOW_FILE_STORE": "true", "GATE_SERVER_POLICY": str(prepared.policy)}
-    code, said = ended(prepared, "--backend-store-uri", (tmp_path / "runs").as_uri(), **env)
+    code, said = ended(prepared, "--backend-store-uri", backend, **env)
     assert (code, "is a folder, for which MLflow takes the id of a trace for a path" in said) == (1, True)
 
 
-def test_a_server_whose_users_could_replace_its_runs_does_not_start(prepared: Place) -> None:
-    runs = f"sqlite:///{prepared.artifacts / 'runs.db'}"
+@pytest.mark.parametrize("uri", ["sqlite:///{}", "sqlite:///file:{}?uri=true"])
+def test_a_server_whose_users_could_replace_its_runs_does_not_start(prepared: Place, uri: str) -> None:
+    runs = uri.format(prepared.artifacts / "runs.db")
     code, said = ended(prepared, "--backend-store-uri", runs, GATE_SERVER_POLICY=str(prepared.policy))
     assert (code, "runs.db' lies in the artifact store" in said) == (1, True)
 
