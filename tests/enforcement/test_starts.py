@@ -146,15 +146,19 @@ def test_a_server_whose_experiments_lie_over_what_it_decides_with_does_not_start
     assert (code, f"server.yaml' lies in the artifact store '{prepared.folder.as_uri()}'" in said) == (1, True)
 
 
-@pytest.mark.parametrize("backend", ["file:runs", "runs", ""])
+@pytest.mark.parametrize("backend", ["file:runs", "runs", None])
 def test_a_server_whose_runs_lie_in_a_folder_does_not_start(
-    prepared: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+    prepared: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlruns" / "0").mkdir(parents=True)
     (tmp_path / "mlruns" / "0" / "meta.yaml").touch()  # where MLflow finds this, it is the default
     env = {"MLFLOW_ALLOW_FILE_STORE": "true", "GATE_SERVER_POLICY": str(prepared.policy)}
-    code, said = ended(prepared, "--backend-store-uri", backend, **env)
+    if backend is None:
+        line = servers.command(servers.free_port(), prepared.database, prepared.artifacts)
+        at = line.index("--backend-store-uri")
+        monkeypatch.setattr(servers, "command", lambda *_, **__: line[:at] + line[at + 2 :])
+    code, said = ended(prepared, *(["--backend-store-uri", backend] if backend else []), **env)
     assert (code, "is a folder, for which MLflow takes the id of a trace for a path" in said) == (1, True)
 
 
